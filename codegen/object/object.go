@@ -1,0 +1,255 @@
+// Package object is the result of a compilation: programs, maps, event layouts and the attach plan, as plain data.
+//
+// The same script and target give the same object on any machine; only loading looks at the running kernel.
+// Imports: lang/source, lang/types, cilium/ebpf.
+package object
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Object is everything the runtime needs.
+type Object struct {
+	Programs []*Program
+	Maps     []*Map
+	Events   []*Event // Events[i].ID == i
+	Points   []string // names of attach points as `probe` prints them; a Probe value is an index into it
+	Config   Config
+	License  string
+	Files    *source.Set
+}
+
+// Config is what the runtime must know of the script's config.
+type Config struct {
+	PrintMapsOnExit bool
+	StrTruncTrailer string // ".." by default
+	MaxStrlen       int
+	RingBytes       int    // size of the ring buffer, a power of two; 0 when no event is sent
+	MissingProbes   string // "error", "warn", "ignore"
+	CppDemangle     bool
+	LazySymbols     bool
+	UserSymbolCache string // "PER_PID", "PER_PROGRAM", "NONE"
+	ShowDebugInfo   bool
+	MaxCatBytes     int
+	LogSize         int
+	MaxProbes       int
+}
+
+// Program is one BPF program.
+type Program struct {
+	Name       string
+	Type       ebpf.ProgramType
+	AttachType ebpf.AttachType
+	AttachTo   string // BTF function or tracepoint for fentry, fexit, tp_btf, LSM, iter
+	Module     string // kernel module of AttachTo
+	Flags      uint32 // BPF_F_SLEEPABLE ...
+	Insns      asm.Instructions
+	Spans      []SpanAt // ascending offsets
+	Probe      source.Span
+	Attach     []*Attach // how to attach it; empty for programs that sonde runs itself (begin, end, test, bench)
+	Role       Role
+	Stats      Stats
+}
+
+// Stats are facts about the generated code, for `explain` and the benchmarks.
+type Stats struct {
+	Insns, StackBytes, ScratchBytes, Spills int
+}
+
+// Role tells the session when a program runs.
+type Role uint8
+
+// Roles.
+const (
+	RoleProbe  Role = iota // attached
+	RoleBegin              // run once before the others are attached
+	RoleEnd                // run once after the others are detached
+	RoleSignal             // run when sonde receives the signal in Name (self:signal:SIGUSR1)
+	RoleTest               // run by --test
+	RoleBench              // run by --bench
+)
+
+// SpanAt maps raw instruction offsets from Offset on to a range of the script.
+type SpanAt struct {
+	Offset asm.RawInstructionOffset
+	Span   source.Span
+}
+
+// SpanOf returns the script range of a raw instruction offset.
+func (p *Program) SpanOf(off asm.RawInstructionOffset) source.Span {
+	sp := p.Probe
+	for _, s := range p.Spans {
+		if s.Offset > off {
+			break
+		}
+		sp = s.Span
+	}
+	return sp
+}
+
+// Mechanism is a way to attach a program.
+type Mechanism uint8
+
+// Mechanisms.
+const (
+	MechNone       Mechanism = iota
+	PerfTracepoint           // Target "category:name"
+	RawTracepoint            // Target "name"
+	TPBTF                    // Target "name"; the program carries AttachTo
+	Kprobe                   // Target function, Offset; perf event or tracefs
+	Kretprobe                //
+	KprobeMulti              // Targets, Cookies
+	KretprobeMulti           //
+	Fentry                   // also LSM, fmod_ret: the program carries everything
+	Uprobe                   // Path, Offsets[0]
+	Uretprobe                //
+	UprobeMulti              // Path, Offsets, Cookies, RefCounters
+	UretprobeMulti           //
+	PerfEvent                // PerfType, PerfConfig, Period or Freq; AllCPUs
+	Iter                     // PinPath
+	Breakpoint               // watchpoint: Address, Length, Mode
+	LSM
+)
+
+// Attach is one link to make. Script and Kernel name it for `--explain-attach`.
+type Attach struct {
+	Mechanism                          Mechanism
+	Target                             string   // see Mechanism
+	Targets                            []string // multi: functions
+	Module                             string
+	Offset                             uint64
+	Path                               string
+	Offsets                            []uint64 // file offsets
+	RefCounters                        []uint64
+	Cookies                            []uint64 // one per target; what bpf_get_attach_cookie gives
+	Cookie                             uint64
+	PID                                int // 0: every process
+	PerfType, PerfConfig, Period, Freq uint64
+	AllCPUs                            bool
+	Address, Length                    uint64
+	Mode                               string
+	PinPath                            string
+	Points                             []int // indexes into Object.Points that this link serves
+	Span                               source.Span
+	Reason                             string  // why this mechanism
+	Fallback                           *Attach // tried when the kernel refuses this one with EPERM, EOPNOTSUPP or EINVAL; needs the same program type
+}
+
+// MapRole says what the runtime does with a map.
+type MapRole uint8
+
+// Map roles.
+const (
+	MapUser     MapRole = iota // a map of the script
+	MapRing                    // the ring buffer of events
+	MapScratch                 // per-CPU scratch memory
+	MapCounters                // see Counter* below
+	MapStacks                  // stack storage: id -> StackRecord
+	MapConst                   // read-only tables
+	MapState                   // other internal state; never printed
+)
+
+// Map is one BPF map.
+type Map struct {
+	Name               string // with the leading @ for user maps; internal names have none
+	Role               MapRole
+	Type               ebpf.MapType
+	KeySize, ValueSize int
+	MaxEntries         int
+	Flags              uint32
+	Contents           []byte // initial value of a one-entry array (MapConst)
+
+	// User maps.
+	Key, Value *types.Type // Key nil for a scalar map
+	PerCPU     bool        // values of all CPUs are combined by user space, as Value's kind says
+	Global     *GlobalSlot // the scalar lives in a shared array instead of a map of its own
+	Declared   bool        // by `let @m = ...`
+	Span       source.Span // first use
+}
+
+// GlobalSlot places a scalar map in the one-entry mmap-able array that holds all scalars of an object: one copy per CPU, Stride
+// bytes apart when PerCPU, one copy otherwise.
+type GlobalSlot struct {
+	Map    string // name of the array
+	Off    int
+	Stride int // 0 when there is one copy
+	Copies int
+	// SetOff, when >= 0, is the offset in the same array of a u64 that tells whether the scalar was ever set (unset scalars do not print).
+	SetOff int
+}
+
+// Event is a record layout and what to do with it. A record is: u32 event id, u32 reserved (padding, the attach point index where
+// HasProbe), then the fixed part of Size bytes (header included) with the fields, then the tails of the fields with Tail set, in
+// field order.
+type Event struct {
+	ID     uint32
+	Kind   EventKind
+	Format string // printf-like kinds: the format string, parsed once by the runtime
+	Fields []EventField
+	Size   int // bytes of the fixed part, header included, a multiple of 8
+	Map    string
+	Text   string // kind-specific literal: system's command name, helper's name for HelperError, strftime's format ...
+	Span   source.Span
+}
+
+// EventHeader is the size of the header of every record.
+const EventHeader = 8
+
+// EventField is one value in a record. Without Tail the value's bytes are at Off, Type.Size long. With Tail the fixed part has a u32 there:
+// the number of bytes that the value has in the tail area (a string without its NUL; for a buffer its data without the length word).
+type EventField struct {
+	Type *types.Type
+	Off  int
+	Tail bool
+	Cut  bool // a Tail field whose top bit (1<<31) tells that the value was cut
+}
+
+// EventKind says what the runtime does with a record.
+type EventKind uint8
+
+// Event kinds. Fields are given in brackets.
+const (
+	EvPrintf      EventKind = iota // printf [args]
+	EvErrorf                       // errorf: as printf, to standard error with the script's position
+	EvWarnf                        // warnf
+	EvDebugf                       // debugf
+	EvCat                          // cat(fmt, args): Format is the path's format
+	EvSystem                       // system(fmt, args)
+	EvJoin                         // join(argv, sep): Fields are one buffer of NUL-separated strings; Text is the separator
+	EvTime                         // time(fmt) [i64 none]: Format is strftime's
+	EvExit                         // exit(code) [i64 code]
+	EvPrintMap                     // print(@m) [u64 top, u64 div]; Map names it
+	EvPrintValue                   // print(x) [value]
+	EvPrintMapKey                  // print(@m[k]) [key, value]
+	EvClear                        // clear(@m)
+	EvZero                         // zero(@m)
+	EvHelperError                  // -k [i64 errno]; Text names the helper, Span the place
+	EvUnwatch                      // unwatch(addr) [u64]
+	EvFail                         // fail(fmt...) and failed assert
+	EvSkb                          // skboutput [file in Text] data follows
+	EvAttachWatch                  // watchpoint on function+argN [u64 addr, u64 pid]
+	EvSignalSelf                   // internal
+)
+
+// Counters: MapCounters is a per-CPU array of u64 with CountersPerProgram entries per program, in this order; program i's entries
+// start at i*CountersPerProgram. User space adds the CPUs up.
+const (
+	CounterLost        = iota // events that did not fit the ring
+	CounterMapFull            // keys refused by a full map
+	CounterReadFail           // failed probe reads
+	CounterCut                // strings cut at their limit
+	CounterScratch            // runs skipped because all scratch slots of the CPU were in use
+	CounterLoop               // loops stopped by a limit
+	CounterActions            // signals sent, returns overridden, denials
+	CountersPerProgram = 8
+)
+
+// StackRecord: stacks are stored once in MapStacks, keyed by a 64-bit hash of their frames and (for user stacks) the process. A KStack or
+// UStack value is that key; 0 is the empty stack.
+const (
+	StackMaxFrames = 127
+)

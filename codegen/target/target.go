@@ -1,6 +1,6 @@
-// Package codegen compiles a checked script for a target into an object. It knows no running machine: what the target can do is
-// data in [Target]. Imports: everything of codegen, lang but syntax.
-package codegen
+// Package target describes what a script is compiled for. It knows no running machine: what the target can do is
+// data. A package of its own so that every stage of codegen may import it. Imports: lang/types.
+package target
 
 import "github.com/sonde-sh/sonde/lang/types"
 

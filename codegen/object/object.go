@@ -18,9 +18,14 @@ type Object struct {
 	Maps     []*Map
 	Events   []*Event // Events[i].ID == i
 	Points   []string // names of attach points as `probe` prints them; a Probe value is an index into it
-	Config   Config
-	License  string
-	Files    *source.Set
+	// Funcs[i] is what `func` prints for Points[i]. A Func value is an index into it, or, with its top bit set, a kernel address.
+	Funcs []string
+	// Probes is the number of attach points of the script, as "Attached N probes" counts them: a point that several probes name counts
+	// once for each.
+	Probes  int
+	Config  Config
+	License string
+	Files   *source.Set
 }
 
 // Config is what the runtime must know of the script's config.

@@ -1,0 +1,286 @@
+package value
+
+import (
+	"bytes"
+	"sort"
+	"time"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Dump is the contents of a map as read from the kernel. Entry i's key is Keys[i*KeySize:] and its value Values[i*ValueSize:], where
+// ValueSize holds Copies copies of one CPU's value, Stride bytes apart.
+type Dump struct {
+	Name           string
+	Key, Value     *types.Type // Key nil for a scalar map
+	N              int
+	Keys, Values   []byte
+	KeySize        int
+	ValueSize      int
+	Copies, Stride int
+}
+
+func (m *Dump) key(i int) []byte   { return m.Keys[i*m.KeySize : (i+1)*m.KeySize] }
+func (m *Dump) value(i int) []byte { return m.Values[i*m.ValueSize : (i+1)*m.ValueSize] }
+
+// Row is one entry of a map, combined over the CPUs.
+type Row struct {
+	key  []byte
+	Val  V
+	rank uint64 // what the rows are sorted by, as an order-preserving unsigned number
+	Key  V      // decoded by [Decoder.Rows]
+}
+
+const signBit = 1 << 63
+
+// rank maps signed integers to unsigned ones in the same order.
+func rank(v uint64, signed bool) uint64 {
+	if signed {
+		return v ^ signBit
+	}
+	return v
+}
+
+// combine folds the copies of one aggregation. div scales the result, as print's third argument says.
+func (d *Decoder) combine(t *types.Type, b []byte, copies, stride int, div uint64) (V, uint64) {
+	word := func(c, i int) uint64 { return order.Uint64(b[c*stride+8*i:]) }
+	quotient := func(x uint64, signed bool) uint64 {
+		if signed {
+			return uint64(int64(x) / int64(div))
+		}
+		return x / div
+	}
+	var a, n uint64
+	switch t.Kind {
+	case types.Count, types.Sum:
+		signed := t.Kind == types.Sum && t.Signed
+		for c := 0; c < copies; c++ {
+			a += word(c, 0)
+		}
+		return integer(quotient(a, signed), signed), rank(a, signed)
+	case types.Min, types.Max:
+		set := false
+		for c := 0; c < copies; c++ {
+			if word(c, 1) == 0 {
+				continue
+			}
+			w := word(c, 0)
+			less := rank(w, t.Signed) < rank(a, t.Signed)
+			if !set || less == (t.Kind == types.Min) {
+				a = w
+			}
+			set = true
+		}
+		return integer(quotient(a, t.Signed), t.Signed), rank(a, t.Signed)
+	case types.Avg, types.Stats:
+		for c := 0; c < copies; c++ {
+			a += word(c, 0)
+			n += word(c, 1)
+		}
+		avg := uint64(0)
+		if n > 0 {
+			if avg = a / n; t.Signed {
+				avg = uint64(int64(a) / int64(n))
+			}
+		}
+		if t.Kind == types.Avg {
+			return integer(quotient(avg, t.Signed), t.Signed), rank(avg, t.Signed)
+		}
+		return V{Kind: Record, Names: []string{"count", "average", "total"},
+			List: []V{integer(n, t.Signed), integer(quotient(avg, t.Signed), t.Signed), integer(a, t.Signed)}}, rank(avg, t.Signed)
+	case types.Hist, types.LHist:
+		buckets := make([]uint64, object.AggSize(t)/8)
+		for c := 0; c < copies; c++ {
+			for i := range buckets {
+				buckets[i] += word(c, i)
+			}
+		}
+		for _, x := range buckets {
+			n += x
+		}
+		return V{Kind: Histogram, Hist: NewHist(t, buckets, div)}, n
+	case types.TSeries:
+		return d.series(t, b, copies, stride)
+	}
+	v := d.Value(t, b)
+	switch v.Kind {
+	case Int:
+		r := rank(uint64(v.Int), true)
+		v.Int /= int64(div)
+		return v, r
+	case Uint:
+		r := v.U
+		v.U /= div
+		return v, r
+	}
+	return v, v.U
+}
+
+// series folds the per-CPU rings of a time series into one point per interval, the last Buckets intervals ending with the newest value.
+func (d *Decoder) series(t *types.Type, b []byte, copies, stride int) (V, uint64) {
+	type cell struct{ value, aux uint64 }
+	cells := map[uint64]cell{}
+	var first, last uint64
+	for c := 0; c < copies; c++ {
+		for i := 0; i < t.Buckets; i++ {
+			at := b[c*stride+24*i:]
+			epoch, x := order.Uint64(at), cell{order.Uint64(at[8:]), order.Uint64(at[16:])}
+			if epoch == 0 {
+				continue
+			}
+			last = max(last, epoch)
+			old, seen := cells[epoch]
+			switch {
+			case !seen:
+			case t.Agg == types.Avg:
+				x.value, x.aux = x.value+old.value, x.aux+old.aux
+			case t.Agg == types.Sum:
+				x.value += old.value
+			case t.Agg == types.Min && rank(old.value, t.Signed) < rank(x.value, t.Signed),
+				t.Agg == types.Max && rank(old.value, t.Signed) > rank(x.value, t.Signed),
+				t.Agg == types.Invalid && old.aux > x.aux:
+				x = old
+			}
+			cells[epoch] = x
+		}
+	}
+	if last == 0 {
+		return V{Kind: Series}, 0
+	}
+	for first = last; first > 1 && last-first < uint64(t.Buckets)-1; first-- {
+	}
+	for ; first < last; first++ { // leading intervals without a value are not shown
+		if _, ok := cells[first]; ok {
+			break
+		}
+	}
+	var out []Point
+	for e := first; e <= last; e++ {
+		p := Point{Start: d.wall("tai", (e-1)*uint64(t.IntervalNS))}
+		if x, ok := cells[e]; ok {
+			if t.Agg == types.Avg && x.aux > 0 {
+				if t.Signed {
+					x.value = uint64(int64(x.value) / int64(x.aux))
+				} else {
+					x.value /= x.aux
+				}
+			}
+			p.Value = integer(x.value, t.Signed)
+		}
+		out = append(out, p)
+	}
+	return V{Kind: Series, TS: out}, last
+}
+
+func (d *Decoder) wall(mode string, ns uint64) time.Time { return d.R.WallTime(mode, ns) }
+
+// byValue reports whether rows are sorted by value; other maps are sorted by key.
+func byValue(t *types.Type) bool {
+	return t.Kind == types.Int || t.IsAggregation()
+}
+
+// keyLess compares keys as print sorts them: integers as signed numbers and strings, tuples field by field; other fields keep their order.
+func keyLess(t *types.Type, a, b []byte) int {
+	switch t.Kind {
+	case types.Tuple, types.Record:
+		for _, f := range t.Fields {
+			if c := keyLess(f.Type, a[f.Offset:f.Offset+f.Type.Size], b[f.Offset:f.Offset+f.Type.Size]); c != 0 {
+				return c
+			}
+		}
+	case types.Int:
+		x, y := int64(Word(a, t.Size, true)), int64(Word(b, t.Size, true))
+		if x < y {
+			return -1
+		} else if x > y {
+			return 1
+		}
+	case types.String:
+		return bytes.Compare(a, b)
+	}
+	return 0
+}
+
+// Rows decodes and sorts a map's entries: the top entries last, all of them when top is 0.
+func (d *Decoder) Rows(m *Dump, top, div uint64) []Row {
+	div = max(div, 1)
+	rows := make([]Row, m.N)
+	for i := range rows {
+		rows[i].Val, rows[i].rank = d.combine(m.Value, m.value(i), m.Copies, m.Stride, div)
+		if m.Key != nil {
+			rows[i].key = m.key(i)
+		}
+	}
+	if m.Key != nil && len(rows) > 1 {
+		// Equal ranks are ordered by key, so that the same contents always print the same.
+		values := byValue(m.Value)
+		sort.SliceStable(rows, func(i, j int) bool {
+			if values && rows[i].rank != rows[j].rank {
+				return rows[i].rank < rows[j].rank
+			}
+			return keyLess(m.Key, rows[i].key, rows[j].key) < 0
+		})
+	}
+	if n := uint64(len(rows)); top > 0 && n > top {
+		rows = rows[n-top:]
+	}
+	if m.Key != nil {
+		for i := range rows {
+			rows[i].Key = d.Value(m.Key, rows[i].key)
+		}
+	}
+	return rows
+}
+
+// AppendMap appends a map as text: `@x: 5`, or one line per key; histograms and series on lines of their own.
+func (d *Decoder) AppendMap(dst []byte, m *Dump, top, div uint64) []byte {
+	for _, r := range d.Rows(m, top, div) {
+		dst = append(dst, m.Name...)
+		if m.Key != nil {
+			dst = append(AppendKey(append(dst, '['), r.Key), ']')
+		}
+		dst = append(dst, ':')
+		if r.Val.Kind == Histogram || r.Val.Kind == Series {
+			dst = append(AppendText(append(dst, '\n'), r.Val), '\n')
+			continue
+		}
+		dst = append(AppendText(append(dst, ' '), r.Val), '\n')
+	}
+	return dst
+}
+
+// AppendMapJSON appends a map as one line of JSON: {"type": "map", "data": {"@x": {"1": 2}}}. Nothing is appended for a scalar that was never set.
+func (d *Decoder) AppendMapJSON(dst []byte, m *Dump, top, div uint64) []byte {
+	rows := d.Rows(m, top, div)
+	kind := "map"
+	switch m.Value.Kind {
+	case types.Hist, types.LHist:
+		kind = "hist"
+	case types.Avg, types.Stats:
+		kind = "stats"
+	case types.TSeries:
+		kind = "tseries"
+	}
+	if len(rows) == 0 {
+		if m.Key == nil {
+			return dst
+		}
+		kind = "map"
+	}
+	dst = append(append(append(dst, `{"type": "`...), kind...), `", "data": {`...)
+	dst = append(AppendJSONString(dst, m.Name), ": "...)
+	if m.Key == nil {
+		dst = AppendJSON(dst, rows[0].Val)
+	} else {
+		dst = append(dst, '{')
+		for i, r := range rows {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = AppendJSON(append(AppendJSONKey(dst, r.Key), ": "...), r.Val)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, "}}\n"...)
+}

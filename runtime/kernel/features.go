@@ -1,0 +1,5 @@
+package kernel
+
+type Features struct{}
+
+func newFeatures(k *Kernel) *Features { return nil }

@@ -1,0 +1,264 @@
+package ir
+
+// EachUse calls fn for every place of the function that uses a value: arguments, terminator operands and edge arguments.
+// fn may change what it points to.
+func (f *Func) EachUse(fn func(b *Block, use **Value)) {
+	for _, b := range f.Blocks {
+		for _, v := range b.Values {
+			for i := range v.Args {
+				fn(b, &v.Args[i])
+			}
+		}
+		b.Term.EachUse(func(u **Value) { fn(b, u) })
+	}
+}
+
+// EachUse calls fn for every operand and edge argument of the terminator.
+func (t *Term) EachUse(fn func(use **Value)) {
+	if t.X != nil {
+		fn(&t.X)
+	}
+	if t.Y != nil {
+		fn(&t.Y)
+	}
+	for i := range t.Succs {
+		for j := range t.Succs[i].Args {
+			fn(&t.Succs[i].Args[j])
+		}
+	}
+}
+
+// UseCounts returns how often each value is used, indexed by ID.
+func (f *Func) UseCounts() []int {
+	n := make([]int, f.NumIDs())
+	f.EachUse(func(_ *Block, u **Value) { n[(*u).ID]++ })
+	return n
+}
+
+// Replace puts by[v] in the place of every use of v; chains are followed.
+func (f *Func) Replace(by map[*Value]*Value) {
+	if len(by) == 0 {
+		return
+	}
+	f.EachUse(func(_ *Block, u **Value) {
+		for {
+			w, ok := by[*u]
+			if !ok || w == *u {
+				return
+			}
+			*u = w
+		}
+	})
+}
+
+// RemoveParam drops parameter i of b and the argument of every edge to it.
+func (f *Func) RemoveParam(b *Block, i int) {
+	b.Params = append(b.Params[:i:i], b.Params[i+1:]...)
+	for _, p := range f.Blocks {
+		for s := range p.Term.Succs {
+			if e := &p.Term.Succs[s]; e.To == b {
+				e.Args = append(e.Args[:i:i], e.Args[i+1:]...)
+			}
+		}
+	}
+}
+
+// DropTrivialParams removes block parameters that always receive the same value and those that nobody uses, until none is left.
+func (f *Func) DropTrivialParams() bool {
+	any := false
+	for {
+		into := make(map[*Block][]*Edge)
+		for _, b := range f.Blocks {
+			for s := range b.Term.Succs {
+				e := &b.Term.Succs[s]
+				into[e.To] = append(into[e.To], e)
+			}
+		}
+		used := f.liveValues()
+		by := make(map[*Value]*Value)
+		find := func(v *Value) *Value {
+			for by[v] != nil {
+				v = by[v]
+			}
+			return v
+		}
+		for _, b := range f.Blocks[1:] {
+			for i := 0; i < len(b.Params); i++ {
+				p := b.Params[i]
+				var same *Value
+				trivial := true
+				if used[p.ID] {
+					for _, e := range into[b] {
+						a := find(e.Args[i])
+						if a == p || a == same {
+							continue
+						}
+						if same != nil {
+							trivial = false
+							break
+						}
+						same = a
+					}
+					trivial = trivial && same != nil
+				}
+				if !trivial {
+					continue
+				}
+				if same != nil {
+					by[p] = same
+				}
+				b.Params = append(b.Params[:i:i], b.Params[i+1:]...)
+				for _, e := range into[b] {
+					e.Args = append(e.Args[:i:i], e.Args[i+1:]...)
+				}
+				i--
+				any = true
+			}
+		}
+		if len(by) == 0 {
+			return any
+		}
+		f.Replace(by)
+	}
+}
+
+// liveValues returns, by ID, the values on which an effect or a branch depends.
+func (f *Func) liveValues() []bool {
+	live := make([]bool, f.NumIDs())
+	var work []*Value
+	mark := func(v *Value) {
+		if v != nil && !live[v.ID] {
+			live[v.ID] = true
+			work = append(work, v)
+		}
+	}
+	type incoming struct {
+		e *Edge
+	}
+	into := make(map[*Block][]incoming)
+	for _, b := range f.Blocks {
+		for _, v := range b.Values {
+			if Ops[v.Op].Effect == Writes {
+				mark(v)
+			}
+		}
+		mark(b.Term.X)
+		mark(b.Term.Y)
+		for s := range b.Term.Succs {
+			e := &b.Term.Succs[s]
+			into[e.To] = append(into[e.To], incoming{e})
+		}
+	}
+	for len(work) > 0 {
+		v := work[len(work)-1]
+		work = work[:len(work)-1]
+		if v.Op != OpParam {
+			for _, a := range v.Args {
+				mark(a)
+			}
+			continue
+		}
+		for i, p := range v.Block.Params {
+			if p == v {
+				for _, in := range into[v.Block] {
+					mark(in.e.Args[i])
+				}
+			}
+		}
+	}
+	return live
+}
+
+// DropDead removes values without effect that nothing needs, and parameters likewise. It reports whether there were any.
+func (f *Func) DropDead() bool {
+	live := f.liveValues()
+	any := false
+	for bi, b := range f.Blocks {
+		kept := b.Values[:0]
+		for _, v := range b.Values {
+			if live[v.ID] {
+				kept = append(kept, v)
+			} else {
+				any = true
+			}
+		}
+		clear(b.Values[len(kept):])
+		b.Values = kept
+		if bi == 0 {
+			continue
+		}
+		for i := len(b.Params) - 1; i >= 0; i-- {
+			if !live[b.Params[i].ID] {
+				f.RemoveParam(b, i)
+				any = true
+			}
+		}
+	}
+	return any
+}
+
+// Clone returns a copy of the module that shares nothing with it but Aux strings.
+func (m *Module) Clone() *Module {
+	out := &Module{}
+	funcs := make(map[*Func]*Func)
+	for _, f := range m.Funcs {
+		g := f.clone()
+		funcs[f] = g
+		out.Funcs = append(out.Funcs, g)
+	}
+	for _, f := range out.Funcs {
+		for _, b := range f.Blocks {
+			for _, v := range b.Values {
+				if g, ok := v.Aux.(*Func); ok && funcs[g] != nil {
+					v.Aux = funcs[g]
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (f *Func) clone() *Func {
+	g := &Func{Name: f.Name, Kind: f.Kind, nextID: f.nextID}
+	slots := make(map[*Slot]*Slot)
+	for _, s := range f.Slots {
+		c := *s
+		slots[s] = &c
+		g.Slots = append(g.Slots, &c)
+	}
+	blocks := make(map[*Block]*Block)
+	values := make([]*Value, f.NumIDs())
+	copyOf := func(v *Value, b *Block) *Value {
+		c := *v
+		c.Block = b
+		if s, ok := c.Aux.(*Slot); ok {
+			c.Aux = slots[s]
+		}
+		values[v.ID] = &c
+		return &c
+	}
+	for _, b := range f.Blocks {
+		c := &Block{ID: b.ID, Name: b.Name, Cold: b.Cold, Term: b.Term}
+		blocks[b] = c
+		for _, p := range b.Params {
+			c.Params = append(c.Params, copyOf(p, c))
+		}
+		for _, v := range b.Values {
+			c.Values = append(c.Values, copyOf(v, c))
+		}
+		g.Blocks = append(g.Blocks, c)
+	}
+	for _, c := range g.Blocks {
+		for _, v := range c.Values {
+			v.Args = append([]*Value(nil), v.Args...)
+		}
+		c.Term.Succs = append([]Edge(nil), c.Term.Succs...)
+		for i := range c.Term.Succs {
+			e := &c.Term.Succs[i]
+			e.To = blocks[e.To]
+			e.Args = append([]*Value(nil), e.Args...)
+		}
+	}
+	g.EachUse(func(_ *Block, u **Value) { *u = values[(*u).ID] })
+	return g
+}

@@ -258,6 +258,7 @@ func (*Unroll) stmt()   {}
 func (*ForMap) stmt()   {}
 func (*ForRange) stmt() {}
 func (*Jump) stmt()     {}
+func (*Import) stmt()   {}
 
 // Expr is an expression.
 type Expr interface {

@@ -1,0 +1,313 @@
+package syntax
+
+import (
+	"strings"
+
+	"github.com/alecthomas/participle/v2"
+	plexer "github.com/alecthomas/participle/v2/lexer"
+
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/lexer"
+	"github.com/sonde-sh/sonde/lang/source"
+)
+
+// Parse parses the file f of set. Faults go to diags, at most one per top-level item and line; the tree holds the items
+// that are sound, so that the checker can report on them too. It never returns nil.
+func Parse(set *source.Set, f *source.File, diags *diag.List) *ast.Script {
+	var lexed diag.List
+	res := lexer.Lex(f, &lexed)
+	s := &ast.Script{Base: base(f.Span(0, len(f.Text))), Shebang: res.Shebang}
+	for _, c := range res.Comments {
+		s.Comments = append(s.Comments, ast.Comment{Base: base(c.Span), Text: c.Text})
+	}
+	faultLines := map[int]bool{}
+	for _, d := range lexed.All() {
+		line := set.Position(d.Span.Start).Line
+		if !faultLines[line] || d.Severity != diag.Error {
+			diags.Add(d)
+		}
+		faultLines[line] = true
+	}
+	r := &reader{res: res, diags: diags}
+	for i := range res.Items {
+		it := &res.Items[i]
+		if it.Broken {
+			r.wasBroken = true
+			continue
+		}
+		item, fault := r.item(it)
+		if fault != nil {
+			line := set.Position(fault.span.Start).Line
+			if !faultLines[line] && !(r.wasBroken && fault.code == "E0111") {
+				fault.report(diags)
+			}
+			faultLines[line] = true
+			r.wasBroken = true
+			continue
+		}
+		r.wasBroken = false
+		if f := r.order(item); f != nil {
+			f.report(diags)
+		}
+		s.Items = append(s.Items, item)
+	}
+	return s
+}
+
+// ParseExpr parses the whole of f as one expression; nil after a fault, which was reported.
+func ParseExpr(f *source.File, diags *diag.List) ast.Expr {
+	before := diags.Len()
+	res := lexer.LexExpr(f, diags)
+	if diags.Len() > before {
+		return nil
+	}
+	lex, err := plexer.Upgrade(lexer.NewStream(res.Tokens, f.Base+int32(len(f.Text))))
+	if err != nil {
+		return nil
+	}
+	p := theGrammar().parser(lex)
+	x, err := p.run((*parser).expr)
+	if err == nil && !lex.Peek().EOF() {
+		err = explain(unexpected(lex.Peek(), "the end of the expression"), lex.Peek(), prevToken(lex))
+	}
+	if err != nil {
+		asFault(err, prevToken(lex)).report(diags)
+		return nil
+	}
+	return x
+}
+
+// Incomplete reports whether text stops in the middle of an item: inside a bracket, a comment, a definition, or before
+// the body of a probe. The prompt then asks for another line. A text that is wrong but complete gives false.
+func Incomplete(text string) bool {
+	_, f := source.NewSet("", text)
+	var diags diag.List
+	res := lexer.Lex(f, &diags)
+	if len(res.Items) == 0 {
+		return res.Unfinished
+	}
+	last := res.Items[len(res.Items)-1]
+	tokens := res.Tokens[last.First:last.Last]
+	if len(tokens) > 0 && tokens[0].Kind == lexer.AttachPoint && looksLikeCode(tokens[0].Text) {
+		// A statement or an expression typed at the prompt: only its brackets and its last operator count.
+		var diags diag.List
+		res = lexer.LexExpr(f, &diags)
+		if res.Unfinished || len(res.Tokens) == 0 {
+			return res.Unfinished
+		}
+		end := res.Tokens[len(res.Tokens)-1]
+		return end.Kind == lexer.Assign || end.Kind == lexer.Op && strings.Contains("|| && | ^ & == != < > <= >= << >> + - * / % ? : , . ->", end.Text)
+	}
+	return res.Unfinished
+}
+
+// looksLikeCode tells a statement in the place of an attach point: it is the usual sight behind a brace too many.
+func looksLikeCode(text string) bool {
+	if text == "" {
+		return false
+	}
+	if strings.ContainsRune("$@()[]=+-!&|<>;", rune(text[0])) {
+		return true
+	}
+	i := strings.IndexAny(text, ":(=;")
+	return i >= 0 && text[i] != ':' && !(text[i] == '=' && strings.Contains(text, ":"))
+}
+
+// reader turns items into tree nodes, one after the other.
+type reader struct {
+	res       *lexer.Result
+	diags     *diag.List
+	wasBroken bool // the item before had a fault, so that a stray rest of it is no news
+
+	config *ast.Config
+	main   source.Span // the first probe, macro, function or map declaration
+}
+
+// item parses one item.
+func (r *reader) item(it *lexer.Item) (ast.Item, *fault) {
+	tokens := r.res.Tokens[it.First:it.Last]
+	if len(tokens) == 0 {
+		return nil, newFault("E0101", it.Open, "unexpected end of script")
+	}
+	end := tokens[len(tokens)-1].Span.End
+	lex, _ := plexer.Upgrade(lexer.NewStream(tokens, end))
+	if f := r.precheck(tokens); f != nil {
+		return nil, f
+	}
+	raw, err := theGrammar().item.ParseFromLexer(lex, participle.AllowTrailing(true))
+	if err == nil && !lex.Peek().EOF() {
+		err = unexpected(lex.Peek(), "")
+	}
+	if err != nil {
+		f := asFault(err, prevToken(lex))
+		return nil, r.atEnd(f, it, tokens)
+	}
+	return convertItem(raw, tokens)
+}
+
+// atEnd rewords a fault at the end of an unfinished item: what matters there is the bracket that was never closed.
+func (r *reader) atEnd(f *fault, it *lexer.Item, tokens []lexer.Token) *fault {
+	end := tokens[len(tokens)-1].Span.End
+	if f.span.Start < end || f.code != "E0102" {
+		return f
+	}
+	last := source.Span{Start: end - 1, End: end}
+	switch {
+	case it.Open.IsValid():
+		open := r.openText(it.Open)
+		closing := map[string]string{"{": "}", "(": ")", "[": "]"}[open]
+		f := newFault("E0102", it.Open, "this `%s` is not closed", open).hint("add the missing `%s`", closing)
+		if it.Resumed.IsValid() {
+			f.label = labelAt(it.Resumed, "the next probe seems to start here")
+		}
+		return f
+	case tokens[0].Kind == lexer.AttachPoint:
+		f := newFault("E0102", last, "unexpected end of script, expected `{`").hint("give the probe a body: `{ ... }`")
+		if it.Resumed.IsValid() {
+			f.msg = "this probe has no body"
+		}
+		return f
+	}
+	f.span = last
+	return f
+}
+
+// precheck finds the faults of an item's start that the grammar cannot explain well.
+func (r *reader) precheck(tokens []lexer.Token) *fault {
+	t := tokens[0]
+	switch {
+	case t.Kind == lexer.Op && t.Text == "}":
+		return newFault("E0101", t.Span, "unexpected `}`, no block is open here").hint("remove it, or look for a `}` too many above")
+	case t.Kind == lexer.Op && t.Text == "{":
+		return newFault("E0111", t.Span, "unexpected `{`, expected an attach point before the body").
+			hint("name the event, for example `kprobe:vfs_read { ... }`")
+	case t.Kind == lexer.Op && t.Text == ";":
+		return newFault("E0101", t.Span, "unexpected `;` between probes").hint("remove it")
+	case t.Kind == lexer.PredOpen:
+		return newFault("E0111", t.Span, "unexpected `/`, expected an attach point before the predicate").
+			hint("name the event first, for example `kprobe:vfs_read /pid == 1/ { ... }`")
+	case t.Kind == lexer.Keyword && t.Text == "let" && (len(tokens) < 2 || tokens[1].Kind != lexer.Map):
+		return newFault("E0117", t.Span, "`let` outside of a probe declares a map").
+			hint("write `let @name = hash(100);`, or move the scratch variable into a probe")
+	case t.Kind == lexer.AttachPoint && !strings.Contains(t.Text, ":") && looksLikeCode(t.Text):
+		return newFault("E0111", t.Span, "`%s` is not an attach point", t.Text).
+			hint("statements belong into the `{ }` of a probe; look for a `}` too many above")
+	case t.Kind == lexer.AttachPoint:
+		return checkAttachList(tokens)
+	}
+	return nil
+}
+
+// checkAttachList checks that commas separate the attach points of a probe; one more at the end is allowed.
+func checkAttachList(tokens []lexer.Token) *fault {
+	wantPoint := true
+	for i := range tokens {
+		t := &tokens[i]
+		isPoint := t.Kind == lexer.AttachPoint
+		switch {
+		case !isPoint && t.Text != ",":
+			return nil
+		case isPoint && !wantPoint:
+			return strayAttachPoint(t, &tokens[i-1])
+		case isPoint && strings.HasSuffix(t.Text, "/") && !strings.HasSuffix(t.Text, ":/"):
+			return newFault("E0111", t.Span, "attach point `%s` ends in a slash", t.Text).
+				hint("put a blank between the attach point and the `/` of its predicate")
+		case !isPoint && wantPoint:
+			return newFault("E0111", t.Span, "unexpected `,`, expected an attach point").hint("remove it")
+		}
+		wantPoint = !isPoint
+	}
+	return nil
+}
+
+// strayAttachPoint explains text that follows an attach point without a comma.
+func strayAttachPoint(t, prev *lexer.Token) *fault {
+	f := newFault("E0111", t.Span, "unexpected `%s` after an attach point, expected `,`, `/` or `{`", t.Text)
+	switch {
+	case looksLikeCode(t.Text) && !strings.Contains(prev.Text, "/"):
+		return f.hint("put the statements of a probe into `{ }`")
+	case strings.Contains(prev.Text, "/"):
+		return f.hint("put a blank between the attach point and the `/` of its predicate")
+	}
+	return f.hint("separate attach points with `,`")
+}
+
+// convertItem turns a parsed item into its node.
+func convertItem(raw *gItem, tokens []lexer.Token) (ast.Item, *fault) {
+	first, last := tokens[0].Span, tokens[len(tokens)-1].Span
+	b := base(first.To(last))
+	switch {
+	case raw.C != nil:
+		return convertC(raw.C, b), nil
+	case raw.Config != nil:
+		return convertConfig(raw.Config, b)
+	case raw.Import != nil:
+		n, f := convertImport(raw.Import)
+		if f != nil {
+			return nil, f
+		}
+		return n, nil
+	case raw.Macro != nil:
+		return convertMacro(raw.Macro, b)
+	case raw.Subprog != nil:
+		return convertSubprog(raw.Subprog, b)
+	case raw.MapDecl != nil:
+		m := &ast.MapDecl{Base: b, Name: raw.MapDecl.Name.Value, Kind: raw.MapDecl.Kind.Value}
+		for _, a := range raw.MapDecl.Args {
+			m.Args = append(m.Args, a)
+		}
+		return m, nil
+	}
+	return convertProbe(raw.Probe, b)
+}
+
+// order enforces what must come first: C definitions, config and imports precede probes, macros, functions and maps.
+func (r *reader) order(item ast.Item) *fault {
+	late := func(what string) *fault {
+		if !r.main.IsValid() {
+			return nil
+		}
+		f := newFault("E0110", item.Span(), "%s must come before probes, macros, functions and map declarations", what).
+			hint("move it to the top of the script")
+		f.label = labelAt(r.main, "the first of them")
+		return f
+	}
+	switch n := item.(type) {
+	case *ast.CDef:
+		return late("C definitions")
+	case *ast.Import:
+		return late("imports")
+	case *ast.Config:
+		if r.config != nil {
+			f := newFault("E0110", n.Sp, "second config block").hint("merge the two blocks")
+			f.label = labelAt(r.config.Sp, "the first one")
+			return f
+		}
+		r.config = n
+		return late("the config block")
+	}
+	if !r.main.IsValid() {
+		r.main = firstWord(item)
+	}
+	return nil
+}
+
+// firstWord returns a short span at the start of an item, for labels.
+func firstWord(item ast.Item) source.Span {
+	if p, ok := item.(*ast.Probe); ok && len(p.Attach) > 0 {
+		return p.Attach[0].Sp
+	}
+	sp := item.Span()
+	return source.Span{Start: sp.Start, End: min(sp.End, sp.Start+3)}
+}
+
+// openText returns the text of the token at sp.
+func (r *reader) openText(sp source.Span) string {
+	for i := range r.res.Tokens {
+		if r.res.Tokens[i].Span == sp {
+			return r.res.Tokens[i].Text
+		}
+	}
+	return "{"
+}

@@ -71,8 +71,10 @@ func pickURIs(targets string, security bool) []string {
 }
 
 func isSuite(name string) bool {
-	return slices.Contains([]string{"bullseye", "bookworm", "trixie", "forky", "duke", "sid",
-		"oldoldstable", "oldstable", "stable", "testing", "unstable"}, name)
+	return slices.Contains([]string{
+		"bullseye", "bookworm", "trixie", "forky", "duke", "sid",
+		"oldoldstable", "oldstable", "stable", "testing", "unstable",
+	}, name)
 }
 
 // newApt prepares dir for a suite at uri and loads its index.

@@ -56,14 +56,22 @@ type suite struct {
 // of a suite comes first: it stays the same for months, so caches hold.
 func entries() []entry {
 	return []entry{
-		{name: "5.10", aliases: []string{"debian:11", "bullseye"},
-			suites: []suite{{name: "bullseye"}, {name: "bullseye-security", security: true}}},
-		{name: "6.1", aliases: []string{"debian:12", "bookworm"},
-			suites: []suite{{name: "bookworm"}, {name: "bookworm-security", security: true}}},
-		{name: "6.12", aliases: []string{"debian:13", "trixie"},
-			suites: []suite{{name: "trixie"}, {name: "bookworm-backports"}}},
-		{name: "newest", aliases: []string{"debian:sid", "sid", "7"},
-			suites: []suite{{name: "sid"}, {name: "forky"}, {name: "trixie-backports"}}},
+		{
+			name: "5.10", aliases: []string{"debian:11", "bullseye"},
+			suites: []suite{{name: "bullseye"}, {name: "bullseye-security", security: true}},
+		},
+		{
+			name: "6.1", aliases: []string{"debian:12", "bookworm"},
+			suites: []suite{{name: "bookworm"}, {name: "bookworm-security", security: true}},
+		},
+		{
+			name: "6.12", aliases: []string{"debian:13", "trixie"},
+			suites: []suite{{name: "trixie"}, {name: "bookworm-backports"}},
+		},
+		{
+			name: "newest", aliases: []string{"debian:sid", "sid", "7"},
+			suites: []suite{{name: "sid"}, {name: "forky"}, {name: "trixie-backports"}},
+		},
 	}
 }
 

@@ -323,18 +323,21 @@ func (r *receiver) take(f frame) (done bool) {
 			r.res.Boot = time.Since(r.begin)
 			close(r.hello)
 		}
-		return false
 	case frameFatal:
 		r.fatal = string(f.payload)
 		return true
 	case frameDone:
 		r.done = true
 		return true
+	default:
+		if f.job < len(r.res.Jobs) {
+			r.takeJob(f, &r.res.Jobs[f.job])
+		}
 	}
-	if f.job >= len(r.res.Jobs) {
-		return false
-	}
-	j := &r.res.Jobs[f.job]
+	return false
+}
+
+func (r *receiver) takeJob(f frame, j *JobResult) {
 	switch f.kind {
 	case frameStart:
 		j.Started = true
@@ -350,13 +353,13 @@ func (r *receiver) take(f frame) (done bool) {
 	case frameExit:
 		var e jobExit
 		if json.Unmarshal(f.payload, &e) != nil {
-			return false
+			return
 		}
 		j.Ended = true
 		j.Code, j.Signal, j.StartError, j.Duration = e.Code, e.Signal, e.StartError, e.Duration
 		j.TimedOut, j.Flooded, j.OOMKilled = e.TimedOut, e.Flooded, e.OOMKilled
+	default: // of the guest, not of a job
 	}
-	return false
 }
 
 // runOnce starts QEMU and waits for its end.

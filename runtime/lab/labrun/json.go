@@ -20,7 +20,9 @@ func (o *options) emitJSON(name string, r *lab.JobResult, guestErr error) {
 		o.emitEvent(name, "output", fmt.Sprintf("test2json: %v\n", err))
 	}
 	o.stdout.Write(out)
-	if err := r.Err(); err != nil {
+	// The test binary's own verdict is in the stream already.
+	failed := bytes.Contains(lastLine(out), []byte(`"Action":"fail"`))
+	if err := r.Err(); err != nil && !failed {
 		text := err.Error()
 		if guestErr != nil && !r.Ended {
 			text = guestErr.Error()
@@ -38,4 +40,9 @@ func (o *options) emitEvent(name, action, text string) {
 	if err == nil {
 		fmt.Fprintf(o.stdout, "%s\n", b)
 	}
+}
+
+func lastLine(b []byte) []byte {
+	b = bytes.TrimRight(b, "\n")
+	return b[bytes.LastIndexByte(b, '\n')+1:]
 }

@@ -180,8 +180,10 @@ func (o *options) loads(ctx context.Context, dir string) ([]load, error) {
 			job:   lab.Job{Args: append([]string{bin}, o.args[1:]...), Timeout: o.timeout},
 		}}, nil
 	}
-	out, err := exec.CommandContext(ctx, "go", append([]string{"list", "-f",
-		"{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}"}, strings.Fields(o.test)...)...).Output()
+	out, err := exec.CommandContext(ctx, "go", append([]string{
+		"list", "-f",
+		"{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}",
+	}, strings.Fields(o.test)...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list %s: %w", o.test, err)
 	}

@@ -1,0 +1,137 @@
+# make help lists the targets.
+
+GO       ?= go
+SHELL    := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN      := bin
+LDFLAGS  := -s -w
+# The limit of the static binary, in bytes.
+SIZE_MAX := 15000000
+# Percent of statements, for the packages below lang and codegen.
+COVER_MIN ?= 85
+FUZZTIME ?= 30s
+SOAKTIME ?= 10m
+# Tests whose name starts with TestKernel need a kernel's BPF: they run on the
+# host and on every lab kernel.
+KERNELS  ?= all
+LAB_RUN  ?= ^TestKernel
+LAB_PACKAGES ?= $(shell grep -rl --include='*_test.go' '^func TestKernel' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
+GOLANGCI_VERSION := v2.15.0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+.PHONY: build
+build: ## bin/sonde, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sonde ./cmd/sonde
+
+# The programs that tests need and that are not Go's. Missing ones are
+# installed when that is possible; without them the tests say what they need.
+.PHONY: deps
+deps: ## install QEMU when it is missing (as root, with apt)
+	@if ! command -v qemu-system-x86_64 >/dev/null || ! command -v qemu-system-aarch64 >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			export DEBIAN_FRONTEND=noninteractive; \
+			apt-get update -qq </dev/null && apt-get install -y -qq --no-install-recommends \
+				qemu-system-x86 qemu-system-arm </dev/null >/dev/null; \
+		else \
+			echo 'QEMU is missing and this is not root on a Debian machine: install qemu-system-x86 and qemu-system-arm'; \
+		fi; \
+	fi
+
+HOST_TESTS = $(GO) test -json -timeout 15m ./...
+LAB_TESTS = $(if $(strip $(LAB_PACKAGES)),$(BIN)/labrun -kernel $(KERNELS) -json -test '$(LAB_PACKAGES)' -- -test.run '$(LAB_RUN)',true)
+
+$(BIN)/labrun: FORCE
+	@CGO_ENABLED=0 $(GO) build -o $@ ./runtime/lab/labrun
+.PHONY: FORCE
+FORCE:
+
+.PHONY: test
+test: deps $(BIN)/labrun ## all tests: on this kernel, and kernel tests on every lab kernel
+	@mkdir -p $(BIN); { status=0; $(HOST_TESTS) || status=1; $(LAB_TESTS) || status=1; exit $$status; } | $(GO) run ./cmd/testsum -o $(BIN)/test.json
+
+.PHONY: test-host
+test-host: ## tests on this kernel only
+	@$(HOST_TESTS) | $(GO) run ./cmd/testsum
+
+.PHONY: test-kernels
+test-kernels: deps $(BIN)/labrun ## kernel tests on the lab kernels (KERNELS=6.12,newest)
+	@$(LAB_TESTS) | $(GO) run ./cmd/testsum
+
+# Every fuzz target in turn.
+define run-fuzz
+	@grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . >/dev/null || { echo 'no fuzz targets'; exit 0; }; \
+	for dir in $$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | sort -u); do \
+			echo "fuzz $$dir $$f for $(1)"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(1) $$dir </dev/null; \
+		done; \
+	done
+endef
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	$(call run-fuzz,$(FUZZTIME))
+
+.PHONY: soak
+soak: deps $(BIN)/labrun ## long campaigns: fuzz targets and TestSoak tests, SOAKTIME (10m) each
+	$(call run-fuzz,$(SOAKTIME))
+	SONDE_SOAK=$(SOAKTIME) $(GO) test -run '^TestSoak' -timeout 0 ./...
+
+.PHONY: bench
+bench: build ## benchmarks, beside bpftrace where it is installed
+	@command -v bpftrace >/dev/null || echo 'bpftrace is not installed: its columns stay empty'
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: lint
+lint: ## golangci-lint at the pinned version
+	@test -x $(BIN)/golangci-lint-$(GOLANGCI_VERSION) || { \
+		GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) && \
+		mv $(BIN)/golangci-lint $(BIN)/golangci-lint-$(GOLANGCI_VERSION); }
+	$(BIN)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+
+.PHONY: fmt
+fmt: ## format the Go files
+	gofmt -s -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: check-fmt
+check-fmt: ## fail when a Go file is not formatted
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not formatted, run make fmt: $$bad"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: generate
+generate: ## write generated files: docs/reference
+	$(GO) generate ./...
+	@if [ -d cmd/gendocs ]; then $(GO) run ./cmd/gendocs; fi
+
+.PHONY: check-generate
+check-generate: generate ## fail when a generated file is not up to date
+	@git diff --exit-code --stat && test -z "$$(git ls-files -o --exclude-standard docs/reference)" || \
+		{ echo 'generated files differ: commit the result of make generate'; exit 1; }
+
+.PHONY: cover
+cover: ## statement coverage of lang and codegen, with a floor
+	@mkdir -p $(BIN)
+	$(GO) test -coverprofile=$(BIN)/cover.out -coverpkg=./lang/...,./codegen/... ./lang/... ./codegen/...
+	@total=$$($(GO) tool cover -func=$(BIN)/cover.out | awk '/^total:/ {sub("%","",$$3); print $$3}'); \
+	echo "total $$total %, floor $(COVER_MIN) %"; awk -v t=$$total -v m=$(COVER_MIN) 'BEGIN { exit t < m }'
+
+.PHONY: size
+size: build ## fail when the binary is larger than its limit
+	@n=$$(stat -c %s $(BIN)/sonde); echo "bin/sonde: $$n bytes, limit $(SIZE_MAX)"; test $$n -le $(SIZE_MAX)
+
+.PHONY: ci
+ci: ## what CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## remove what was built; the kernel cache stays
+	rm -rf $(BIN)
+	$(GO) clean -testcache

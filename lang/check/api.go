@@ -161,6 +161,9 @@ type Point struct {
 	// Scope: points with the same Scope see the same builtins with the same types, so that an action is checked and, where
 	// possible, compiled once for all of them.
 	Scope string
+	// Base takes the place of Scope for an action that uses none of args, argN and retval: sys_enter_read and sys_enter_write differ in
+	// nothing else. "" means the same as Scope.
+	Base string
 	// Space is the address space that raw pointers of this probe are taken to be in (arg0 of a uprobe: user).
 	Space types.Space
 	// Args is the type of `args` (Kind Args), nil when the kind has none.

@@ -2,7 +2,11 @@
 // data. A package of its own so that every stage of codegen may import it. Imports: lang/types.
 package target
 
-import "github.com/sonde-sh/sonde/lang/types"
+import (
+	"sync"
+
+	"github.com/sonde-sh/sonde/lang/types"
+)
 
 // Target is what a script is compiled for. All of it is data, so that a fixture target gives the same code on every machine.
 type Target struct {
@@ -17,42 +21,134 @@ type Target struct {
 	PIDNSDev, PIDNSIno uint64
 }
 
-// Features are the named facts that code generation depends on; each is probed by runtime/kernel, never derived from a version.
-type Features struct {
-	AtomicFetch      bool // fetching atomics and cmpxchg (5.12)
-	BpfLoop          bool // bpf_loop (5.17)
-	ForEachMapElem   bool // bpf_for_each_map_elem (5.13)
-	TaskBTF          bool // bpf_get_current_task_btf (5.11)
-	ProbeReadKernel  bool // bpf_probe_read_{kernel,user}(_str) (5.5)
-	AttachCookie     bool // bpf_get_attach_cookie (5.15)
-	GetFuncIP        bool // bpf_get_func_ip (5.15; uprobes 6.6)
-	RingBuf          bool // BPF_MAP_TYPE_RINGBUF (5.8)
-	TaskStorageTrace bool // BPF_MAP_TYPE_TASK_STORAGE from tracing programs (5.11..)
-	MapLookupPercpu  bool // bpf_map_lookup_percpu_elem (5.19)
-	Jiffies64        bool // bpf_jiffies64
-	BootNS           bool // bpf_ktime_get_boot_ns (5.8)
-	TaiNS            bool // bpf_ktime_get_tai_ns (6.1)
-	NsPidTgid        bool // bpf_get_ns_current_pid_tgid
-	DPath            bool
-	SendSignal       bool
-	SendSignalThread bool
-	OverrideReturn   bool
-	GetStack         bool
-	SkbOutput        bool
-	StrncmpHelper    bool // bpf_strncmp (5.17)
-	SignedDiv        bool // cpu v4 (6.6): sdiv, smod, movsx, bswap
-	Jmp32            bool // cpu v3
-	IterNum          bool // open-coded iterators (6.4)
-	MayGoto          bool // 6.9
-	CgroupID         bool
-	KprobeMulti      bool
-	KprobeSession    bool
-	UprobeMulti      bool
-	Fentry           bool // loads here
-	TPBTF            bool
-	LSM              bool
-	PerfLink         bool // BPF links for perf events (5.15)
-	Kprobes          bool // the kernel has kprobes at all
-	Mmapable         bool // BPF_F_MMAPABLE arrays (5.5)
-	StackBuildID     bool
+// Feature is a named fact about the target that code generation depends on; each is probed by runtime/kernel, never derived from a version.
+type Feature uint8
+
+// The features.
+const (
+	AtomicFetch      Feature = iota // fetching atomics and cmpxchg (5.12)
+	BpfLoop                         // bpf_loop (5.17)
+	ForEachMapElem                  // bpf_for_each_map_elem (5.13)
+	TaskBTF                         // bpf_get_current_task_btf (5.11)
+	ProbeReadKernel                 // bpf_probe_read_{kernel,user}(_str) (5.5)
+	AttachCookie                    // bpf_get_attach_cookie (5.15)
+	GetFuncIP                       // bpf_get_func_ip (5.15; uprobes 6.6)
+	RingBuf                         // BPF_MAP_TYPE_RINGBUF (5.8)
+	TaskStorageTrace                // BPF_MAP_TYPE_TASK_STORAGE from tracing programs (5.11..)
+	MapLookupPercpu                 // bpf_map_lookup_percpu_elem (5.19)
+	Jiffies64                       // bpf_jiffies64
+	BootNS                          // bpf_ktime_get_boot_ns (5.8)
+	TaiNS                           // bpf_ktime_get_tai_ns (6.1)
+	NsPidTgid                       // bpf_get_ns_current_pid_tgid
+	DPath
+	SendSignal
+	SendSignalThread
+	OverrideReturn
+	GetStack
+	SkbOutput
+	StrncmpHelper // bpf_strncmp (5.17)
+	SignedDiv     // cpu v4 (6.6): sdiv, smod, movsx, bswap
+	Jmp32         // cpu v3
+	IterNum       // open-coded iterators (6.4)
+	MayGoto       // 6.9
+	CgroupID
+	KprobeMulti
+	KprobeSession
+	UprobeMulti
+	Fentry // loads here
+	TPBTF
+	LSM
+	PerfLink // BPF links for perf events (5.15)
+	Kprobes  // the kernel has kprobes at all
+	Mmapable // BPF_F_MMAPABLE arrays (5.5)
+	StackBuildID
+
+	NumFeatures
+)
+
+var featureNames = [NumFeatures]string{
+	AtomicFetch:      "AtomicFetch",
+	BpfLoop:          "BpfLoop",
+	ForEachMapElem:   "ForEachMapElem",
+	TaskBTF:          "TaskBTF",
+	ProbeReadKernel:  "ProbeReadKernel",
+	AttachCookie:     "AttachCookie",
+	GetFuncIP:        "GetFuncIP",
+	RingBuf:          "RingBuf",
+	TaskStorageTrace: "TaskStorageTrace",
+	MapLookupPercpu:  "MapLookupPercpu",
+	Jiffies64:        "Jiffies64",
+	BootNS:           "BootNS",
+	TaiNS:            "TaiNS",
+	NsPidTgid:        "NsPidTgid",
+	DPath:            "DPath",
+	SendSignal:       "SendSignal",
+	SendSignalThread: "SendSignalThread",
+	OverrideReturn:   "OverrideReturn",
+	GetStack:         "GetStack",
+	SkbOutput:        "SkbOutput",
+	StrncmpHelper:    "StrncmpHelper",
+	SignedDiv:        "SignedDiv",
+	Jmp32:            "Jmp32",
+	IterNum:          "IterNum",
+	MayGoto:          "MayGoto",
+	CgroupID:         "CgroupID",
+	KprobeMulti:      "KprobeMulti",
+	KprobeSession:    "KprobeSession",
+	UprobeMulti:      "UprobeMulti",
+	Fentry:           "Fentry",
+	TPBTF:            "TPBTF",
+	LSM:              "LSM",
+	PerfLink:         "PerfLink",
+	Kprobes:          "Kprobes",
+	Mmapable:         "Mmapable",
+	StackBuildID:     "StackBuildID",
+}
+
+func (f Feature) String() string {
+	if f < NumFeatures {
+		return featureNames[f]
+	}
+	return "Feature?"
+}
+
+// Features answers which features a target has. It may find out when it is first asked (a probe costs the kernel 30 us, and a
+// one-liner needs three of forty), so ask for what the script needs and nothing else. The zero value has none. It is safe for concurrent use.
+type Features struct{ has func(Feature) bool }
+
+// Has reports whether the target has a feature.
+func (f Features) Has(x Feature) bool { return f.has != nil && f.has(x) }
+
+// Lazy makes features that are looked up by has, at most once each. has must be safe for concurrent use.
+func Lazy(has func(Feature) bool) Features {
+	var known [NumFeatures]struct {
+		once sync.Once
+		has  bool
+	}
+	return Features{func(x Feature) bool {
+		if x >= NumFeatures {
+			return false
+		}
+		k := &known[x]
+		k.once.Do(func() { k.has = has(x) })
+		return k.has
+	}}
+}
+
+// With makes features that are fixed: those named and no others.
+func With(list ...Feature) Features {
+	var set [NumFeatures]bool
+	for _, x := range list {
+		set[x] = true
+	}
+	return Features{func(x Feature) bool { return x < NumFeatures && set[x] }}
+}
+
+// AllBut makes features that are fixed: all except those named. AllBut() is the newest kernel.
+func AllBut(list ...Feature) Features {
+	var without [NumFeatures]bool
+	for _, x := range list {
+		without[x] = true
+	}
+	return Features{func(x Feature) bool { return x < NumFeatures && !without[x] }}
 }

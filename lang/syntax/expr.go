@@ -328,7 +328,7 @@ func (p *parser) statementExpr() ast.Expr {
 }
 
 // condition parses the condition of if, while and unroll: an expression in parentheses, or one operand, because the brace
-// of the body must not be taken for a part of it.
+// of the body must not be taken for a part of it. The parentheses leave no trace in the tree.
 func (p *parser) condition() ast.Expr {
 	open := *p.peek()
 	if !isOp(&open, "(") {
@@ -352,7 +352,7 @@ func (p *parser) condition() ast.Expr {
 		p.fail(newFault("E0101", spanOf(t), "unexpected %s, expected `{`", quote(t)).
 			hint("put the whole condition in one pair of parentheses"))
 	}
-	return &ast.Paren{Base: base(p.from(spanOf(&open))), X: x}
+	return x
 }
 
 // block parses `{ ... }` by the grammar and converts it.

@@ -1,0 +1,7 @@
+package diag
+
+func cdefCodes() []Entry { return nil }
+
+func checkCodes() []Entry { return nil }
+
+func runtimeCodes() []Entry { return nil }

@@ -56,8 +56,11 @@ type File struct {
 	gobin  *goBinary
 	gobins bool
 
-	plt  *symTable
-	plts bool
+	dwarf  *dwarfIndex
+	dwarfs bool  // dwarf was looked for
+	dwarfE error // why there is none
+	plt    *symTable
+	plts   bool
 }
 
 // Open opens the ELF image at path, which is resolved inside opts.Root. The error wraps fs.ErrNotExist, fs.ErrPermission

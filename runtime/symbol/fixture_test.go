@@ -63,7 +63,7 @@ static __attribute__((noinline)) int helper(int a)
 	return a + counter;
 }
 
-__attribute__((noinline)) int visible(int a, const char *name, struct point *p, word w, enum color c)
+__attribute__((noipa)) int visible(int a, const char *name, struct point *p, word w, enum color c)
 {
 	int r = doubled(a);
 	zeroed[3] += r;
@@ -72,7 +72,7 @@ __attribute__((noinline)) int visible(int a, const char *name, struct point *p, 
 	return helper(r) + (name ? name[0] : 0) + (int)w + (int)c;
 }
 
-__attribute__((noinline)) double mixed(double d, uint8_t b, struct point by_value, int (*cb)(const char *, ...), const volatile int *cv, char text[8], ...)
+__attribute__((noipa)) double mixed(double d, uint8_t b, struct point by_value, int (*cb)(const char *, ...), const volatile int *cv, char text[8], ...)
 {
 	return d + b + by_value.x + (cb != 0) + *cv + text[0];
 }

@@ -155,8 +155,15 @@ func (c *Config) Get(option string) string { return c.values[option] }
 // Enabled tells whether an option is y or m.
 func (c *Config) Enabled(option string) bool { v := c.values[option]; return v == "y" || v == "m" }
 
-// HZ is how many ticks the kernel counts per second, from its configuration. ok is false when that cannot be read.
+// HZ is how many ticks the kernel counts per second (jiffies). ok is false when that cannot be told. The coarse clock advances once
+// per tick, and its resolution is that step; no configuration file is needed.
 func (k *Kernel) HZ() (hz int, ok bool) {
+	if k.Running() {
+		var res unix.Timespec
+		if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err == nil && res.Nano() > 0 && res.Nano() < 1e9 {
+			return int((1e9 + res.Nano()/2) / res.Nano()), true
+		}
+	}
 	c, err := k.Config()
 	if err != nil {
 		return 0, false

@@ -76,8 +76,8 @@ func (f *Features) scope(in helperScope) (program, error) {
 	case inIter:
 		p.attach, names = ebpf.AttachTraceIter, []string{"bpf_iter_task"}
 	case inSleep:
-		// Security hooks may sleep since 5.10; iterators and uprobes later.
-		p.typ, p.attach, p.sleepable, names = ebpf.LSM, ebpf.AttachLSMMac, true, []string{"bpf_lsm_file_open"}
+		// Security hooks may sleep since 5.10, at first only this one; uprobes since 6.0.
+		p.typ, p.attach, p.sleepable, names = ebpf.LSM, ebpf.AttachLSMMac, true, []string{"bpf_lsm_bprm_committed_creds"}
 	}
 	for _, n := range names {
 		if id, ok := b.TypeByName(n, kind); ok {

@@ -286,7 +286,7 @@ func progFeatures() []feature {
 		{FeatureTPBTF, "5.5", "raw tracepoints with typed arguments", tracingProbe(ebpf.Tracing, ebpf.AttachTraceRawTp, KindTypedef, "btf_trace_sched_switch", "btf_trace_sys_enter")},
 		{FeatureFentry, "5.5", "function entry programs", trampolineProbe(ebpf.AttachTraceFEntry, "bpf_fentry_test1", "vfs_read")},
 		{FeatureFexit, "5.5", "function exit programs", trampolineProbe(ebpf.AttachTraceFExit, "bpf_fentry_test1", "vfs_read")},
-		{FeatureFmodRet, "5.7", "programs that change a return value", tracingProbe(ebpf.Tracing, ebpf.AttachModifyReturn, KindFunc, "bpf_modify_return_test", "security_file_open")},
+		{FeatureFmodRet, "5.7", "programs that change a return value", tracingProbe(ebpf.Tracing, ebpf.AttachModifyReturn, KindFunc, "security_file_open", "bpf_modify_return_test")},
 		{FeatureLSM, "5.7", "security hook programs", tracingProbe(ebpf.LSM, ebpf.AttachLSMMac, KindFunc, "bpf_lsm_file_open")},
 		{FeatureIter, "5.8", "iterators over kernel objects", tracingProbe(ebpf.Tracing, ebpf.AttachTraceIter, KindFunc, "bpf_iter_task")},
 	}
@@ -466,7 +466,7 @@ var helperTable = []helperRow{
 	{"bpf_task_pt_regs", asm.FnTaskPtRegs, "5.15", inKprobe},
 	{"bpf_get_ns_current_pid_tgid", asm.FnGetNsCurrentPidTgid, "5.7", inKprobe},
 	{"bpf_get_current_cgroup_id", asm.FnGetCurrentCgroupId, "4.18", inKprobe},
-	{"bpf_get_current_ancestor_cgroup_id", asm.FnGetCurrentAncestorCgroupId, "5.9", inKprobe},
+	{"bpf_get_current_ancestor_cgroup_id", asm.FnGetCurrentAncestorCgroupId, "5.15", inKprobe},
 	{"bpf_current_task_under_cgroup", asm.FnCurrentTaskUnderCgroup, "4.9", inKprobe},
 	{"bpf_get_stack", asm.FnGetStack, "4.18", inKprobe},
 	{"bpf_get_stackid", asm.FnGetStackid, "4.6", inKprobe},

@@ -40,6 +40,15 @@ func TestFeatureTable(t *testing.T) {
 
 // lacking lists features that a kernel newer than their mainline version may lack, and why.
 func lacking(k *Kernel, name string) string {
+	// The cloud builds of Debian, which the lab boots without their configuration file.
+	if release, _ := k.Release(); strings.Contains(release, "-cloud-") {
+		switch {
+		case name == FeatureErrorInjection, name == "bpf_override_return":
+			return "cloud kernels are built without CONFIG_FUNCTION_ERROR_INJECTION"
+		case name == FeatureKprobeMulti && strings.HasPrefix(release, "6.1."):
+			return "this cloud kernel is built without CONFIG_FPROBE"
+		}
+	}
 	cfg, cerr := k.Config()
 	without := func(opts ...string) string {
 		if cerr != nil {
@@ -142,7 +151,7 @@ func TestFeaturesAgainstLibrary(t *testing.T) {
 		{FeatureProgSyscall, features.HaveProgramType(ebpf.Syscall)},
 		{FeatureBoundedLoops, features.HaveBoundedLoops()},
 		{FeatureJmp32, features.HaveV3ISA()},
-		{FeatureCPUv4, features.HaveV4ISA()},
+		// Not FeatureCPUv4: the library tries only the long jump, which 6.1 loads by mistake and lacks the rest.
 		{FeatureUprobeMulti, features.HaveBPFLinkUprobeMulti()},
 		{FeatureKprobeMulti, features.HaveBPFLinkKprobeMulti()},
 		{FeatureKprobeSession, features.HaveBPFLinkKprobeSession()},

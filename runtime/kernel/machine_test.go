@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -506,6 +507,13 @@ func TestHostFacts(t *testing.T) {
 	k := host(t)
 	if l, err := k.OnlineCPUs(); err != nil || len(l) == 0 {
 		t.Errorf("OnlineCPUs = %v, %v", l, err)
+	}
+	hz, ok := k.HZ()
+	if !ok || hz < 24 || hz > 1200 {
+		t.Errorf("HZ = %d, %v", hz, ok)
+	}
+	if cfg, err := k.Config(); err == nil && cfg.Get("CONFIG_HZ") != strconv.Itoa(hz) {
+		t.Errorf("HZ = %d, the configuration says %s", hz, cfg.Get("CONFIG_HZ"))
 	}
 	c, err := k.ReadClocks()
 	if err != nil || c.Boot <= 0 || c.Boot < c.Mono-1e6 || c.Wall.Sub(c.BootTime()) != c.Boot {

@@ -183,7 +183,9 @@ type GlobalSlot struct {
 	Off    int
 	Stride int // 0 when there is one copy
 	Copies int
-	// SetOff, when >= 0, is the offset in the same array of a u64 that tells whether the scalar was ever set (unset scalars do not print).
+	// SetOff, when >= 0, is the offset in the same array of a u64 that tells whether the scalar was ever set (unset scalars do not print);
+	// with a Stride there is one for each copy, Stride bytes apart, and the scalar is set when one of them is. When it is -1, a copy whose
+	// bytes are not all zero tells it.
 	SetOff int
 }
 
@@ -254,7 +256,28 @@ const (
 )
 
 // StackRecord: stacks are stored once in MapStacks, keyed by a 64-bit hash of their frames and (for user stacks) the process. A KStack or
-// UStack value is that key; 0 is the empty stack.
+// UStack value is that key; 0 is the empty stack. A record is StackRecordSize bytes:
+//
+//	u32 frames    number of addresses that follow, at most StackMaxFrames; what is behind them is garbage
+//	u32 user      1 for a user stack, 0 for a kernel stack
+//	u32 tgid      process, as the initial pid namespace sees it; 0 for kernel stacks
+//	u32 tid       thread that the stack was first seen in
+//	u64 addr[]    innermost first
 const (
-	StackMaxFrames = 127
+	StackMaxFrames  = 127
+	StackHeader     = 16
+	StackRecordSize = StackHeader + 8*StackMaxFrames
+)
+
+// GlobalsMap is the one-entry mmap-able array (role MapState) that holds what all programs share. It starts with a header of GlobalsHeader
+// bytes; behind it are the wake-up lines (below) and the scalars of the script (GlobalSlot.Map names this array).
+//
+// Wake-ups: a program passes BPF_RB_NO_WAKEUP with every event, but the first one of each CPU in each tick of the clock (1/HZ s)
+// forces a wake-up, and so does exit. A reader that found the ring empty must therefore look again for one tick and a bit before it
+// blocks, or block with that timeout once after each batch.
+const (
+	GlobalsMap     = "globals"
+	GlobalsHeader  = 64
+	GlobalsStartNS = 0 // u64 written by the runtime before the first program runs: bpf_ktime_get_boot_ns's clock, what `elapsed` counts from
+	GlobalsZero    = 8 // u64 that stays 0; an unknown value to the verifier
 )

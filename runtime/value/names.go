@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errnoText gives strerror(3)'s text.
-func errnoText(n int64) string {
+// ErrnoText gives strerror(3)'s text.
+func ErrnoText(n int64) string {
 	if n < 0 {
 		n = -n
 	}

@@ -212,7 +212,7 @@ func (d *Decoder) special(t *types.Type, b []byte) V {
 	case types.CgroupPath:
 		return V{Kind: Str, S: d.R.CgroupPath(order.Uint64(b), t.Format)}
 	case types.Strerror:
-		return V{Kind: Str, S: errnoText(int64(order.Uint64(b)))}
+		return V{Kind: Str, S: ErrnoText(int64(order.Uint64(b)))}
 	case types.Signal:
 		return V{Kind: Str, S: signalName(int64(order.Uint64(b)))}
 	case types.Syscall:

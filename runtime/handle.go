@@ -1,0 +1,258 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/runtime/event"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// handle does what a record asks for; false ends the reading.
+func (s *Session) handle(rec []byte) bool {
+	id, ok := event.ID(rec)
+	if !ok || int(id) >= len(s.events) {
+		s.undecoded(fmt.Errorf("a record of %d bytes has event id %d of %d", len(rec), id, len(s.events)))
+		return true
+	}
+	d := s.events[id]
+	if d.Event.Kind == object.EvPrintf {
+		return s.printf(d, rec)
+	}
+	if err := s.action(d, rec); err != nil {
+		s.undecoded(err)
+	}
+	select {
+	case <-s.exit:
+		return false
+	default:
+		return true
+	}
+}
+
+// handleRest prints what was sent before and by the end programs; a second exit changes nothing.
+func (s *Session) handleRest(rec []byte) bool {
+	s.handle(rec)
+	return true
+}
+
+func (s *Session) undecoded(err error) {
+	s.lost.n++
+	if s.lost.err == nil {
+		s.lost.err = err
+	}
+}
+
+func (s *Session) printf(d *event.Decoder, rec []byte) bool {
+	s.out.Append(func(dst []byte) []byte {
+		n := len(dst)
+		out, err := d.AppendPrintf(dst, rec)
+		if err != nil {
+			s.undecoded(err)
+			return dst[:n]
+		}
+		if !s.out.json {
+			return out
+		}
+		text := string(out[n:])
+		return append(value.AppendJSONString(append(out[:n], `{"type": "printf", "data": `...), text), "}\n"...)
+	})
+	return true
+}
+
+func (s *Session) text(d *event.Decoder, rec []byte) (string, error) {
+	b, err := d.AppendPrintf(nil, rec)
+	return string(b), err
+}
+
+func (s *Session) action(d *event.Decoder, rec []byte) error {
+	ev := d.Event
+	switch ev.Kind {
+	case object.EvErrorf, object.EvWarnf, object.EvFail:
+		return s.message(d, rec)
+	case object.EvCat:
+		name, err := s.text(d, rec)
+		if err == nil {
+			s.cat(name, ev.Span)
+		}
+		return err
+	case object.EvSystem:
+		cmd, err := s.text(d, rec)
+		if err == nil {
+			s.system(cmd, ev.Span)
+		}
+		return err
+	case object.EvTime:
+		s.out.Message("time", value.Strftime(ev.Text, time.Now()))
+		return nil
+	case object.EvPrintMap, object.EvClear, object.EvZero:
+		return s.mapAction(d, rec)
+	}
+	vals, err := d.Fields(rec)
+	if err != nil {
+		return err
+	}
+	switch ev.Kind {
+	case object.EvDebugf:
+		return nil
+	case object.EvJoin:
+		s.join(vals, ev.Text)
+	case object.EvExit:
+		if len(vals) > 0 {
+			s.exitCode.CompareAndSwap(0, vals[0].Int|int64(vals[0].U))
+		}
+		s.exitOnce.Do(func() { close(s.exit) })
+	case object.EvPrintValue:
+		s.printValue(vals)
+	case object.EvPrintMapKey:
+		s.printKey(ev, vals)
+	case object.EvHelperError:
+		s.helperError(ev, vals)
+	default:
+		return fmt.Errorf("event %d has kind %d, which this session does not handle", ev.ID, ev.Kind)
+	}
+	return nil
+}
+
+func (s *Session) report(sev diag.Severity, code diag.Code, sp source.Span, text string, hints ...string) {
+	s.out.Flush() // keep the order of output and messages where both go to one terminal
+	s.opts.Report(&diag.Diagnostic{Severity: sev, Code: code, Span: sp, Message: text, Hints: hints})
+}
+
+func (s *Session) message(d *event.Decoder, rec []byte) error {
+	text, err := s.text(d, rec)
+	if err != nil {
+		return err
+	}
+	switch d.Event.Kind {
+	case object.EvWarnf:
+		s.report(diag.Warning, "", d.Event.Span, text)
+	default:
+		s.report(diag.Error, "", d.Event.Span, text)
+		if d.Event.Kind == object.EvFail {
+			s.failed.Store(true)
+			s.exitCode.CompareAndSwap(0, 1)
+			s.exitOnce.Do(func() { close(s.exit) })
+		}
+	}
+	return nil
+}
+
+func (s *Session) cat(name string, sp source.Span) {
+	f, err := os.Open(name)
+	if err != nil {
+		s.report(diag.Error, "E0810", sp, fmt.Sprintf("cat: cannot open `%s`: %v", name, errors.Unwrap(err)))
+		return
+	}
+	defer f.Close()
+	limit := s.obj.Config.MaxCatBytes
+	b, err := io.ReadAll(io.LimitReader(f, int64(limit)))
+	if err != nil {
+		s.report(diag.Error, "E0810", sp, fmt.Sprintf("cat: cannot read `%s`: %v", name, err))
+	}
+	s.out.Message("cat", string(b))
+}
+
+func (s *Session) system(cmd string, sp source.Span) {
+	if !s.opts.Unsafe {
+		s.report(diag.Error, "E0811", sp, "system() needs --unsafe")
+		return
+	}
+	s.out.Flush() // the command may write to the same terminal
+	c := exec.Command("/bin/sh", "-c", cmd)
+	c.Stderr = os.Stderr
+	b, err := c.Output()
+	if len(b) > 0 {
+		s.out.Message("syscall", string(b))
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.report(diag.Error, "E0812", sp, fmt.Sprintf("system: cannot run `%s`: %v", cmd, err))
+	}
+}
+
+func (s *Session) join(vals []value.V, sep string) {
+	if len(vals) == 0 {
+		return
+	}
+	text := strings.Join(strings.Split(strings.TrimSuffix(vals[0].S, "\x00"), "\x00"), sep)
+	if s.out.JSON() {
+		s.out.Message("join", text)
+	} else {
+		s.out.Message("join", text+"\n")
+	}
+}
+
+func (s *Session) printValue(vals []value.V) {
+	if len(vals) == 0 {
+		return
+	}
+	s.out.Append(func(dst []byte) []byte {
+		if s.out.json {
+			return append(value.AppendJSON(append(dst, `{"type": "value", "data": `...), vals[0]), "}\n"...)
+		}
+		return append(value.AppendText(dst, vals[0]), '\n')
+	})
+}
+
+// printKey prints one entry of a map: its key and the value as it was when the probe ran.
+func (s *Session) printKey(ev *object.Event, vals []value.V) {
+	if len(vals) < 2 {
+		return
+	}
+	key, val := vals[0], vals[1]
+	s.out.Append(func(dst []byte) []byte {
+		if s.out.json {
+			dst = append(value.AppendJSONString(append(dst, `{"type": "map", "data": {`...), ev.Map), `: {`...)
+			dst = append(value.AppendJSONKey(dst, key), ": "...)
+			return append(value.AppendJSON(dst, val), "}}}\n"...)
+		}
+		dst = append(value.AppendKey(append(append(dst, ev.Map...), '['), key), "]: "...)
+		return append(value.AppendText(dst, val), '\n')
+	})
+}
+
+func (s *Session) helperError(ev *object.Event, vals []value.V) {
+	if len(vals) == 0 {
+		return
+	}
+	errno := vals[0].Int
+	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(ev.Text, errno), ev.Text, errno)
+	if !s.out.JSON() {
+		s.report(diag.Warning, "W0820", ev.Span, text)
+		return
+	}
+	pos := s.obj.Files.Position(ev.Span.Start)
+	name := ""
+	if pos.File != nil {
+		name = pos.File.Name
+	}
+	s.out.Append(func(dst []byte) []byte {
+		dst = value.AppendJSONString(append(dst, `{"type": "helper_error", "msg": `...), helperText(ev.Text, errno))
+		dst = value.AppendJSONString(append(dst, `, "helper": `...), ev.Text)
+		return fmt.Appendf(dst, `, "retcode": %d, "filename": %q, "line": %d, "col": %d}`+"\n", errno, name, pos.Line, pos.Col)
+	})
+}
+
+// helperText says what a helper's error means for the script.
+func helperText(helper string, errno int64) string {
+	switch {
+	case strings.HasSuffix(helper, "map_update_elem") && errno == -int64(unix.E2BIG):
+		return "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries in a map declaration e.g. `let @a = hash(5000)`"
+	case strings.HasSuffix(helper, "map_delete_elem") && errno == -int64(unix.ENOENT):
+		return "Can't delete map element because it does not exist."
+	case strings.HasSuffix(helper, "map_lookup_elem"):
+		return "Can't lookup map element because it does not exist."
+	}
+	return value.ErrnoText(errno)
+}

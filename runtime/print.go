@@ -1,0 +1,83 @@
+package runtime
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/runtime/event"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// mapAction does print(@m), clear(@m) and zero(@m).
+func (s *Session) mapAction(d *event.Decoder, rec []byte) error {
+	u := s.user[d.Event.Map]
+	if u == nil {
+		return fmt.Errorf("event %d: %s: %w", d.Event.ID, d.Event.Map, ErrNoMap)
+	}
+	switch d.Event.Kind {
+	case object.EvClear:
+		return u.clear()
+	case object.EvZero:
+		return u.zero()
+	}
+	vals, err := d.Fields(rec)
+	if err != nil {
+		return err
+	}
+	var args [2]uint64
+	for i, v := range vals {
+		if i < 2 {
+			args[i] = uint64(v.Int) | v.U
+		}
+	}
+	return s.printMap(u, args[0], args[1])
+}
+
+func (s *Session) printMap(u *userMap, top, div uint64) error {
+	dump, err := u.dump()
+	if err != nil {
+		return err
+	}
+	s.out.Append(func(dst []byte) []byte {
+		if s.out.json {
+			return s.values.AppendMapJSON(dst, dump, top, div)
+		}
+		return s.values.AppendMap(dst, dump, top, div)
+	})
+	return nil
+}
+
+// printMaps prints all maps by name, those without entries left out.
+func (s *Session) printMaps() error {
+	names := make([]string, 0, len(s.user))
+	for n := range s.user {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		dump, err := s.user[n].dump()
+		if err != nil {
+			return err
+		}
+		if dump.N == 0 {
+			continue
+		}
+		s.out.Append(func(dst []byte) []byte {
+			if s.out.json {
+				return s.values.AppendMapJSON(dst, dump, 0, 0)
+			}
+			return s.values.AppendMap(dst, dump, 0, 0)
+		})
+	}
+	return nil
+}
+
+// Dump reads a map of the script by its name (with @).
+func (s *Session) Dump(name string) (*value.Dump, error) {
+	u := s.user[name]
+	if u == nil {
+		return nil, fmt.Errorf("%s: %w", name, ErrNoMap)
+	}
+	return u.dump()
+}

@@ -1,0 +1,229 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/symbol"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// resolver answers for one session what only the machine knows. It opens the symbol tables when the first address is printed.
+type resolver struct {
+	kernel *kernel.Kernel
+	obj    *object.Object
+	stacks func() *ebpf.Map // the map of stack records, nil when the object has none
+
+	mu    sync.Mutex
+	syms  *symbol.Symbolizer
+	users map[uint32]string
+	clock *kernel.Clocks
+}
+
+// kernelSymbols adapts the kernel's symbol table, which is read at the first lookup.
+type kernelSymbols struct{ k *kernel.Kernel }
+
+func (s kernelSymbols) Lookup(addr uint64) (name string, off uint64, module string, ok bool) {
+	table, err := s.k.Symbols()
+	if err != nil {
+		return "", 0, "", false
+	}
+	sym, off, ok := table.Lookup(addr)
+	return sym.Name, off, sym.Module, ok
+}
+
+func (r *resolver) symbolizer() *symbol.Symbolizer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.syms == nil {
+		mode, err := symbol.ParseCacheMode(r.obj.Config.UserSymbolCache)
+		if err != nil {
+			mode, _ = symbol.ParseCacheMode("PER_PID")
+		}
+		r.syms = symbol.New(symbol.Config{
+			Kernel: kernelSymbols{r.kernel}, Cache: mode, Demangle: r.obj.Config.CppDemangle, Lines: r.obj.Config.ShowDebugInfo,
+		})
+	}
+	return r.syms
+}
+
+func (r *resolver) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.syms == nil {
+		return nil
+	}
+	return r.syms.Close()
+}
+
+func hex(addr uint64) string { return "0x" + strconv.FormatUint(addr, 16) }
+
+func frameText(f symbol.Frame, addr uint64, offset bool) string {
+	if !f.Known() {
+		return hex(addr)
+	}
+	if !offset {
+		return f.Name
+	}
+	return f.Name + "+" + strconv.FormatUint(f.Offset, 10)
+}
+
+// KernelSymbol names a kernel address.
+func (r *resolver) KernelSymbol(addr uint64, offset bool) string {
+	return frameText(r.symbolizer().Kernel(addr), addr, offset)
+}
+
+// UserSymbol names an address of a process.
+func (r *resolver) UserSymbol(pid uint32, addr uint64, offset bool) string {
+	return frameText(r.symbolizer().User(int(pid), addr), addr, offset)
+}
+
+// Stack prints a stack: a line break, then one frame per line. bpftrace mode indents by indent blanks, perf mode by a tab.
+func (r *resolver) Stack(t *types.Type, id uint64, indent int) string {
+	frames, pid, ok := r.stack(id)
+	if !ok {
+		if id == 0 {
+			return ""
+		}
+		return fmt.Sprintf("\n%*s[stack %#x was not stored: the map of stacks is full]\n", indent, "", id)
+	}
+	if t.Frames > 0 && len(frames) > t.Frames {
+		frames = frames[:t.Frames]
+	}
+	var b strings.Builder
+	b.WriteByte('\n')
+	pad := strings.Repeat(" ", indent)
+	syms := r.symbolizer()
+	for _, addr := range frames {
+		if t.Mode == types.StackRaw {
+			fmt.Fprintf(&b, "%s%x\n", pad, addr)
+			continue
+		}
+		var list []symbol.Frame
+		if t.Kind == types.KStack {
+			list = []symbol.Frame{syms.Kernel(addr)}
+		} else if list = syms.UserFrames(int(pid), addr); len(list) == 0 {
+			list = []symbol.Frame{{}}
+		}
+		for _, f := range list {
+			text := frameText(f, addr, !f.Inlined)
+			if t.Mode == types.StackPerf {
+				if t.Kind == types.UStack {
+					mod := f.Module
+					if mod == "" {
+						mod = "[unknown]"
+					}
+					text += " (" + mod + ")"
+				}
+				fmt.Fprintf(&b, "\t%x %s\n", addr, text)
+				continue
+			}
+			if f.File != "" {
+				text += "@" + f.File + ":" + strconv.Itoa(f.Line)
+			}
+			b.WriteString(pad + text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// stack reads a stack record.
+func (r *resolver) stack(id uint64) (frames []uint64, pid uint32, ok bool) {
+	m := r.stacks()
+	if id == 0 || m == nil {
+		return nil, 0, false
+	}
+	rec := make([]byte, m.ValueSize())
+	if err := m.Lookup(id, rec); err != nil {
+		return nil, 0, false
+	}
+	n := min(int(binary.NativeEndian.Uint32(rec)), (len(rec)-object.StackHeader)/8)
+	for i := range n {
+		frames = append(frames, binary.NativeEndian.Uint64(rec[object.StackHeader+8*i:]))
+	}
+	return frames, binary.NativeEndian.Uint32(rec[8:]), true
+}
+
+// Username gives the name of a user, the number when it has none.
+func (r *resolver) Username(uid uint32) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if name, ok := r.users[uid]; ok {
+		return name
+	}
+	name := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	if r.users == nil {
+		r.users = map[uint32]string{}
+	}
+	r.users[uid] = name
+	return name
+}
+
+// WallTime converts a timestamp of one of the kernel's clocks.
+func (r *resolver) WallTime(mode string, ns uint64) time.Time {
+	if mode == "tai" || mode == "sw_tai" {
+		var ts unix.Timespec
+		var wall, tai time.Duration
+		wall = time.Duration(time.Now().UnixNano())
+		if unix.ClockGettime(unix.CLOCK_TAI, &ts) == nil {
+			tai = time.Duration(ts.Nano())
+		}
+		return time.Unix(0, int64(ns)+int64((wall-tai).Round(time.Second)))
+	}
+	clock := int32(unix.CLOCK_BOOTTIME)
+	if mode == "monotonic" {
+		clock = unix.CLOCK_MONOTONIC
+	}
+	// Measured each time: the clock may be stepped, and the machine suspended, while a script runs.
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return time.Unix(0, int64(ns))
+	}
+	return time.Now().Add(time.Duration(int64(ns) - ts.Nano()))
+}
+
+// CgroupPath names a cgroup: "hierarchy:path".
+func (r *resolver) CgroupPath(id uint64, filter string) string {
+	if filter != "" {
+		if ok := symbol.Match(filter, "unified"); !ok {
+			return ""
+		}
+	}
+	p, err := r.kernel.CgroupPath(id)
+	if err != nil {
+		return ""
+	}
+	return "unified:" + p
+}
+
+// ProbeName names an attach point.
+func (r *resolver) ProbeName(i uint64) string {
+	if i < uint64(len(r.obj.Points)) {
+		return r.obj.Points[i]
+	}
+	return "unknown"
+}
+
+// SyscallName names a system call of the machine.
+func (r *resolver) SyscallName(nr int64) string {
+	if name := kernel.SyscallName(r.kernel.Arch(), int(nr)); name != "" {
+		return name
+	}
+	return strconv.FormatInt(nr, 10)
+}
+
+var _ value.Resolver = (*resolver)(nil)

@@ -1,0 +1,485 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/runtime/attach"
+	"github.com/sonde-sh/sonde/runtime/event"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// Options say how a session runs.
+type Options struct {
+	Object  *object.Object
+	Kernel  *kernel.Kernel
+	Targets Targets
+	// Output takes what the script prints; Report takes warnings and errors with their place in the script.
+	Output *Output
+	Report func(*diag.Diagnostic)
+	// Log takes progress lines of -v; nil for none.
+	Log io.Writer
+	// PID ends the run when that process ends; 0 for none.
+	PID int
+	// Child is the command of -c, stopped; it runs once everything is attached.
+	Child *Child
+	// Attached is called once all probes are attached, with their number, before anything is printed.
+	Attached func(probes int)
+	// Stats switches the kernel's run-time statistics on for the life of the session.
+	Stats bool
+	// DryRun ends right after attaching.
+	DryRun bool
+	Unsafe bool
+}
+
+// Session is a running object.
+type Session struct {
+	opts     Options
+	obj      *object.Object
+	out      *Output
+	resolver *resolver
+	values   *value.Decoder
+	attacher *attach.Attacher
+
+	maps     map[string]*ebpf.Map
+	user     map[string]*userMap
+	globals  []byte
+	programs []*ebpf.Program
+	events   []*event.Decoder
+	reader   *event.Reader
+
+	mu    sync.Mutex
+	links []*attached
+
+	exit     chan struct{} // closed by the first exit event
+	exitOnce sync.Once
+	exitCode atomic.Int64
+	failed   atomic.Bool // a failed assertion or an errorf that ends the run
+	stats    io.Closer
+	started  time.Time
+	lost     lostRecords
+	closed   bool
+}
+
+type attached struct {
+	program int
+	link    *attach.Link
+}
+
+// lostRecords counts records that could not be decoded, which would be a bug of ours; they are reported, never dropped in silence.
+type lostRecords struct {
+	n   uint64
+	err error
+}
+
+// New makes the maps and loads the programs. On an error nothing stays open. A refused program gives a *LoadError, a refused map a *MapError.
+func New(opts Options) (s *Session, err error) {
+	s = &Session{opts: opts, obj: opts.Object, out: opts.Output, maps: map[string]*ebpf.Map{}, user: map[string]*userMap{}, exit: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+			s = nil
+		}
+	}()
+	s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
+	s.values = &value.Decoder{R: s.resolver, Trailer: s.obj.Config.StrTruncTrailer, Indent: 8}
+	s.attacher = attach.New(attach.Config{})
+	if err := s.createMaps(); err != nil {
+		return s, err
+	}
+	for _, ev := range s.obj.Events {
+		d, err := event.NewDecoder(ev, s.values)
+		if err != nil {
+			return s, err
+		}
+		s.events = append(s.events, d)
+	}
+	if err := s.loadPrograms(); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+func (s *Session) mapOf(role object.MapRole) *ebpf.Map {
+	for _, m := range s.obj.Maps {
+		if m.Role == role {
+			return s.maps[m.Name]
+		}
+	}
+	return nil
+}
+
+func (s *Session) createMaps() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count the CPUs: %w", err)
+	}
+	raised := false
+	for _, m := range s.obj.Maps {
+		if m.Global != nil {
+			continue
+		}
+		em, err := createMap(m)
+		if err != nil && !raised && errors.Is(err, unix.EPERM) {
+			// Before Linux 5.11 maps count against RLIMIT_MEMLOCK, and the refusal says EPERM.
+			raised = true
+			if kernel.RaiseMemlock() == nil {
+				em, err = createMap(m)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		s.maps[m.Name] = em
+	}
+	for _, m := range s.obj.Maps {
+		if m.Role != object.MapUser {
+			continue
+		}
+		u := &userMap{spec: m, m: s.maps[m.Name], cpus: cpus}
+		if m.Global != nil {
+			if u.m = s.maps[m.Global.Map]; u.m == nil {
+				return &MapError{m, fmt.Errorf("the array %q that holds it is missing", m.Global.Map)}
+			}
+			if s.globals == nil {
+				if s.globals, err = mapGlobals(u.m); err != nil {
+					return err
+				}
+			}
+			u.mem = s.globals
+		}
+		s.user[m.Name] = u
+	}
+	ring := s.mapOf(object.MapRing)
+	if ring == nil {
+		return nil
+	}
+	// Two ticks of the slowest clock (HZ=100) and a bit: see the wake-up rule of the programs.
+	s.reader, err = event.NewReader(ring, 25*time.Millisecond)
+	return err
+}
+
+func (s *Session) loadPrograms() error {
+	s.programs = make([]*ebpf.Program, len(s.obj.Programs))
+	errs := make([]error, len(s.obj.Programs))
+	load := func(i int) {
+		s.programs[i], errs[i] = loadProgram(s.obj.Programs[i], s.obj.License, s.maps, s.opts.Targets, s.obj.Config.LogSize)
+	}
+	if len(s.obj.Programs) < 8 {
+		for i := range s.obj.Programs {
+			if load(i); errs[i] != nil {
+				return errs[i]
+			}
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	next := atomic.Int64{}
+	for range 4 {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(errs); i = int(next.Add(1)) - 1 {
+				load(i)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(slices.DeleteFunc(errs, func(e error) bool { return e == nil })...)
+}
+
+// runProgram runs a begin, end, signal, test or bench program once through the kernel's test run and returns its result.
+func (s *Session) runProgram(i int) (uint32, error) {
+	ret, err := s.programs[i].Run(&ebpf.RunOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("run %s: %w", s.obj.Programs[i].Name, err)
+	}
+	return ret, nil
+}
+
+func (s *Session) runRole(role object.Role) error {
+	for i, p := range s.obj.Programs {
+		if p.Role == role {
+			if _, err := s.runProgram(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Signal runs the programs of self:signal:NAME. It reports whether there was one.
+func (s *Session) Signal(name string) bool {
+	found := false
+	for i, p := range s.obj.Programs {
+		if p.Role == object.RoleSignal && p.Name == name {
+			found = true
+			if _, err := s.runProgram(i); err != nil {
+				s.report(diag.Error, "E0803", p.Probe, err.Error())
+			}
+		}
+	}
+	return found
+}
+
+// attachAll attaches every program. Attach points that the kernel does not have are handled as the missing_probes key says.
+func (s *Session) attachAll(ctx context.Context) (probes int, err error) {
+	for i, p := range s.obj.Programs {
+		if p.Role != object.RoleProbe {
+			probes += max(1, len(p.Attach))
+			continue
+		}
+		for _, a := range p.Attach {
+			if ctx.Err() != nil {
+				return probes, nil // Ctrl-C while attaching: what is attached is taken down by the caller
+			}
+			l, err := s.attacher.Attach(a, s.programs[i])
+			if err != nil {
+				if err := s.missing(a, err); err != nil {
+					return probes, err
+				}
+				continue
+			}
+			s.mu.Lock()
+			s.links = append(s.links, &attached{i, l})
+			s.mu.Unlock()
+			probes += max(1, len(a.Points))
+			if s.opts.Log != nil {
+				fmt.Fprintf(s.opts.Log, "Attaching %s\n", s.pointNames(a))
+			}
+		}
+	}
+	return probes, nil
+}
+
+func (s *Session) pointNames(a *object.Attach) string {
+	if len(a.Points) == 0 {
+		return a.Target
+	}
+	name := s.resolver.ProbeName(uint64(a.Points[0]))
+	if n := len(a.Points); n > 1 {
+		name += fmt.Sprintf(" and %d more", n-1)
+	}
+	return name
+}
+
+func (s *Session) missing(a *object.Attach, err error) error {
+	d := &diag.Diagnostic{Severity: diag.Error, Code: "E0801", Span: a.Span, Message: fmt.Sprintf("cannot attach %s: %v", s.pointNames(a), err)}
+	var ae *attach.Error
+	if errors.As(err, &ae) {
+		d.Message = fmt.Sprintf("cannot attach %s: %s", s.pointNames(a), ae.Text)
+		if ae.Hint != "" {
+			d.Hints = append(d.Hints, ae.Hint)
+		}
+	}
+	switch s.obj.Config.MissingProbes {
+	case "ignore":
+		return nil
+	case "warn":
+		d.Severity, d.Code = diag.Warning, "W0801"
+		s.opts.Report(d)
+		return nil
+	}
+	return &AttachError{Diagnostic: d, Err: err}
+}
+
+// AttachError says that a probe could not be attached.
+type AttachError struct {
+	Diagnostic *diag.Diagnostic
+	Err        error
+}
+
+func (e *AttachError) Error() string { return e.Diagnostic.Message }
+
+func (e *AttachError) Unwrap() error { return e.Err }
+
+// Run runs the script to its end: until ctx ends, exit() is called, the child or process ends, or only begin and end probes are there. It
+// returns the argument of exit().
+func (s *Session) Run(ctx context.Context) (code int, err error) {
+	s.started = time.Now()
+	if s.opts.Stats {
+		const runTime = 0 // BPF_STATS_RUN_TIME
+		if s.stats, err = ebpf.EnableStats(runTime); err != nil {
+			return 0, fmt.Errorf("switch on the kernel's run-time statistics: %w", err)
+		}
+	}
+	if err := s.runRole(object.RoleBegin); err != nil {
+		return 0, err
+	}
+	probes, err := s.attachAll(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if s.opts.Attached != nil {
+		s.opts.Attached(probes)
+	}
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go s.watch(stop, cancel)
+	if s.opts.Child != nil {
+		s.opts.Child.Resume()
+	}
+	readErr := s.read(stop)
+	code, err = s.finish()
+	return code, errors.Join(readErr, err)
+}
+
+// watch ends the run when one of its reasons comes.
+func (s *Session) watch(ctx context.Context, end func()) {
+	defer end()
+	if s.opts.DryRun || !s.waits() {
+		return
+	}
+	var child <-chan struct{}
+	if s.opts.Child != nil {
+		child = s.opts.Child.Done()
+	}
+	process, closeProcess := processEnd(s.opts.PID)
+	defer closeProcess()
+	select {
+	case <-ctx.Done():
+	case <-s.exit:
+	case <-child:
+	case <-process:
+	}
+}
+
+// waits reports whether anything can still happen once the begin programs have run.
+func (s *Session) waits() bool {
+	if s.opts.Child != nil {
+		return true
+	}
+	for _, p := range s.obj.Programs {
+		if p.Role == object.RoleProbe || p.Role == object.RoleSignal {
+			return true
+		}
+	}
+	return false
+}
+
+// read handles events until ctx ends.
+func (s *Session) read(ctx context.Context) error {
+	if s.reader == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.reader.Run(ctx, s.handle, s.out.Flush)
+}
+
+// finish detaches, runs the end programs, prints the maps.
+func (s *Session) finish() (int, error) {
+	errs := []error{s.detach()}
+	if c := s.opts.Child; c != nil {
+		errs = append(errs, c.Stop())
+	}
+	if !s.opts.DryRun {
+		errs = append(errs, s.runRole(object.RoleEnd))
+	}
+	if s.reader != nil {
+		s.reader.Drain(s.handleRest)
+	}
+	if !s.out.JSON() {
+		s.out.Message("", "\n\n")
+	}
+	if s.obj.Config.PrintMapsOnExit && !s.opts.DryRun {
+		errs = append(errs, s.printMaps())
+	}
+	errs = append(errs, s.out.Close())
+	return int(s.exitCode.Load()), errors.Join(errs...)
+}
+
+// detach stops all probes. The counts of missed runs stay readable.
+func (s *Session) detach() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	links := make([]*attach.Link, len(s.links))
+	for i, l := range s.links {
+		links[i] = l.link
+	}
+	return attach.Detach(links)
+}
+
+// Close releases everything. It does not wait for perf events to be torn down; the kernel does that behind the process.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	links := make([]*attach.Link, len(s.links))
+	for i, l := range s.links {
+		links[i] = l.link
+	}
+	errs = append(errs, attach.Leave(links))
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	for _, p := range s.programs {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	if s.globals != nil {
+		errs = append(errs, unix.Munmap(s.globals))
+	}
+	for _, m := range s.maps {
+		errs = append(errs, m.Close())
+	}
+	if s.stats != nil {
+		errs = append(errs, s.stats.Close())
+	}
+	return errors.Join(append(errs, s.resolver.close())...)
+}
+
+// processEnd gives a channel that is closed when a process ends; nil for pid 0.
+func processEnd(pid int) (<-chan struct{}, func()) {
+	if pid == 0 {
+		return nil, func() {}
+	}
+	done := make(chan struct{})
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		close(done) // it is gone already
+		return done, func() {}
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(fd)
+		return nil, func() {}
+	}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+		for {
+			n, err := unix.Poll(fds, -1)
+			if err == unix.EINTR {
+				continue
+			}
+			if n > 0 && fds[0].Revents != 0 {
+				close(done)
+			}
+			return
+		}
+	}()
+	return done, func() {
+		_, _ = unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		<-finished
+		unix.Close(fd)
+		unix.Close(wake)
+	}
+}
+
+func possibleCPUs() (int, error) { return ebpf.PossibleCPU() }

@@ -1,0 +1,144 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// TestResult is what one test: probe gave.
+type TestResult struct {
+	Name   string
+	Passed bool
+	Why    string // "" when passed
+	Output string // what it printed
+}
+
+// RunTests runs the test: probes in script order. A test fails when it returns a value other than 0, fails an assertion, or calls exit with a
+// value other than 0.
+func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
+	var out []TestResult
+	for i, p := range s.obj.Programs {
+		if p.Role != object.RoleTest || ctx.Err() != nil {
+			continue
+		}
+		var text strings.Builder
+		kept := s.out
+		s.out = NewOutput(&text, kept.json, BufferFull)
+		s.exitCode.Store(0)
+		s.failed.Store(false)
+		ret, err := s.runProgram(i)
+		if s.reader != nil {
+			s.reader.Drain(s.handleRest)
+		}
+		closeErr := s.out.Close()
+		s.out = kept
+		if err != nil {
+			return out, err
+		}
+		if closeErr != nil {
+			return out, closeErr
+		}
+		r := TestResult{Name: p.Name, Output: text.String()}
+		switch {
+		case s.failed.Load():
+			r.Why = "an assertion failed"
+		case ret != 0:
+			r.Why = fmt.Sprintf("returned %d", int32(ret))
+		case s.exitCode.Load() != 0:
+			r.Why = fmt.Sprintf("called exit(%d)", s.exitCode.Load())
+		default:
+			r.Passed = true
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// BenchResult is the mean time of one run of a bench: probe.
+type BenchResult struct {
+	Name string
+	Time time.Duration
+	Runs uint64
+}
+
+const benchTime = 200 * time.Millisecond
+
+// RunBenchmarks runs each bench: probe for about 200 ms and measures it with the kernel's run-time statistics.
+func (s *Session) RunBenchmarks(ctx context.Context) ([]BenchResult, error) {
+	stats, err := ebpf.EnableStats(0)
+	if err != nil {
+		return nil, fmt.Errorf("switch on the kernel's run-time statistics: %w", err)
+	}
+	defer stats.Close()
+	var out []BenchResult
+	for i, p := range s.obj.Programs {
+		if p.Role != object.RoleBench {
+			continue
+		}
+		for end := time.Now().Add(benchTime); time.Now().Before(end) && ctx.Err() == nil; {
+			for range 100 {
+				if _, err := s.runProgram(i); err != nil {
+					return out, err
+				}
+			}
+			if s.reader != nil {
+				s.reader.Drain(func([]byte) bool { return true }) // what a benchmark prints is not shown
+			}
+		}
+		st, err := s.programs[i].Stats()
+		if err != nil {
+			return out, fmt.Errorf("statistics of %s: %w", p.Name, err)
+		}
+		r := BenchResult{Name: p.Name, Runs: st.RunCount}
+		if st.RunCount > 0 {
+			r.Time = st.Runtime / time.Duration(st.RunCount)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// AppendBenchmarks appends the table of benchmark results, or one JSON line.
+func AppendBenchmarks(dst []byte, results []BenchResult, json bool) []byte {
+	if json {
+		dst = append(dst, `{"type": "benchmark_results", "data": {`...)
+		for i, r := range results {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = fmt.Appendf(append(value.AppendJSONString(dst, r.Name), ": "...), "%d", r.Time.Nanoseconds())
+		}
+		return append(dst, "}}\n"...)
+	}
+	const name, average = "BENCHMARK", "AVERAGE TIME"
+	wide := len(name)
+	for _, r := range results {
+		wide = max(wide, len(r.Name))
+	}
+	line := fmt.Sprintf("+%s+%s+\n", strings.Repeat("-", wide+2), strings.Repeat("-", len(average)+2))
+	dst = fmt.Appendf(dst, "%s| %-*s | %s |\n%s", line, wide, name, average, line)
+	for _, r := range results {
+		dst = fmt.Appendf(dst, "| %-*s | %-*s |\n", wide, r.Name, len(average), shortDuration(r.Time))
+	}
+	return fmt.Appendf(dst, "%s\n", line)
+}
+
+// shortDuration prints a duration as a whole number of its largest fitting unit.
+func shortDuration(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%dms", d/time.Millisecond)
+	case d >= time.Microsecond:
+		return fmt.Sprintf("%dus", d/time.Microsecond)
+	}
+	return fmt.Sprintf("%dns", d.Nanoseconds())
+}

@@ -1,0 +1,119 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/lang/diag"
+)
+
+// insnLine matches the verifier's line for one instruction: its raw offset, the opcode, the text.
+var insnLine = regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) `)
+
+// verdict takes the useful part of a verifier log: the offset of the last instruction it looked at and its last complaint.
+func verdict(log string) (offset int, complaint string) {
+	offset = -1
+	for line := range strings.Lines(log) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "", strings.HasPrefix(line, "processed "), strings.HasPrefix(line, "verification time"), strings.HasPrefix(line, "stack depth"),
+			strings.HasPrefix(line, "max_states"), strings.HasPrefix(line, "from "), strings.HasPrefix(line, ";"), strings.HasPrefix(line, "mark_precise"),
+			strings.HasPrefix(line, "func#"), strings.HasPrefix(line, "live regs"), strings.HasPrefix(line, "insn "):
+			continue
+		}
+		if m := insnLine.FindStringSubmatch(line); m != nil {
+			offset, _ = strconv.Atoi(m[1])
+			continue
+		}
+		if _, err := strconv.Atoi(strings.SplitN(line, ":", 2)[0]); err == nil {
+			continue // a line of register states: "12: R0=..."
+		}
+		complaint = line
+	}
+	return offset, complaint
+}
+
+// verifierHints say what to change in the script for complaints that a script can cause.
+var verifierHints = []struct{ match, hint string }{
+	{"too large", "split the probe into smaller ones, or unroll less"},
+	{"too many instructions", "split the probe into smaller ones, or unroll less"},
+	{"processed 1000001 insns", "make the loop shorter: the kernel follows at most a million instructions"},
+	{"back-edge", "use unroll(N): this kernel has no bounded loops"},
+	{"infinite loop", "give the loop a bound that the kernel can see, such as `for ($i : 0..100)`"},
+	{"stack limit", "use fewer or shorter strings, or lower on_stack_limit"},
+	{"combined stack", "use fewer or shorter strings, or lower on_stack_limit"},
+	{"sleepable", "use another probe kind: this helper may sleep"},
+	{"unknown func", "use a newer kernel: this one does not offer the helper to this kind of probe"},
+	{"helper access to the", "report this script: the compiler should have bounded the access"},
+}
+
+// Diagnose turns an error of New or Run into a diagnostic with a place in the script where there is one.
+func Diagnose(err error) *diag.Diagnostic {
+	var ae *AttachError
+	if errors.As(err, &ae) {
+		return ae.Diagnostic
+	}
+	var me *MapError
+	if errors.As(err, &me) {
+		d := &diag.Diagnostic{Severity: diag.Error, Code: "E0804", Span: me.Map.Span, Message: fmt.Sprintf("cannot make map `%s` (%d entries of %d bytes): %v", me.Map.Name, me.Map.MaxEntries, me.Map.KeySize+me.Map.ValueSize, plainError(me.Err))}
+		switch {
+		case errors.Is(me.Err, unix.EPERM):
+			return d.Hint("run as root, or with CAP_BPF and CAP_PERFMON")
+		case errors.Is(me.Err, unix.ENOMEM), errors.Is(me.Err, unix.E2BIG):
+			return d.Hint("set max_map_keys lower, or declare the map with fewer entries: `let @m = hash(1000)`")
+		}
+		return d
+	}
+	var le *LoadError
+	if !errors.As(err, &le) {
+		return nil
+	}
+	p := le.Program
+	d := &diag.Diagnostic{Severity: diag.Error, Code: "E0802", Span: p.Probe}
+	if le.Log == "" || errors.Is(le.Err, unix.EPERM) {
+		d.Message = fmt.Sprintf("the kernel refused to load %s: %v", p.Name, plainError(le.Err))
+		switch {
+		case errors.Is(le.Err, unix.EPERM) && (p.Type == ebpf.Tracing || p.Type == ebpf.LSM) && p.AttachType != ebpf.AttachTraceRawTp:
+			d.Hint("use a tracepoint or rawtracepoint: this machine does not allow programs of this kind (fentry, fexit, LSM)")
+		case errors.Is(le.Err, unix.EPERM):
+			d.Hint("run as root, or with CAP_BPF and CAP_PERFMON; check that the kernel's lockdown mode allows tracing")
+		case errors.Is(le.Err, unix.ENOMEM):
+			d.Hint("free memory or raise the limit of the memory cgroup")
+		}
+		return d
+	}
+	off, complaint := verdict(le.Log)
+	if off >= 0 {
+		d.Span = p.SpanOf(asm.RawInstructionOffset(off))
+	}
+	d.Message = fmt.Sprintf("the kernel's verifier refused this: %s", complaint)
+	for _, h := range verifierHints {
+		if strings.Contains(le.Log, h.match) {
+			d.Hint("%s", h.hint)
+			break
+		}
+	}
+	if len(d.Hints) == 0 {
+		d.Hint("run with -d verifier for the whole log, and report it: a script that passes the checks should load")
+	}
+	if off >= 0 && off < len(p.Insns)*2 {
+		d.Notes = append(d.Notes, fmt.Sprintf("at instruction %d of %s", off, p.Name))
+	}
+	return d
+}
+
+// plainError drops the operation names that wrap a system error.
+func plainError(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}

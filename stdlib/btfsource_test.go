@@ -1,7 +1,7 @@
 package stdlib
 
 import (
-	"encoding/binary"
+	encoding "encoding/binary"
 	"errors"
 	"os"
 	"slices"
@@ -21,7 +21,7 @@ func fixtureBTF(t testing.TB, add ...btf.Type) *kernel.BTF {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := b.Marshal(nil, &btf.MarshalOptions{Order: binary.NativeEndian})
+	blob, err := b.Marshal(nil, &btf.MarshalOptions{Order: encoding.NativeEndian})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ var (
 
 func array(elem btf.Type, n uint32) *btf.Array { return &btf.Array{Index: cInt, Type: elem, Nelems: n} }
 
-func source(t testing.TB, add ...btf.Type) *BTFSource {
+func typeSource(t testing.TB, add ...btf.Type) *BTFSource {
 	b := fixtureBTF(t, add...)
 	return NewBTFSource(func() (*kernel.BTF, error) { return b, nil }, nil)
 }
@@ -69,7 +69,7 @@ func TestBTFSourceTypes(t *testing.T) {
 	}
 	fn := &btf.Func{Name: "do_it", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{Return: &btf.Typedef{Name: "my_int", Type: cInt}, Params: []btf.FuncParam{
 		{Name: "n", Type: &btf.Pointer{Target: node}}, {Name: "pair", Type: &btf.Struct{Name: "pair", Size: 16}}, {Name: "len", Type: cInt}}}}
-	s := source(t, node, fn)
+	s := typeSource(t, node, fn)
 
 	st := s.StructType("node")
 	if st == nil {

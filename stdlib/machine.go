@@ -19,6 +19,8 @@ import (
 type Machine struct {
 	Kernel *kernel.Kernel
 	Types  *BTFSource
+	// Features replaces what the kernel has, for machines that are not the running one; nil probes the kernel.
+	Features *kernel.Features
 
 	target func() *target.Target
 
@@ -55,7 +57,7 @@ func (m *Machine) newTarget() *target.Target {
 	}
 	if inInit, err := m.Kernel.InInitPIDNamespace(); err == nil && !inInit {
 		if ns, err := m.Kernel.PIDNamespace(0); err == nil {
-			t.PIDNSDev, t.PIDNSIno = ns.Dev, ns.Ino
+			t.PIDNSDev, t.PIDNSIno = ns.Dev, ns.Inode
 		}
 	}
 	return t
@@ -108,7 +110,14 @@ var features = [target.NumFeatures]string{
 	target.StackBuildID:     kernel.FeatureMapStackBuildID,
 }
 
-func (m *Machine) has(f target.Feature) bool { return m.Kernel.Features().Has(features[f]) }
+func (m *Machine) has(f target.Feature) bool { return m.features().Has(features[f]) }
+
+func (m *Machine) features() *kernel.Features {
+	if m.Features != nil {
+		return m.Features
+	}
+	return m.Kernel.Features()
+}
 
 // file opens an ELF file once; root is the file system of the process that the path belongs to.
 func (m *Machine) file(path string, root symbol.Root) (*symbol.File, error) {

@@ -45,7 +45,10 @@ func ProbeKinds(m *Machine) []KindEntry { return kinds(m) }
 // FindKind finds a kind by its name or an alias. A name with wildcards gives a kind that stands for all that match it.
 func FindKind(entries []KindEntry, name string) check.ProbeKind {
 	if kernel.HasWildcard(name) {
-		return newWildKind(entries, name)
+		if w := newWildKind(entries, name); w != nil {
+			return w
+		}
+		return nil
 	}
 	for _, e := range entries {
 		if e.Kind.Name() == name || slices.Contains(e.Aliases, name) {
@@ -62,8 +65,6 @@ type request struct {
 	diags *diag.List
 	kind  string // canonical name
 	seg   []string
-	// quiet is set when the kind itself came from a wildcard: kinds that the segments do not fit are left out without a word.
-	quiet bool
 }
 
 func newRequest(kind string, ap *ast.AttachPoint, env *check.Env, diags *diag.List) *request {
@@ -76,17 +77,11 @@ func newRequest(kind string, ap *ast.AttachPoint, env *check.Env, diags *diag.Li
 
 // errorf reports an error about the whole attach point.
 func (r *request) errorf(code diag.Code, format string, args ...any) *diag.Diagnostic {
-	if r.quiet {
-		return &diag.Diagnostic{}
-	}
 	return r.diags.Errorf(code, r.ap.Span(), format, args...)
 }
 
 // segErrorf reports an error about one segment.
 func (r *request) segErrorf(i int, code diag.Code, format string, args ...any) *diag.Diagnostic {
-	if r.quiet {
-		return &diag.Diagnostic{}
-	}
 	return r.diags.Errorf(code, r.segSpan(i), format, args...)
 }
 
@@ -119,9 +114,6 @@ func (r *request) count(lo, hi int, usage string) bool {
 // noMatch reports that nothing matches, as the script's missing_probes says: an error, a warning or nothing. target is what was looked for, as
 // the segments joined; near are names that exist.
 func (r *request) noMatch(i int, target string, near []string) {
-	if r.quiet {
-		return
-	}
 	text := fmt.Sprintf("No matches for %s %s.", r.kind, target)
 	var d *diag.Diagnostic
 	switch r.env.MissingProbes {

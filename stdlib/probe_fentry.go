@@ -1,0 +1,254 @@
+package stdlib
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// fentry is fentry and fexit: kernel functions with typed arguments.
+type fentry struct {
+	m    *Machine
+	name string
+	exit bool
+}
+
+// fentryPoint is one function.
+type fentryPoint struct {
+	module string // "" for the kernel itself
+	fn     string
+}
+
+func fentryKinds(m *Machine) []KindEntry {
+	return []KindEntry{
+		{Kind: &fentry{m, "fentry", false}, Aliases: []string{"f", "kfunc"}, Doc: Doc{Group: "kernel", Summary: "a kernel function is entered, with typed arguments",
+			Text: "`fentry[:MODULE]:FUNCTION`. `args` has the arguments by name and type; they are read without helper calls. Two to three times cheaper than " +
+				"`kprobe`.",
+			Example: `fentry:vfs_read { @[args.file.f_path.dentry.d_name.name] = count(); }`, SeeAlso: []string{"fexit", "kprobe"}, Needs: []string{"btf", "fentry"}}},
+		{Kind: &fentry{m, "fexit", true}, Aliases: []string{"fr", "kretfunc"}, Doc: Doc{Group: "kernel", Summary: "a kernel function returns, with typed arguments and result",
+			Text:    "`fexit[:MODULE]:FUNCTION`. Has both `args` and `retval`, and misses no return.",
+			Example: `fexit:vfs_read { @bytes = hist(retval); }`, SeeAlso: []string{"fentry", "kretprobe"}, Needs: []string{"btf", "fentry"}}},
+	}
+}
+
+func (k *fentry) Name() string { return k.name }
+
+func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*check.Point {
+	r := newRequest(k.name, ap, env, diags)
+	if len(r.seg) > 0 && r.seg[0] == "bpf" {
+		return k.expandBPF(r)
+	}
+	if len(r.seg) == 3 {
+		r.errorf(codeSegments, "Only the 'bpf' variant of this probe supports 4 arguments").Hint("write `%s:FUNCTION` or `%s:MODULE:FUNCTION`", k.name, k.name)
+		return nil
+	}
+	if !r.count(1, 2, k.name+":FUNCTION") {
+		return nil
+	}
+	module, fn := "", r.seg[len(r.seg)-1]
+	at := len(r.seg) - 1
+	if len(r.seg) == 2 {
+		module = r.seg[0]
+	}
+	if fn == "" {
+		r.errorf(codeSegments, "fentry/fexit should specify a function").Hint("write `%s:FUNCTION`", k.name)
+		return nil
+	}
+	if _, err := k.m.Types.Kernel(); err != nil {
+		d := r.errorf(codeNoMeans, "%s needs the kernel's type information: %v", k.name, err)
+		d.Hint("use `kprobe`, or a kernel built with CONFIG_DEBUG_INFO_BTF")
+		return nil
+	}
+	if !kernel.HasWildcard(fn) && !kernel.HasWildcard(module) {
+		return k.one(r, at, module, fn)
+	}
+	pattern := module
+	if pattern == "" {
+		pattern = "*"
+	}
+	found, err := k.find(pattern, fn)
+	if err != nil {
+		r.errorf(codeNoMeans, "cannot list the kernel's functions: %v", err).Hint("run as root")
+		return nil
+	}
+	var points []*check.Point
+	for _, f := range found {
+		if p := k.point(r, f); p != nil {
+			points = append(points, p)
+		}
+	}
+	if len(points) == 0 {
+		r.noMatch(at, strings.Join(r.seg, ":"), nil)
+	}
+	return points
+}
+
+// find lists the functions that match and that BTF describes.
+func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
+	funcs, err := traceable(k.m, module, fn, true)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]fentryPoint, 0, len(funcs))
+	for _, f := range funcs {
+		b, err := k.m.Types.Module(f.Module)
+		if err != nil {
+			continue
+		}
+		if _, ok := b.TypeByName(f.Name, kernel.KindFunc); ok {
+			found = append(found, fentryPoint{trimVmlinux(f.Module), f.Name})
+		}
+	}
+	return found, nil
+}
+
+func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
+	if module != "" && module != "vmlinux" && !moduleLoaded(k.m, module) {
+		d := r.segErrorf(0, codeTarget, "specified module %s in probe %s:%s:%s is not loaded.", module, k.name, module, fn)
+		if mods, err := k.m.Kernel.Modules(); err == nil {
+			suggest(d, nearest(module, slices.Values(mods)))
+		}
+		d.Hint("load it first: modprobe %s", module)
+		return nil
+	}
+	ref, err := k.m.Kernel.FindFunc(module, fn)
+	if err != nil {
+		if exists, known := functionExists(k.m, module, fn); known && exists && errors.Is(err, kernel.ErrNoFunc) {
+			d := r.segErrorf(at, codeNoMatch, "No matches for %s %s.", k.name, strings.Join(r.seg, ":"))
+			probe := "kprobe"
+			if k.exit {
+				probe = "kretprobe"
+			}
+			d.Hint("use `%s:%s`: the kernel has the function, but no type information for it", probe, fn)
+			return nil
+		}
+		r.noMatch(at, strings.Join(r.seg, ":"), nearestFunctions(k.m, fn))
+		return nil
+	}
+	if p := k.point(r, fentryPoint{ref.Module, fn}); p != nil {
+		return []*check.Point{p}
+	}
+	return nil
+}
+
+func (k *fentry) point(r *request, d fentryPoint) *check.Point {
+	b, err := k.m.Types.Module(d.module)
+	if err != nil {
+		return nil
+	}
+	id, ok := b.TypeByName(d.fn, kernel.KindFunc)
+	if !ok {
+		return nil
+	}
+	module := d.module
+	if module == "" {
+		module = "vmlinux"
+	}
+	p := r.point(k, k.name+":"+module+":"+d.fn)
+	p.Scope, p.Base = p.Name, k.name
+	p.FuncName, p.Space, p.Data = d.fn, types.SpaceKernel, &d
+	proto, err := funcProto(b, id)
+	if err != nil {
+		return p
+	}
+	params, _ := proto.Params()
+	p.NumArgs = len(params)
+	p.Args = argsType(p.Name, func() []types.Field { return k.m.Types.params(b, params, types.ProvBTF) })
+	if k.exit && proto.Ref != 0 {
+		p.Retval = withProvenance(k.m.Types.Convert(b, proto.Ref), types.ProvBTF)
+	}
+	return p
+}
+
+func funcProto(b *kernel.BTF, id kernel.ID) (kernel.Type, error) {
+	fn, err := b.Type(id)
+	if err != nil {
+		return kernel.Type{}, err
+	}
+	return b.Type(fn.Ref)
+}
+
+// expandBPF is the variant for BPF programs that are loaded.
+func (k *fentry) expandBPF(r *request) []*check.Point {
+	r.errorf(codeNoMeans, "%s on BPF programs is not supported yet", k.name)
+	return nil
+}
+
+func (k *fentry) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
+	module, fn, ok := twoPatterns(segments)
+	if !ok || k.exit && len(segments) == 0 {
+		return nil
+	}
+	if _, err := k.m.Types.Kernel(); err != nil {
+		if errors.Is(err, kernel.ErrNoBTF) {
+			return nil
+		}
+		return err
+	}
+	found, err := k.find(module, fn)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		mod := f.module
+		if mod == "" {
+			mod = "vmlinux"
+		}
+		l := Listed{Name: k.name + ":" + mod + ":" + f.fn}
+		if opts.Verbose {
+			l.Args = k.declare(f)
+		}
+		if !yield(l) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (k *fentry) declare(f fentryPoint) []string {
+	b, err := k.m.Types.Module(f.module)
+	if err != nil {
+		return nil
+	}
+	id, ok := b.TypeByName(f.fn, kernel.KindFunc)
+	if !ok {
+		return nil
+	}
+	proto, err := funcProto(b, id)
+	if err != nil {
+		return nil
+	}
+	params, _ := proto.Params()
+	out := btfArgs(b, params)
+	if proto.Ref != 0 {
+		out = append(out, cDeclare(b, proto.Ref, "retval"))
+	}
+	return out
+}
+
+func (k *fentry) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
+	d := p.Data.(*fentryPoint)
+	h := &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: d.fn, Module: d.module, Context: argContext(p.NumArgs), Data: d}
+	if k.exit {
+		h.AttachType = ebpf.AttachTraceFExit
+	}
+	return h
+}
+
+func (k *fentry) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {
+	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
+		d := h.Data.(*fentryPoint)
+		return &object.Attach{Mechanism: object.Fentry, Target: d.fn, Module: d.module, Reason: "a trampoline calls the program directly"}
+	})
+}

@@ -1,0 +1,569 @@
+package stdlib
+
+import (
+	"errors"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// tracepoint is a trace event of the kernel with its record.
+type tracepoint struct{ m *Machine }
+
+// tracepointPoint is one event.
+type tracepointPoint struct{ category, name string }
+
+func tracepointKinds(m *Machine) []KindEntry {
+	return []KindEntry{
+		{Kind: &tracepoint{m}, Aliases: []string{"t"}, Doc: Doc{Group: "kernel", Summary: "a static event of the kernel",
+			Text: "`tracepoint:CATEGORY:EVENT`. The fields of the event are members of `args`; list them with `-lv`. In the category `syscalls` pointers are " +
+				"addresses of user space.",
+			Example: `tracepoint:syscalls:sys_enter_openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"rawtracepoint"}}},
+		{Kind: &rawTracepoint{m}, Aliases: []string{"rt"}, Doc: Doc{Group: "kernel", Summary: "a static event of the kernel with its raw arguments",
+			Text:    "`rawtracepoint[:MODULE]:EVENT`. Cheaper than `tracepoint`; `args` has the arguments of the kernel's own call, with the types that BTF gives them.",
+			Example: `rawtracepoint:sched_switch { @[args.prev.comm] = count(); }`, SeeAlso: []string{"tracepoint"}, Needs: []string{"btf"}}},
+	}
+}
+
+func (k *tracepoint) Name() string { return "tracepoint" }
+
+func (k *tracepoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*check.Point {
+	r := newRequest("tracepoint", ap, env, diags)
+	if len(r.seg) == 1 && kernel.HasWildcard(r.seg[0]) {
+		r.seg = []string{"*", r.seg[0]} // the name of the event is what people look for
+	}
+	if !r.count(2, 2, "tracepoint:CATEGORY:EVENT") {
+		return nil
+	}
+	if r.seg[0] == "" || r.seg[1] == "" {
+		r.errorf(codeSegments, "tracepoint probe must have a target").Hint("write `tracepoint:CATEGORY:EVENT`")
+		return nil
+	}
+	tr, err := k.m.Kernel.Tracefs()
+	if err != nil {
+		r.errorf(codeNoMeans, "cannot read the kernel's tracepoints: %v", err).Hint("run as root, and mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing")
+		return nil
+	}
+	found := events(tr, r.seg[0], r.seg[1])
+	if len(found) == 0 {
+		k.missing(r, tr)
+		return nil
+	}
+	points := make([]*check.Point, 0, len(found))
+	for _, e := range found {
+		p := r.point(k, "tracepoint:"+e.category+":"+e.name)
+		p.Scope, p.Base = p.Name, "tracepoint"
+		p.Space = types.SpaceKernel
+		if isSyscallCategory(e.category) {
+			p.Space = types.SpaceUser
+		}
+		p.Args = k.args(tr, e)
+		p.Data = e
+		points = append(points, p)
+	}
+	return points
+}
+
+// isSyscallCategory tells whether pointers of a category are addresses of user space.
+func isSyscallCategory(category string) bool { return category == "syscalls" }
+
+// events lists the events that match, by full name.
+func events(tr *kernel.Tracefs, category, name string) []*tracepointPoint {
+	var found []*tracepointPoint
+	for c, n := range tr.Events(category, name) {
+		found = append(found, &tracepointPoint{c, n})
+	}
+	sort.Slice(found, func(i, j int) bool {
+		a, b := found[i], found[j]
+		if a.category != b.category {
+			return a.category+":" < b.category+":"
+		}
+		return a.name < b.name
+	})
+	return found
+}
+
+func (k *tracepoint) missing(r *request, tr *kernel.Tracefs) {
+	category, name := r.seg[0], r.seg[1]
+	var near []string
+	if !kernel.HasWildcard(category) && !kernel.HasWildcard(name) {
+		for n := range same(tr, category, name) {
+			near = append(near, n)
+		}
+		if len(near) == 0 {
+			near = nearest(name, func(yield func(string) bool) {
+				for _, n := range tr.Events(category, "*") {
+					if !yield(n) {
+						return
+					}
+				}
+			})
+			for i := range near {
+				near[i] = category + ":" + near[i]
+			}
+		}
+		if len(near) == 0 {
+			near = nearest(category+":"+name, func(yield func(string) bool) {
+				for c, n := range tr.Events("*", "*") {
+					if !yield(c + ":" + n) {
+						return
+					}
+				}
+			})
+		}
+	}
+	r.noMatch(-1, category+":"+name, near)
+}
+
+// same lists events of the wanted name in other categories: `syscall:sys_enter_read` means `syscalls:sys_enter_read`.
+func same(tr *kernel.Tracefs, category, name string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for c, n := range tr.Events("*", name) {
+			if c != category && !yield(c+":"+n) {
+				return
+			}
+		}
+	}
+}
+
+// args is the type of the event's record. Its format is read when the first field is asked for.
+func (k *tracepoint) args(tr *kernel.Tracefs, e *tracepointPoint) *types.Type {
+	def := &types.StructDef{Name: "_tracepoint_" + e.category + "_" + e.name}
+	def.Resolve = sync.OnceValue(func() []types.Field {
+		ev, err := tr.Event(e.category, e.name)
+		if err != nil {
+			return nil
+		}
+		space := types.SpaceKernel
+		if isSyscallCategory(e.category) {
+			space = types.SpaceUser
+		}
+		fields := make([]types.Field, 0, len(ev.Fields))
+		for _, f := range ev.Fields {
+			t := fieldType(k.m.Types, f, space)
+			fields = append(fields, types.Field{Name: f.Name, Type: t, Offset: f.Offset, DataLoc: f.Loc == kernel.DataLoc, RelLoc: f.Loc == kernel.RelLoc, ArgIndex: -1})
+		}
+		return fields
+	})
+	return &types.Type{Kind: types.Args, Struct: def}
+}
+
+// fieldType gives the type of a field of a record. Integers have the size that they have in the record: an argument of a system call takes
+// eight bytes whatever its type.
+func fieldType(src types.Source, f kernel.Field, space types.Space) *types.Type {
+	c := f.Type
+	if f.Loc != kernel.InPlace {
+		elem := scalarType(src, c, 0, space)
+		if elem.Size == 0 {
+			elem = types.TInt8
+		}
+		return types.ArrayOf(elem, 0)
+	}
+	if c.IsPointer() {
+		return cPointer(src, c, c.Pointers, space)
+	}
+	if len(c.Dims) == 0 {
+		return scalarType(src, c, f.Size, space)
+	}
+	elemSize := f.Size
+	for _, n := range c.Dims {
+		if n > 0 {
+			elemSize /= n
+		}
+	}
+	elem := scalarType(src, c, elemSize, space)
+	for i := len(c.Dims) - 1; i >= 0; i-- {
+		n := max(c.Dims[i], 0)
+		if i == len(c.Dims)-1 && c.IsChar() && c.Pointers == 0 && n > 0 {
+			elem = types.StringOf(n)
+			continue
+		}
+		elem = types.ArrayOf(elem, n)
+	}
+	return elem
+}
+
+// scalarType is a type without its dimensions. size is what it takes in the record, 0 when only the type says.
+func scalarType(src types.Source, c kernel.CType, size int, space types.Space) *types.Type {
+	if c.Pointers > 0 {
+		return cPointer(src, c, c.Pointers, space)
+	}
+	tag := c.Base[strings.IndexByte(c.Base, ' ')+1:]
+	var t *types.Type
+	switch c.Kind {
+	case kernel.CStruct, kernel.CUnion:
+		t = src.StructType(tag)
+		if t == nil {
+			t = types.ArrayOf(types.TUint8, size)
+		}
+		return t
+	case kernel.CEnum:
+		t = src.EnumType(tag)
+	case kernel.CInt, kernel.CBool:
+		t = basicType(c.Base)
+		if t == nil {
+			n := *types.IntOf(c.Size, c.Signed)
+			n.Name = c.Base
+			t = &n
+		}
+	case kernel.CTypedef:
+		t = src.Typedef(c.Base)
+	}
+	switch {
+	case t == nil && size > 8:
+		return types.ArrayOf(types.TUint8, size)
+	case t == nil:
+		return types.IntOf(size, c.Signed)
+	case size != 0 && t.Size != size && t.IsInteger() && size <= 8:
+		return types.IntOf(size, t.Signed)
+	}
+	return t
+}
+
+func cPointer(src types.Source, c kernel.CType, depth int, space types.Space) *types.Type {
+	if c.User {
+		space = types.SpaceUser
+	}
+	if c.Kind == kernel.CFunc || c.Kind == kernel.CVoid && depth == 1 {
+		return types.PointerTo(types.TVoid, space, types.ProvRaw)
+	}
+	if depth > 1 {
+		return types.PointerTo(cPointer(src, c, depth-1, space), space, types.ProvRaw)
+	}
+	base := c
+	base.Pointers, base.Dims = 0, nil
+	elem := scalarType(src, base, 0, space)
+	if elem.Size == 0 && elem.Kind != types.Struct {
+		elem = types.TVoid
+	}
+	return types.PointerTo(elem, space, types.ProvRaw)
+}
+
+func (k *tracepoint) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
+	category, name, ok := twoPatterns(segments)
+	if !ok {
+		return nil
+	}
+	tr, err := k.m.Kernel.Tracefs()
+	if err != nil {
+		return err
+	}
+	for _, e := range events(tr, category, name) {
+		l := Listed{Name: "tracepoint:" + e.category + ":" + e.name}
+		if opts.Verbose {
+			ev, err := tr.Event(e.category, e.name)
+			if err != nil && !errors.Is(err, kernel.ErrNoEvent) {
+				return err
+			}
+			if ev != nil {
+				for _, f := range ev.Args() {
+					l.Args = append(l.Args, declare(f))
+				}
+			}
+		}
+		if !yield(l) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// twoPatterns completes the segments of a listing: none and "*" are all, one is the name in any category or module.
+func twoPatterns(segments []string) (first, second string, ok bool) {
+	switch len(segments) {
+	case 0:
+		return "*", "*", true
+	case 1:
+		return "*", segments[0], true
+	case 2:
+		return segments[0], segments[1], true
+	}
+	return "", "", false
+}
+
+// declare writes a field as its format file does.
+func declare(f kernel.Field) string {
+	loc := ""
+	switch f.Loc {
+	case kernel.DataLoc:
+		loc = "__data_loc "
+	case kernel.RelLoc:
+		loc = "__rel_loc "
+	}
+	if i := strings.IndexByte(f.Text, '['); i >= 0 && f.Loc == kernel.InPlace {
+		return strings.TrimSpace(f.Text[:i]) + " " + f.Name + f.Text[i:]
+	}
+	return loc + f.Text + " " + f.Name
+}
+
+func (k *tracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
+	h := &lower.Hook{Point: p, Share: p.Base, Cookies: t.Features.Has(target.AttachCookie) && t.Features.Has(target.PerfLink),
+		Type: ebpf.TracePoint, Context: recordContext(), Data: p.Data}
+	if u.WholeArgs || len(u.Fields) > 0 {
+		h.Share = p.Scope
+	}
+	return h
+}
+
+func (k *tracepoint) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*object.Attach {
+	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
+		d := h.Data.(*tracepointPoint)
+		a := &object.Attach{Mechanism: object.PerfTracepoint, Target: d.category + ":" + d.name, Reason: "the record of the event is what the script names"}
+		if cookies {
+			a.Cookie = uint64(h.Index)
+		}
+		return a
+	})
+}
+
+// rawTracepoint is the tracepoint behind a trace event, with the arguments that the kernel passes.
+type rawTracepoint struct{ m *Machine }
+
+type rawPoint struct {
+	module, name string
+	typed        bool // BTF knows the arguments
+}
+
+func (k *rawTracepoint) Name() string { return "rawtracepoint" }
+
+func (k *rawTracepoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*check.Point {
+	r := newRequest("rawtracepoint", ap, env, diags)
+	if !r.count(1, 2, "rawtracepoint:EVENT") {
+		return nil
+	}
+	module, name := "*", r.seg[len(r.seg)-1]
+	if len(r.seg) == 2 {
+		module = r.seg[0]
+	}
+	if name == "" {
+		r.errorf(codeSegments, "rawtracepoint should be attached to a function")
+		return nil
+	}
+	if _, err := k.m.Types.Kernel(); err != nil {
+		if kernel.HasWildcard(name) || len(r.seg) == 2 {
+			r.errorf(codeNoMeans, "rawtracepoints require kernel BTF. Try using a 'tracepoint' instead.")
+			return nil
+		}
+		p := r.point(k, "rawtracepoint:vmlinux:"+name) // untyped: argN only
+		p.Space, p.NumArgs, p.Data = types.SpaceKernel, maxRawArgs, &rawPoint{name: name}
+		return []*check.Point{p}
+	}
+	found := k.find(module, name)
+	if len(found) == 0 {
+		k.missing(r, module, name)
+		return nil
+	}
+	points := make([]*check.Point, 0, len(found))
+	for _, d := range found {
+		points = append(points, k.point(r, d))
+	}
+	return points
+}
+
+// maxRawArgs is how many arguments a tracepoint can have.
+const maxRawArgs = 12
+
+func (k *rawTracepoint) point(r *request, d *rawPoint) *check.Point {
+	module := d.module
+	if module == "" {
+		module = "vmlinux"
+	}
+	p := r.point(k, "rawtracepoint:"+module+":"+d.name)
+	p.Scope, p.Base = p.Name, "rawtracepoint"
+	p.Space = types.SpaceKernel
+	p.NumArgs = maxRawArgs
+	p.Data = d
+	b, err := k.m.Types.Module(d.module)
+	if err != nil {
+		return p
+	}
+	if _, params, ok := b.TracepointProto(d.name); ok {
+		d.typed = true
+		p.NumArgs = len(params)
+		p.Args = argsType(p.Name, func() []types.Field { return k.m.Types.params(b, params, types.ProvBTF) })
+	}
+	return p
+}
+
+// argsType makes the type of args for functions: members in registers or in an array of eight-byte words.
+func argsType(name string, fields func() []types.Field) *types.Type {
+	return &types.Type{Kind: types.Args, Struct: &types.StructDef{Name: name + "_args", Resolve: sync.OnceValue(fields)}}
+}
+
+// find lists the tracepoints that match in the kernel and its modules, by module and name.
+func (k *rawTracepoint) find(module, name string) []*rawPoint {
+	if !kernel.HasWildcard(name) {
+		switch {
+		case module == "*":
+			if mod, _, _, _, err := k.m.Kernel.FindTracepoint(name); err == nil {
+				return []*rawPoint{{module: mod, name: name}}
+			}
+			return nil
+		case !kernel.HasWildcard(module):
+			b, err := k.m.Types.Module(module)
+			if err != nil {
+				return nil
+			}
+			if _, _, ok := b.TracepointProto(name); !ok {
+				return nil
+			}
+			return []*rawPoint{{module: trimVmlinux(module), name: name}}
+		}
+	}
+	var found []*rawPoint
+	for _, mod := range k.modules(module) {
+		b, err := k.m.Types.Module(mod)
+		if err != nil {
+			continue
+		}
+		var names []string
+		for _, n := range b.Each("btf_trace_"+name, kernel.KindTypedef) {
+			names = append(names, strings.TrimPrefix(n, "btf_trace_"))
+		}
+		slices.Sort(names)
+		for _, n := range slices.Compact(names) {
+			found = append(found, &rawPoint{module: trimVmlinux(mod), name: n})
+		}
+	}
+	return found
+}
+
+func trimVmlinux(module string) string {
+	if module == "vmlinux" {
+		return ""
+	}
+	return module
+}
+
+// modules lists the kernel ("vmlinux") and the modules with BTF that match, sorted.
+func (k *rawTracepoint) modules(pattern string) []string { return btfModules(k.m, pattern) }
+
+func btfModules(m *Machine, pattern string) []string {
+	g := kernel.CompileGlob(pattern)
+	var out []string
+	if g.Match("vmlinux") {
+		out = append(out, "vmlinux")
+	}
+	mods, err := m.Kernel.BTFModules()
+	if err != nil {
+		return out
+	}
+	for _, mod := range mods {
+		if g.Match(mod) {
+			out = append(out, mod)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (k *rawTracepoint) missing(r *request, module, name string) {
+	target := name
+	if len(r.seg) == 2 {
+		target = module + ":" + name
+	}
+	var near []string
+	if !kernel.HasWildcard(target) {
+		near = nearest(name, func(yield func(string) bool) {
+			for _, mod := range k.modules("*") {
+				if b, err := k.m.Types.Module(mod); err == nil {
+					for _, n := range b.Each("btf_trace_*", kernel.KindTypedef) {
+						if !yield(strings.TrimPrefix(n, "btf_trace_")) {
+							return
+						}
+					}
+				}
+			}
+		})
+		if len(r.seg) == 2 && !slices.Contains(k.modules("*"), module) {
+			near = nil
+		}
+	}
+	r.noMatch(-1, target, near)
+}
+
+func (k *rawTracepoint) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
+	module, name, ok := twoPatterns(segments)
+	if !ok {
+		return nil
+	}
+	if _, err := k.m.Types.Kernel(); err != nil {
+		if errors.Is(err, kernel.ErrNoBTF) {
+			return nil
+		}
+		return err
+	}
+	for _, d := range k.find(module, name) {
+		mod := d.module
+		if mod == "" {
+			mod = "vmlinux"
+		}
+		l := Listed{Name: "rawtracepoint:" + mod + ":" + d.name}
+		if opts.Verbose {
+			if b, err := k.m.Types.Module(d.module); err == nil {
+				if _, params, ok := b.TracepointProto(d.name); ok {
+					l.Args = btfArgs(b, params)
+				}
+			}
+		}
+		if !yield(l) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// btfArgs writes parameters as listings show them.
+func btfArgs(b *kernel.BTF, params []kernel.Param) []string {
+	var out []string
+	for _, p := range params {
+		out = append(out, cDeclare(b, p.Type, p.Name))
+	}
+	return out
+}
+
+// cDeclare writes a declaration in C: "struct file * f", "char name[16]".
+func cDeclare(b *kernel.BTF, id kernel.ID, name string) string {
+	text := b.String(id)
+	if i := strings.IndexByte(text, '['); i >= 0 && !strings.Contains(text, "(") {
+		return strings.TrimSpace(text[:i]) + " " + name + text[i:]
+	}
+	return text + " " + name
+}
+
+func (k *rawTracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
+	d := p.Data.(*rawPoint)
+	h := &lower.Hook{Point: p, Context: argContext(p.NumArgs), Data: d}
+	// BTF-typed arguments are read by plain loads, which is worth a program for each tracepoint as soon as args is used.
+	if d.typed && u.Has("args") && t.Features.Has(target.TPBTF) {
+		h.Type, h.AttachType, h.AttachTo, h.Module = ebpf.Tracing, ebpf.AttachTraceRawTp, d.name, d.module
+		return h
+	}
+	h.Type, h.Share = ebpf.RawTracepoint, p.Base
+	if u.Has("args") {
+		h.Share = p.Scope
+	}
+	return h
+}
+
+func (k *rawTracepoint) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {
+	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
+		d := h.Data.(*rawPoint)
+		if h.AttachTo != "" {
+			return &object.Attach{Mechanism: object.TPBTF, Target: d.name, Module: d.module, Reason: "typed arguments are read by plain loads"}
+		}
+		return &object.Attach{Mechanism: object.RawTracepoint, Target: d.name, Reason: "no typed argument is used"}
+	})
+}

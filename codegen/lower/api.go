@@ -1,11 +1,8 @@
-// Package lower turns a checked script into IR: expressions, statements, maps, events. Builtins lower themselves through
-// [Func] and [VarFunc], which stdlib provides; nothing here knows a builtin by name.
-// Imports: lang (not syntax), codegen/ir, codegen/object.
 package lower
 
 import (
 	"github.com/sonde-sh/sonde/codegen/ir"
-	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -19,38 +16,48 @@ type VarFunc func(g *Gen, u *check.VarUse) Operand
 // Operand is a value: a scalar in V, or a larger value at P. Type is its type as the checker gave it (or as a conversion made it).
 type Operand struct {
 	Type *types.Type
-	V    *ir.Value // scalars: extended to 64 bits according to Type
-	P    Place     // everything else
+	V    *ir.Value // scalars: extended to 64 bits according to Type; pointers may have a pointer type of the IR
+	P    Place     // everything else; the memory may not have been read yet (Place.Space)
+	// Len is the number of bytes of a string without its NUL, where it is known without looking. Then what follows the NUL in P is
+	// undefined; a string without Len is padded with zeros to its size. A buffer with Len has its data at P, without the length word.
+	Len *ir.Value
+	// Cut is 1<<31 where a string with Len was cut at its limit, else 0; nil when it was not looked at.
+	Cut *ir.Value
 }
 
 // IsVoid reports whether there is no value.
 func (o Operand) IsVoid() bool { return o.Type == nil }
 
-// Place is memory: Size bytes at Ptr+Off. Ptr is a pointer that plain loads and stores may use (stack, scratch, map value, ring record, BTF, ctx), or
-// an integer address when Space is not SpaceBPF: then only probe reads may use it.
+// Place is memory: Size bytes at Ptr+Off. Ptr is a pointer that plain loads may use (context, stack, scratch, map value, ring record, BTF),
+// or an integer address: then only probe reads in the address space Space may use it.
 type Place struct {
 	Ptr   *ir.Value
 	Off   int32
 	Size  int
 	Space types.Space
+	// Base is the struct that a BTF pointer Ptr points to, as the verifier sees it.
+	Base *types.StructDef
 }
 
-// Gen generates one program. It is made by the compiler for each body; the exported methods in the other files of this package are
-// what builtins use:
-//
-//	g.B                       the IR builder, at the current block
-//	g.Target, g.Info, g.Body  what is compiled
-//	g.Expr(e)                 evaluates an expression
-//	g.Scalar(e), g.Convert    evaluates to a 64-bit value, converts to a type
-//	g.Into(e, place)          evaluates a large value straight into memory
-//	g.Temp(t), g.TempBytes    a zeroed or uninitialised place for the rest of the program
-//	g.ReadMem, g.ReadStr      probe reads with counting of failures and -k events
-//	g.Event(kind, ...)        sends a record
-//	g.Map(name), g.Key, g.Lookup, g.Update, g.Delete   maps
-//	g.Count(counter)          adds to one of object's counters
-//	g.Internal(spec)          declares an internal map
-type Gen struct {
-	Target *target.Target
-	Info   *check.Info
-	Body   *check.Body
+// At returns the part of size bytes at off.
+func (p Place) At(off, size int) Place {
+	p.Off += int32(off)
+	p.Size = size
+	return p
+}
+
+// IsPlain reports whether the memory is the program's own: readable and writable by any plain access.
+func (p Place) IsPlain() bool {
+	return p.Ptr != nil && (p.Ptr.Type == ir.Stack || p.Ptr.Type == ir.MapVal || p.Ptr.Type == ir.Ring)
+}
+
+// Scalar makes an operand of a 64-bit value.
+func Scalar(t *types.Type, v *ir.Value) Operand { return Operand{Type: t, V: v} }
+
+// Arg returns argument i of a call, nil when there is none.
+func Arg(c *check.Call, i int) ast.Expr {
+	if i < len(c.Args) {
+		return c.Args[i]
+	}
+	return nil
 }

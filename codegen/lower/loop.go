@@ -1,0 +1,508 @@
+package lower
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Loops whose number of rounds is known and small stay loops: the verifier walks through every round. All others become callbacks of
+// bpf_loop or bpf_for_each_map_elem, which the verifier checks once whatever their number of rounds. Where the kernel has no bpf_loop, a
+// hidden counter bounds them, and a loop that it stops is counted (CounterLoop).
+const (
+	maxInlineRounds  = 32      // of a loop with constant bounds, times those of the loops around it
+	maxCallbackLoops = 1 << 23 // BPF_MAX_LOOPS
+	fallbackRounds   = 512     // where bpf_loop is missing
+)
+
+// loopTarget is where break and continue go.
+type loopTarget struct {
+	loop *ir.Loop // nil: a callback
+}
+
+func (l loopTarget) jump(g *Gen, kind ast.JumpKind) {
+	switch {
+	case l.loop != nil && kind == ast.Break:
+		g.B.Jump(l.loop.Break)
+	case l.loop != nil:
+		g.B.Jump(l.loop.Continue)
+	case kind == ast.Break:
+		g.fr.cb.exit(g, leaveLoop)
+	default:
+		g.B.ReturnConst(0)
+	}
+}
+
+// Exit codes of a callback.
+const (
+	leaveLoop   = 1
+	leaveClause = 2
+)
+
+// callback is the function that the body of a loop became.
+//
+// Its context argument is a block of pointers in the caller's stack frame (only there the verifier remembers what a stored pointer points
+// to). The first leads to the shared frame, which lies in scratch memory because the verifier knows nothing of values there: it would
+// otherwise follow each round of a loop whose counter it knows. Scalars of the function around the loop are copied to
+// the shared frame before the loop and back behind it.
+type callback struct {
+	f       *ir.Func
+	param   *ir.Value // the context argument
+	block   *ir.Slot  // of the caller: pointers
+	frame   *ir.Slot  // of the caller: scalars; word 0 is the exit code, word 1 the return value
+	words   int
+	ptrs    []capturedPtr
+	scalars []capturedVar
+	copies  []capturedWord
+	base    *ir.Value // in the callback: the shared frame
+	leaves  bool
+	returns bool
+}
+
+type capturedPtr struct {
+	key  any
+	make func() *ir.Value // in the caller
+	v    *ir.Value        // in the callback
+}
+
+type capturedVar struct {
+	v   *check.LocalVar
+	off int
+}
+
+type capturedWord struct {
+	off int
+	v   *ir.Value // in the caller
+}
+
+const frameHeader = 2 // words: exit code, return value
+
+// newCallback prepares the function for the body of a loop; params are those that come before the context, which is parameter at.
+func (g *Gen) newCallback(name string, at int, params ...ir.Type) *callback {
+	f := ir.NewFunc(fmt.Sprintf("%s_%s%d", g.prog.Name, name, len(g.module.Funcs)), ir.Callback, params...)
+	g.module.Funcs = append(g.module.Funcs, f)
+	cb := &callback{f: f, words: frameHeader}
+	cb.block = g.B.NewSlot(name+"_ctx", 8, 8)
+	cb.block.Class = ir.SlotStack
+	cb.frame = g.B.NewSlot(name+"_frame", 8*frameHeader, 8)
+	cb.frame.Class = ir.SlotScratch
+	cb.param = f.Blocks[0].Params[at]
+	return cb
+}
+
+// generate runs body as the callback's code.
+func (cb *callback) generate(g *Gen, body func()) {
+	outerB, outerFr, span := g.B, g.fr, g.B.Span
+	g.B = ir.NewBuilder(cb.f)
+	g.B.Span = span
+	g.fr = newFrame(g.B, outerFr)
+	g.fr.cb = cb
+	g.fr.loops = []loopTarget{{}}
+	slot := cb.frame
+	cb.base = cb.pointer(g, slot, ir.Stack, func() *ir.Value { return outerB.SlotAddr(slot, 0) })
+	start := g.B.NewBlock("round")
+	g.B.Jump(start)
+	g.B.Seal(start)
+	g.B.SetBlock(start)
+	body()
+	if !g.B.Terminated() {
+		g.B.ReturnConst(0)
+	}
+	if err := g.B.Finish(); err != nil {
+		panic(err.Error())
+	}
+	g.B, g.fr = outerB, outerFr
+	g.B.Span = span
+}
+
+// pointer gives a pointer of the caller inside the callback. It is loaded in the entry block, which is closed already: loads are
+// put before its jump.
+func (cb *callback) pointer(g *Gen, key any, t ir.Type, make func() *ir.Value) *ir.Value {
+	for _, p := range cb.ptrs {
+		if p.key == key {
+			return p.v
+		}
+	}
+	entry := cb.f.Blocks[0]
+	v := cb.f.NewValue(ir.OpLoad, t, g.B.Span, cb.param)
+	v.Off, v.Size = int32(8*len(cb.ptrs)), 8
+	entry.Append(v)
+	cb.ptrs = append(cb.ptrs, capturedPtr{key, make, v})
+	return v
+}
+
+// imported gives a value of the program's entry function inside callbacks, however deep.
+func (g *Gen) imported(v *ir.Value) *ir.Value {
+	cb := g.fr.cb
+	outer := g.fr.outer
+	return cb.pointer(g, v, v.Type, func() *ir.Value {
+		if outer.cb == nil {
+			return v
+		}
+		return g.imported(v) // runs in the function around this one
+	})
+}
+
+// capture binds a variable of the function around the loop inside the callback.
+func (cb *callback) capture(g *Gen, v *check.LocalVar) *binding {
+	inner, innerFr := g.B, g.fr
+	g.B, g.fr = innerFr.outer.b, innerFr.outer
+	ob := g.bindingOf(v)
+	g.B, g.fr = inner, innerFr
+	outer := innerFr.outer
+	t := v.Type
+	switch ob.kind {
+	case bindSlot:
+		p := cb.pointer(g, ob.slot, ir.Stack, func() *ir.Value { return outer.b.SlotAddr(ob.slot, 0) })
+		return &binding{kind: bindMem, mem: Place{Ptr: p, Size: t.Size, Space: types.SpaceBPF}}
+	case bindMem:
+		if ob.mem.Ptr.Type == ir.Stack && (!t.IsScalar() && !isReference(t) || v.Addr) {
+			p := cb.pointer(g, ob.mem.Ptr, ir.Stack, func() *ir.Value { return ob.mem.Ptr })
+			m := ob.mem
+			m.Ptr = p
+			return &binding{kind: bindMem, mem: m}
+		}
+	case bindPair:
+		b := &binding{kind: bindPair}
+		b.key = cb.captureOperand(g, ob.key)
+		b.value = cb.captureOperand(g, ob.value)
+		return b
+	case bindValue:
+		if ob.op.V.Type != ir.I64 {
+			o := ob.op
+			src := o.V
+			o.V = cb.pointer(g, src, src.Type, func() *ir.Value { return src })
+			return &binding{kind: bindValue, op: o}
+		}
+	}
+	off := cb.word()
+	cb.scalars = append(cb.scalars, capturedVar{v, off})
+	return &binding{kind: bindMem, mem: Place{Ptr: cb.base, Off: int32(off), Size: 8, Space: types.SpaceBPF}}
+}
+
+// captureOperand makes a value of the function around the loop usable inside. Its loads are in the entry block, so it may be used anywhere.
+func (cb *callback) captureOperand(g *Gen, o Operand) Operand {
+	switch {
+	case o.V != nil && o.V.Type == ir.I64:
+		src, off := o.V, cb.word()
+		cb.copies = append(cb.copies, capturedWord{off, src})
+		v := cb.f.NewValue(ir.OpLoad, ir.I64, g.B.Span, cb.base)
+		v.Off, v.Size = int32(off), 8
+		o.V = cb.f.Blocks[0].Append(v)
+	case o.V != nil:
+		src := o.V
+		o.V = cb.pointer(g, src, src.Type, func() *ir.Value { return src })
+	default:
+		src := o.P.Ptr
+		o.P.Ptr = cb.pointer(g, src, src.Type, func() *ir.Value { return src })
+	}
+	return o
+}
+
+func (cb *callback) word() int {
+	off := 8 * cb.words
+	cb.words++
+	return off
+}
+
+// exit ends the callback and the loop.
+func (cb *callback) exit(g *Gen, code int64) {
+	if code == leaveClause {
+		cb.leaves = true
+		g.B.Store(cb.base, 0, 8, g.B.Const(code))
+	}
+	g.B.ReturnConst(1)
+}
+
+func (cb *callback) setReturn(g *Gen, v *ir.Value) {
+	cb.returns = true
+	g.B.Store(cb.base, 8, 8, v)
+}
+
+// run emits the call, with the captured values copied in before and out behind it.
+func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
+	B := g.B
+	cb.frame.Size = 8 * cb.words
+	cb.block.Size = 8 * len(cb.ptrs)
+	frame := B.SlotAddr(cb.frame, 0)
+	if cb.leaves {
+		B.Store(frame, 0, 8, B.Const(0))
+	}
+	if cb.returns {
+		B.Store(frame, 8, 8, g.currentReturn())
+	}
+	for _, c := range cb.scalars {
+		B.Store(frame, c.off, 8, g.rawVar(c.v))
+	}
+	for _, c := range cb.copies {
+		B.Store(frame, c.off, 8, c.v)
+	}
+	ctx := B.SlotAddr(cb.block, 0)
+	for i, p := range cb.ptrs {
+		B.Store(ctx, 8*i, 8, p.make())
+	}
+	rc := call(B.FuncRef(cb.f), ctx)
+	g.checkHelper(rc, "loop", object.CounterLoop)
+	for _, c := range cb.scalars {
+		g.setRawVar(c.v, B.Load(frame, c.off, 8, false))
+	}
+	if cb.returns {
+		g.setReturn(B.Load(frame, 8, 8, false))
+	}
+	if cb.leaves {
+		g.LeaveUnless(B.CmpImm(ir.OpEq, B.Load(frame, 0, 8, false), 0))
+	}
+}
+
+func (g *Gen) currentReturn() *ir.Value {
+	if g.fr.cb == nil {
+		return g.B.Get(g.ret)
+	}
+	return g.B.Load(g.fr.cb.base, 8, 8, false)
+}
+
+// rawVar gives the 64 bits of a scalar variable or reference.
+func (g *Gen) rawVar(v *check.LocalVar) *ir.Value {
+	b := g.bindingOf(v)
+	switch b.kind {
+	case bindSSA:
+		return g.B.Get(b.ssa)
+	case bindMem:
+		return g.B.Load(b.mem.Ptr, int(b.mem.Off), 8, false)
+	}
+	return g.asInt(b.op.V)
+}
+
+func (g *Gen) setRawVar(v *check.LocalVar, x *ir.Value) {
+	b := g.bindingOf(v)
+	switch b.kind {
+	case bindSSA:
+		g.B.Set(b.ssa, x)
+	case bindMem:
+		g.B.Store(b.mem.Ptr, int(b.mem.Off), 8, x)
+	}
+}
+
+// inlineRounds is the number of rounds of all the loops around that the verifier walks through.
+func (g *Gen) inlineRounds() int {
+	n := 1
+	for _, r := range g.rounds {
+		n *= r
+	}
+	return n
+}
+
+// inlineLoop runs fn as part of a loop that the verifier walks through.
+func (g *Gen) inlineLoop(rounds int, l *ir.Loop, fn func()) {
+	g.rounds = append(g.rounds, rounds)
+	g.fr.loops = append(g.fr.loops, loopTarget{l})
+	g.scoped(fn)
+	g.fr.loops = g.fr.loops[:len(g.fr.loops)-1]
+	g.rounds = g.rounds[:len(g.rounds)-1]
+}
+
+func (g *Gen) unroll(s *ast.Unroll) {
+	n := int64(0)
+	if c, ok := g.Body.Consts[s.Count]; ok {
+		n = c.Int
+	} else if l, ok := unparen(s.Count).(*ast.IntLit); ok {
+		n = int64(l.Value)
+	}
+	end := g.B.NewBlock("unrolled")
+	for range n {
+		if g.B.Terminated() {
+			break
+		}
+		next := g.B.NewBlock("next")
+		g.fr.loops = append(g.fr.loops, loopTarget{&ir.Loop{Continue: next, Break: end}})
+		g.block(s.Body, true)
+		g.fr.loops = g.fr.loops[:len(g.fr.loops)-1]
+		if !g.B.Terminated() {
+			g.B.Jump(next)
+		}
+		g.B.Seal(next)
+		g.B.SetBlock(next)
+	}
+	if !g.B.Terminated() {
+		g.B.Jump(end)
+	}
+	g.B.Seal(end)
+	g.B.SetBlock(end)
+}
+
+// forRange lowers `for ($i : lo..hi)`.
+func (g *Gen) forRange(s *ast.ForRange) {
+	v := g.Body.Vars[s.Var]
+	t := v.Type
+	wide := types.IntOf(8, t.Signed)
+	lo, hi := g.ScalarAs(s.Lo, wide), g.ScalarAs(s.Hi, wide)
+	if lo.Op == ir.OpConst && hi.Op == ir.OpConst {
+		rounds := hi.Imm - lo.Imm
+		if rounds <= 0 {
+			return
+		}
+		if rounds*int64(g.inlineRounds()) <= maxInlineRounds {
+			g.B.For(lo, hi, func(i *ir.Value, l *ir.Loop) {
+				g.inlineLoop(int(rounds), l, func() {
+					delete(g.fr.vars, v)
+					g.writeVar(v, Scalar(wide, i))
+					g.block(s.Body, false)
+				})
+			})
+			return
+		}
+	}
+	n := g.rangeLength(lo, hi)
+	if !g.Target.Features.Has(target.BpfLoop) {
+		g.boundedRange(s, v, wide, lo, n)
+		return
+	}
+	cb := g.newCallback("for", 1, ir.I64, ir.Stack)
+	first := lo
+	cb.generate(g, func() {
+		i := g.B.Ext(g.B.Param(0), 32, false)
+		if first.Op != ir.OpConst {
+			o := cb.captureOperand(g, Scalar(wide, first))
+			i = g.B.Add(i, o.V)
+		} else if first.Imm != 0 {
+			i = g.B.AddImm(i, first.Imm)
+		}
+		g.writeVar(v, Scalar(wide, i))
+		g.block(s.Body, false)
+	})
+	cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
+		return g.B.Helper(asm.FnLoop, n, fn, ctx, g.B.Const(0))
+	})
+}
+
+// rangeLength gives the number of rounds: hi-lo, 0 when that is negative, at most what bpf_loop takes plus one (which it refuses,
+// and which is counted).
+func (g *Gen) rangeLength(lo, hi *ir.Value) *ir.Value {
+	if lo.Op == ir.OpConst && hi.Op == ir.OpConst {
+		return g.B.Const(min(max(hi.Imm-lo.Imm, 0), maxCallbackLoops+1))
+	}
+	d := g.B.Sub(hi, lo)
+	d = g.B.Select(g.B.Cmp(ir.OpSLt, lo, hi), d, g.B.Const(0))
+	return g.B.Bound(d, maxCallbackLoops+1)
+}
+
+// boundedRange is a range loop where bpf_loop is missing.
+func (g *Gen) boundedRange(s *ast.ForRange, v *check.LocalVar, wide *types.Type, lo, n *ir.Value) {
+	limit := max(fallbackRounds/g.inlineRounds(), 1)
+	g.B.For(g.B.Const(0), g.B.Bound(n, int64(limit)), func(i *ir.Value, l *ir.Loop) {
+		g.inlineLoop(limit, l, func() {
+			delete(g.fr.vars, v)
+			g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
+			g.block(s.Body, false)
+		})
+	})
+	g.B.Unless(g.B.CmpImm(ir.OpULe, n, int64(limit)), func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
+}
+
+// while lowers a while loop.
+func (g *Gen) while(s *ast.While) {
+	if !g.Target.Features.Has(target.BpfLoop) {
+		g.boundedWhile(s)
+		return
+	}
+	cb := g.newCallback("while", 1, ir.I64, ir.Stack)
+	cb.generate(g, func() {
+		body, done := g.B.NewBlock("body"), g.B.NewBlock("done")
+		g.Cond(s.Cond, body, done)
+		g.B.Seal(body)
+		g.B.Seal(done)
+		g.B.SetBlock(done)
+		g.B.ReturnConst(1)
+		g.B.SetBlock(body)
+		g.block(s.Body, false)
+	})
+	cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
+		rounds := g.B.Helper(asm.FnLoop, g.B.Const(maxCallbackLoops), fn, ctx, g.B.Const(0))
+		g.B.Unless(g.B.CmpImm(ir.OpNe, rounds, maxCallbackLoops), func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
+		return g.B.Const(0)
+	})
+}
+
+// boundedWhile is a while loop where bpf_loop is missing.
+func (g *Gen) boundedWhile(s *ast.While) {
+	limit := max(fallbackRounds/g.inlineRounds(), 1)
+	n := g.B.NewVar("rounds", ir.I64)
+	g.B.Set(n, g.B.Const(0))
+	head, check, body, exit := g.B.NewBlock("while"), g.B.NewBlock("check"), g.B.NewBlock("body"), g.B.NewBlock("endwhile")
+	stop := g.B.NewBlock("stopped")
+	stop.Cold = true
+	g.B.Jump(head)
+	g.B.SetBlock(head)
+	g.B.Branch(ir.OpULt, g.B.Get(n), g.B.Const(int64(limit)), check, stop)
+	g.B.Seal(check)
+	g.B.SetBlock(check)
+	g.pushScope()
+	g.Cond(s.Cond, body, exit)
+	g.B.Seal(body)
+	g.B.SetBlock(body)
+	post := g.B.NewBlock("post")
+	g.inlineLoop(limit, &ir.Loop{Continue: post, Break: exit}, func() { g.block(s.Body, false) })
+	g.popScope()
+	if !g.B.Terminated() {
+		g.B.Jump(post)
+	}
+	g.B.Seal(post)
+	g.B.SetBlock(post)
+	g.B.Set(n, g.B.AddImm(g.B.Get(n), 1))
+	g.B.Jump(head)
+	g.B.Seal(head)
+	g.B.Seal(stop)
+	g.B.SetBlock(stop)
+	g.B.Cold(func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
+	g.B.Jump(exit)
+	g.B.Seal(exit)
+	g.B.SetBlock(exit)
+}
+
+// forMap lowers `for ($kv : @map)`.
+func (g *Gen) forMap(s *ast.ForMap) {
+	if !g.Target.Features.Has(target.ForEachMapElem) {
+		g.Errorf("E0701", s, "a loop over a map needs a newer kernel").
+			Hint("use a kernel from 5.13 on, which has bpf_for_each_map_elem")
+		return
+	}
+	m := g.Map(s.Map.Name)
+	v := g.Body.Vars[s.Var]
+	if m == nil || !m.plan.hasKernelMap() {
+		g.bug(s, "%s cannot be iterated", s.Map.Name)
+	}
+	cb := g.newCallback("foreach", 3, ir.MapRef, ir.MapVal, ir.MapVal, ir.Stack)
+	cb.generate(g, func() {
+		b := &binding{kind: bindPair}
+		g.fr.vars[v] = b
+		key, value := v.Type.Fields[0].Type, v.Type.Fields[1].Type
+		b.key = g.snapshot(g.B.Param(1), m.Key, key)
+		if m.plan.agg() {
+			b.value = g.Convert(g.readAgg(m, g.B.Param(1), m.Value), value)
+		} else {
+			b.value = g.snapshot(g.B.Param(2), m.Value, value)
+		}
+		g.block(s.Body, false)
+	})
+	cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
+		return g.B.Helper(asm.FnForEachMapElem, g.B.MapRef(m.Name), fn, ctx, g.B.Const(0))
+	})
+}
+
+// snapshot copies a part of a map element, which may change or vanish while the body runs.
+func (g *Gen) snapshot(p *ir.Value, from, to *types.Type) Operand {
+	src := Place{Ptr: p, Size: from.Size, Space: types.SpaceBPF}
+	if from.IsScalar() {
+		return g.Convert(Scalar(from, g.LoadScalar(src, from)), to)
+	}
+	k := g.Keep("elem", from.Size, ir.SlotAuto)
+	g.ReadMem(k, src)
+	return g.Convert(Operand{Type: from, P: k}, to)
+}

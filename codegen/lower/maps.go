@@ -1,0 +1,241 @@
+package lower
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Map is a map of the script with its place in the kernel.
+type Map struct {
+	*check.Map
+	Spec *object.Map
+	plan *mapPlan
+}
+
+// mapPlan is how a map of the script is stored; the choice follows its use.
+type mapPlan struct {
+	spec   *object.Map
+	store  storage
+	size   int // bytes of a value, of one CPU's copy for aggregations
+	aggreg bool
+}
+
+type storage uint8
+
+const (
+	storeGlobal storage = iota // scalar in the shared array, one copy
+	storeLines                 // aggregation without key: one copy per CPU in the shared array
+	storeHash                  // hash of values; a map without key uses the key 0
+	storePerCPU                // aggregation in a per-CPU hash
+	storeShared                // aggregation in a hash that all CPUs share, updated atomically
+)
+
+func (p *mapPlan) agg() bool { return p.aggreg }
+
+// hasKernelMap reports whether the map is a map of the kernel of its own.
+func (p *mapPlan) hasKernelMap() bool { return p.store >= storeHash }
+
+const (
+	line        = 64        // bytes that CPUs must not share
+	maxLines    = 256 << 10 // largest aggregation without key that goes to the shared array, all CPUs together
+	prealloc    = 4096      // entries up to which a hash is allocated at once
+	preallocMem = 4 << 20   // bytes
+	scalarKey   = 8         // bytes of the key of a map without key that has a hash of its own
+	countersMap = "counters"
+	ringMap     = "ring"
+	stacksMap   = "stacks"
+	zerosMap    = "zeros"
+)
+
+// BPF_F_NO_PREALLOC and BPF_F_MMAPABLE of the kernel.
+const (
+	flagNoPrealloc = 1
+	flagMmapable   = 1 << 10
+)
+
+// Map finds a map of the script by its name with @; nil when there is none.
+func (g *Gen) Map(name string) *Map { return g.u.Map(name) }
+
+// Map finds a map of the script by its name with @, planning its storage when it is first used; nil when there is none.
+func (u *Unit) Map(name string) *Map {
+	cm := u.Info.Maps[name]
+	if cm == nil || cm.Value == nil {
+		return nil
+	}
+	p := u.maps[name]
+	if p == nil {
+		p = u.planMap(cm)
+		u.maps[name] = p
+		u.Object.Maps = append(u.Object.Maps, p.spec)
+	}
+	return &Map{Map: cm, Spec: p.spec, plan: p}
+}
+
+func (u *Unit) planMap(m *check.Map) *mapPlan {
+	p := &mapPlan{size: 8, aggreg: m.Value.IsAggregation()}
+	switch {
+	case p.aggreg:
+		p.size = object.AggSize(m.Value)
+	case !m.Value.IsScalar():
+		p.size = max(m.Value.Size, 1)
+	}
+	p.spec = &object.Map{
+		Name: m.Name, Role: object.MapUser, Key: m.Key, Value: m.Value, Declared: m.Declared, Span: m.Span,
+		ValueSize: p.size,
+	}
+	readHere := (m.Read || m.Iterated) && p.aggreg
+	switch {
+	case m.Key == nil && m.Kind == "" && p.aggreg && u.linesFit(p.size):
+		p.store = storeLines
+		p.spec.Global = u.globalLines(p.size, m.Value.Kind == types.Sum)
+		p.spec.PerCPU = true
+	case m.Key == nil && m.Kind == "" && !p.aggreg && m.Value.IsScalar():
+		p.store = storeGlobal
+		off := u.global(16, line)
+		p.spec.Global = &object.GlobalSlot{Map: object.GlobalsMap, Off: off, Copies: 1, SetOff: off + 8}
+	case p.aggreg && readHere && !u.Target.Features.Has(target.MapLookupPercpu):
+		p.store = storeShared
+	case p.aggreg:
+		p.store = storePerCPU
+	default:
+		p.store = storeHash
+	}
+	if p.hasKernelMap() {
+		u.planHash(m, p)
+	}
+	return p
+}
+
+func (u *Unit) planHash(m *check.Map, p *mapPlan) {
+	s := p.spec
+	s.KeySize = scalarKey
+	s.MaxEntries = 1
+	if m.Key != nil {
+		s.KeySize = max(m.Key.Size, 1)
+		s.MaxEntries = m.Max
+		if s.MaxEntries == 0 && u.Info.Config != nil {
+			s.MaxEntries = u.Info.Config.MaxMapKeys
+		}
+		if s.MaxEntries == 0 {
+			s.MaxEntries = prealloc
+		}
+	}
+	s.PerCPU = p.store == storePerCPU
+	lru := m.Kind == "lruhash" || m.Kind == "percpulruhash"
+	switch {
+	case s.PerCPU && lru:
+		s.Type = ebpf.LRUCPUHash
+	case s.PerCPU:
+		s.Type = ebpf.PerCPUHash
+	case lru:
+		s.Type = ebpf.LRUHash
+	default:
+		s.Type = ebpf.Hash
+	}
+	copies := 1
+	if s.PerCPU {
+		copies = max(u.Target.CPUs, 1)
+	}
+	large := s.MaxEntries > prealloc || s.MaxEntries*(s.KeySize+copies*s.ValueSize) > preallocMem
+	if !lru && large && u.allocatesSafely() {
+		s.Flags |= flagNoPrealloc
+	}
+}
+
+// allocatesSafely reports whether hashes without preallocation are safe in tracing programs: since 6.1, which brought the allocator
+// bpf_mem_alloc.
+func (u *Unit) allocatesSafely() bool {
+	return u.Target.Types != nil && u.Target.Types.StructType("bpf_mem_alloc") != nil
+}
+
+// copies is the number of per-CPU copies in the shared array: a power of two, so that a mask bounds the CPU's number for the verifier.
+func (u *Unit) copies() int {
+	n := 1
+	for n < max(u.Target.CPUs, 1) {
+		n *= 2
+	}
+	return n
+}
+
+func (u *Unit) linesFit(size int) bool {
+	return (size+8+line-1)/line*line*u.copies() <= maxLines
+}
+
+// global takes size bytes of the shared array.
+func (u *Unit) global(size, align int) int {
+	off := (u.globals + align - 1) / align * align
+	u.globals = off + size
+	if u.internal[object.GlobalsMap] == nil {
+		u.addInternal(&object.Map{
+			Name: object.GlobalsMap, Role: object.MapState, Type: ebpf.Array, KeySize: 4, MaxEntries: 1, Flags: flagMmapable,
+		})
+	}
+	u.internal[object.GlobalsMap].ValueSize = (u.globals + line - 1) / line * line
+	return off
+}
+
+// globalLines takes a copy per CPU; set adds a word that tells whether the scalar was ever set.
+func (u *Unit) globalLines(size int, set bool) *object.GlobalSlot {
+	n := size
+	if set {
+		n += 8
+	}
+	stride := (n + line - 1) / line * line
+	s := &object.GlobalSlot{Map: object.GlobalsMap, Stride: stride, Copies: u.copies(), SetOff: -1}
+	s.Off = u.global(stride*s.Copies, line)
+	if set {
+		s.SetOff = s.Off + size
+	}
+	return s
+}
+
+// addInternal adds a map of sonde's own; a map with the same name is kept.
+func (u *Unit) addInternal(m *object.Map) *object.Map {
+	if old := u.internal[m.Name]; old != nil {
+		return old
+	}
+	u.internal[m.Name] = m
+	u.Object.Maps = append(u.Object.Maps, m)
+	return m
+}
+
+// Internal declares a map of sonde's own and gives the one that exists already under that name.
+func (u *Unit) Internal(m *object.Map) *object.Map { return u.addInternal(m) }
+
+// counters declares the map of counters; Finish sets its size.
+func (u *Unit) counters() {
+	u.addInternal(&object.Map{
+		Name: countersMap, Role: object.MapCounters, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: object.CountersPerProgram,
+	})
+}
+
+// zeros declares a read-only value of at least size zero bytes.
+func (u *Unit) zeros(size int) {
+	m := u.addInternal(&object.Map{
+		Name: zerosMap, Role: object.MapConst, Type: ebpf.Array, KeySize: 4, MaxEntries: 1,
+	})
+	m.ValueSize = max(m.ValueSize, (size+7)/8*8)
+}
+
+// Finish completes the object once all programs are lowered: maps that only user space uses, sizes, the configuration.
+func (u *Unit) Finish() {
+	for _, name := range u.Info.Order {
+		u.Map(name)
+	}
+	if m := u.internal[countersMap]; m != nil {
+		m.MaxEntries = max(u.nprogs, 1) * object.CountersPerProgram
+	}
+}
+
+// helperMapUpdate and the flags of bpf_map_update_elem.
+const (
+	updateAny     = 0
+	updateNoExist = 1
+)
+
+var _ = asm.FnMapUpdateElem

@@ -96,7 +96,7 @@ func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 
 // find lists the functions that match and that BTF describes.
 func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
-	funcs, err := traceable(k.m, module, fn, true)
+	funcs, _, err := traceable(k.m, module, fn, true)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,8 @@ type kprobePoint struct {
 	fn     string
 	offset uint64
 	addr   uint64 // when fn is ""
+	// listed is set when the kernel lists the function as one that its function tracer follows, which a multi link needs.
+	listed bool
 }
 
 func kprobeKinds(m *Machine) []KindEntry {
@@ -79,7 +81,7 @@ func (k *kprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		r.segErrorf(at, codeOffset, "an offset needs a function, not a pattern")
 		return nil
 	}
-	found, err := traceable(k.m, d.module, d.fn, d.module != "")
+	found, exact, err := traceable(k.m, d.module, d.fn, d.module != "")
 	if err != nil {
 		r.errorf(codeNoMeans, "cannot list the kernel's functions: %v", err).Hint("run as root")
 		return nil
@@ -90,7 +92,7 @@ func (k *kprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	}
 	points := make([]*check.Point, 0, len(found))
 	for _, f := range found {
-		points = append(points, k.point(r, kprobePoint{module: f.Module, fn: f.Name, offset: d.offset}))
+		points = append(points, k.point(r, kprobePoint{module: f.Module, fn: f.Name, offset: d.offset, listed: exact}))
 	}
 	return points
 }
@@ -221,18 +223,17 @@ func nearestFunctions(m *Machine, fn string) []string {
 }
 
 // traceable lists the functions that match, sorted, each once. Functions of modules carry the module's name when withModule is set ("vmlinux" for
-// the kernel itself); else a name stands for all functions that have it.
-func traceable(m *Machine, module, fn string, withModule bool) ([]kernel.Function, error) {
+// the kernel itself); else a name stands for all functions that have it. exact is set when the list is the kernel's own of what can be traced.
+func traceable(m *Machine, module, fn string, withModule bool) (found []kernel.Function, exact bool, err error) {
 	pattern := module
 	if pattern == "" {
 		pattern = "*"
 	}
-	seq, _, err := m.Kernel.TraceableFunctions(modulePattern(pattern), fn)
+	seq, from, err := m.Kernel.TraceableFunctions(modulePattern(pattern), fn)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	g := kernel.CompileGlob(pattern)
-	var found []kernel.Function
 	for f := range seq {
 		if strings.Contains(f.Name, ".part.") || strings.Contains(f.Name, ".cold") {
 			continue // pieces of functions: not entered by a call
@@ -256,7 +257,7 @@ func traceable(m *Machine, module, fn string, withModule bool) ([]kernel.Functio
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return slices.Compact(found), nil
+	return slices.Compact(found), from == kernel.FromFtrace, nil
 }
 
 // modulePattern widens a pattern so that it also matches the empty name that lists give the kernel itself.
@@ -279,7 +280,7 @@ func (k *kprobe) List(segments []string, _ ListOptions, yield func(Listed) bool)
 	if !withModule {
 		module = ""
 	}
-	found, err := traceable(k.m, module, fn, withModule)
+	found, _, err := traceable(k.m, module, fn, withModule)
 	if err != nil {
 		return err
 	}
@@ -294,8 +295,9 @@ func (k *kprobe) List(segments []string, _ ListOptions, yield func(Listed) bool)
 func (k *kprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
 	d := p.Data.(*kprobePoint)
 	h := &lower.Hook{Point: p, Type: ebpf.Kprobe, Context: registerContext(), Data: d, Share: k.name}
-	// A multi link gives only the registers of arguments (Linux 6.14 and arm64), and knows functions by name alone.
-	if d.offset == 0 && d.fn != "" && trimVmlinux(d.module) == "" && !u.Has("reg") && t.Features.Has(target.KprobeMulti) {
+	// A multi link gives only the registers of arguments (Linux 6.14 and arm64), and knows functions by name alone. One function that it cannot
+	// follow makes the whole link fail, so it is for those that the kernel lists.
+	if d.listed && d.offset == 0 && trimVmlinux(d.module) == "" && !u.Has("reg") && t.Features.Has(target.KprobeMulti) {
 		h.Share, h.AttachType, h.Cookies = k.name+".multi", ebpf.AttachTraceKprobeMulti, true
 		return h
 	}

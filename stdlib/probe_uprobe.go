@@ -67,7 +67,11 @@ func (k *uprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		}
 		r.seg = slices.Insert(r.seg, 0, exe)
 	}
-	if !r.count(2, 3, k.name+":BINARY:FUNCTION") {
+	usage := k.name + ":BINARY:FUNCTION"
+	if len(r.seg) > 3 && strings.Contains(r.ap.Raw, "::") {
+		usage = k.name + ":" + r.seg[0] + ":\"" + strings.TrimLeft(r.ap.Raw[strings.LastIndex(r.ap.Raw[:strings.Index(r.ap.Raw, "::")], ":")+1:], ":") + "\""
+	}
+	if !r.count(2, 3, usage) {
 		return nil
 	}
 	binary, fn, lang := r.seg[0], r.seg[len(r.seg)-1], ""

@@ -1,0 +1,172 @@
+package stdlib
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/runtime/attach"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// hostMachine is the machine that the test runs on.
+func hostMachine(t testing.TB) *Machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMachine(k)
+	t.Cleanup(func() {
+		if err := errors.Join(m.Close(), k.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// attachAll expands an attach point that must give points, and attaches one program that counts to all of them.
+func attachAll(t testing.TB, m *Machine, text string, env *check.Env, uses ...string) (hits func() uint64, links []*attach.Link) {
+	t.Helper()
+	u := &lower.Uses{Names: map[string]bool{}, Fields: map[string]bool{}, MaxArg: -1}
+	for _, n := range uses {
+		u.Names[n] = true
+	}
+	env.Types, env.Arch, env.CPUs = m.Types, m.Kernel.Arch(), 1
+	var diags diag.List
+	var points []*check.Point
+	for _, ap := range attachPoints(t, text) {
+		points = append(points, FindKind(ProbeKinds(m), ap.Kind).Expand(ap, env, &diags)...)
+	}
+	if err := diags.Err(); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if len(points) == 0 {
+		t.Fatalf("%s: no points", text)
+	}
+	kind := points[0].Kind.(lower.ProbeKind)
+	var hooks []*lower.Hook
+	for i, p := range points {
+		h := kind.Hook(p, u, m.Target())
+		h.Index = i
+		hooks = append(hooks, h)
+	}
+	counts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { counts.Close() })
+	h := hooks[0]
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: h.Type, AttachType: h.AttachType, AttachTo: h.AttachTo, Flags: h.Flags, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.LoadMapValue(asm.R1, counts.FD(), 0),
+			asm.Mov.Imm(asm.R2, 1),
+			asm.StoreXAdd(asm.R1, asm.R2, asm.DWord),
+			asm.Mov.Imm(asm.R0, 0),
+			asm.Return(),
+		}})
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	t.Cleanup(func() { prog.Close() })
+	a := attach.New(attach.Config{})
+	for _, plan := range kind.Links(hooks, false, m.Target()) {
+		l, err := a.Attach(plan, prog)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		links = append(links, l)
+	}
+	t.Cleanup(func() {
+		if err := attach.Leave(links); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() uint64 {
+		var n uint64
+		if err := counts.Lookup(uint32(0), &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}, links
+}
+
+// TestAttachHost attaches what the kinds plan to the running kernel and sees the events arrive.
+func TestAttachHost(t *testing.T) {
+	m := hostMachine(t)
+	if _, err := m.Kernel.Tracefs(); err != nil {
+		t.Skip("needs tracefs: ", err)
+	}
+	syscall := func() { unix.Getppid() }
+	program := func() { _ = exec.Command("/usr/bin/env").Run() }
+	nothing := func() {}
+	cases := []struct {
+		text string
+		uses []string
+		hit  func()
+		min  uint64
+	}{
+		{"tracepoint:syscalls:sys_enter_getppid", nil, syscall, 1},
+		{"t:syscalls:sys_*_getppid", nil, syscall, 2},
+		{"rawtracepoint:sys_enter", nil, syscall, 1},
+		{"rawtracepoint:sys_enter", []string{"args"}, syscall, 1},
+		{"interval:ms:5", nil, nothing, 2},
+		{"profile:hz:200", nil, nothing, 2},
+		{"uprobe:libc:getenv", nil, program, 1},
+		{"uprobe:libc:getenv", []string{"ustack"}, program, 1},
+		{"uretprobe:libc:getenv", nil, program, 1},
+		{"uprobe:libc:*env*", nil, program, 1},
+		{"uprobe:libc:getenv,uprobe:libc:setlocale", nil, program, 2},
+	}
+	for _, c := range cases {
+		t.Run(c.text, func(t *testing.T) {
+			hits, links := attachAll(t, m, c.text, &check.Env{}, c.uses...)
+			for end := time.Now().Add(5 * time.Second); hits() < c.min; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d hits, want %d", hits(), c.min)
+				}
+				c.hit()
+			}
+			t.Logf("%s, %d hits", attach.MechanismName(links[0].Used.Mechanism), hits())
+		})
+	}
+}
+
+// TestAttachProcess probes one process only.
+func TestAttachProcess(t *testing.T) {
+	m := hostMachine(t)
+	wanted := exec.Command("/bin/sh", "-c", "while :; do /bin/true; sleep 0.01; done")
+	if err := wanted.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = wanted.Process.Kill(); _ = wanted.Wait() })
+	// bash and dash both call malloc for each command.
+	hits, links := attachAll(t, m, "uprobe:libc:malloc", &check.Env{PID: wanted.Process.Pid})
+	t.Log(attach.MechanismName(links[0].Used.Mechanism))
+	for end := time.Now().Add(5 * time.Second); hits() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no hit in the process")
+		}
+	}
+	if err := unix.Kill(wanted.Process.Pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	n := hits()
+	_ = exec.Command("/usr/bin/env").Run()
+	if got := hits(); got != n {
+		t.Errorf("%d hits from other processes", got-n)
+	}
+}

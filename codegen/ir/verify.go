@@ -376,7 +376,8 @@ func (c *verifier) pointer(v *Value) error {
 		if v.Args[1].Type != I64 {
 			return c.errorf("%s is a %s", v.Args[1], v.Args[1].Type)
 		}
-		if v.Type != p.Type {
+		// Scratch memory is map memory that serves as the stack.
+		if v.Type != p.Type && !(v.Type == Stack && p.Type == MapVal) {
 			return c.errorf("has type %s", v.Type)
 		}
 	case OpPtrDiff:

@@ -69,7 +69,9 @@ func semantics() []tableEntry {
 		add(fmt.Sprintf("bound %d", n), 1, func(b *ir.Builder, x, _ *ir.Value) *ir.Value { return b.Bound(x, n) })
 	}
 	add("select value", 2, func(b *ir.Builder, x, y *ir.Value) *ir.Value { return b.Select(x, y, b.Const(-9)) })
-	add("select large", 2, func(b *ir.Builder, x, y *ir.Value) *ir.Value { return b.Select(x, b.Const(math.MinInt64), b.Const(math.MaxInt64)) })
+	add("select large", 2, func(b *ir.Builder, x, y *ir.Value) *ir.Value {
+		return b.Select(x, b.Const(math.MinInt64), b.Const(math.MaxInt64))
+	})
 	for _, size := range []int{1, 2, 4, 8} {
 		for _, signed := range []bool{false, true} {
 			for off := range 9 {

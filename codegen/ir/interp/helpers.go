@@ -49,7 +49,9 @@ func (mp *Map) slot(m *Machine, key string) uint64 {
 	return p
 }
 
-func arrayKey(i int) string { return string([]byte{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)}) }
+func arrayKey(i int) string {
+	return string([]byte{byte(i), byte(i >> 8), byte(i >> 16), byte(i >> 24)})
+}
 
 // value returns the address of entry i of an array.
 func (mp *Map) value(m *Machine, i int) uint64 { return mp.slot(m, arrayKey(i)) }

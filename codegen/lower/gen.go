@@ -32,7 +32,6 @@ type Unit struct {
 	maps     map[string]*mapPlan
 	internal map[string]*object.Map
 	globals  int // bytes used of the globals array
-	nprogs   int
 	points   map[string]int
 	events   map[string]*object.Event
 	wake     *object.GlobalSlot

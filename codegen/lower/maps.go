@@ -2,7 +2,6 @@ package lower
 
 import (
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
@@ -40,13 +39,15 @@ func (p *mapPlan) agg() bool { return p.aggreg }
 // hasKernelMap reports whether the map is a map of the kernel of its own.
 func (p *mapPlan) hasKernelMap() bool { return p.store >= storeHash }
 
+// CountersMap is the name of the map of counters.
+const CountersMap = "counters"
+
 const (
 	line        = 64        // bytes that CPUs must not share
 	maxLines    = 256 << 10 // largest aggregation without key that goes to the shared array, all CPUs together
 	prealloc    = 4096      // entries up to which a hash is allocated at once
 	preallocMem = 4 << 20   // bytes
 	scalarKey   = 8         // bytes of the key of a map without key that has a hash of its own
-	countersMap = "counters"
 	ringMap     = "ring"
 	stacksMap   = "stacks"
 	zerosMap    = "zeros"
@@ -210,7 +211,7 @@ func (u *Unit) Internal(m *object.Map) *object.Map { return u.addInternal(m) }
 // counters declares the map of counters; Finish sets its size.
 func (u *Unit) counters() {
 	u.addInternal(&object.Map{
-		Name: countersMap, Role: object.MapCounters, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: object.CountersPerProgram,
+		Name: CountersMap, Role: object.MapCounters, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: object.CountersPerProgram,
 	})
 }
 
@@ -222,20 +223,34 @@ func (u *Unit) zeros(size int) {
 	m.ValueSize = max(m.ValueSize, (size+7)/8*8)
 }
 
+// NeedCounters declares the map of counters, which code that is not lowered here also uses.
+func (u *Unit) NeedCounters() { u.counters() }
+
 // Finish completes the object once all programs are lowered: maps that only user space uses, sizes, the configuration.
-func (u *Unit) Finish() {
+func (u *Unit) Finish(programs int) {
 	for _, name := range u.Info.Order {
 		u.Map(name)
 	}
-	if m := u.internal[countersMap]; m != nil {
-		m.MaxEntries = max(u.nprogs, 1) * object.CountersPerProgram
+	if m := u.internal[CountersMap]; m != nil {
+		m.MaxEntries = max(programs, 1) * object.CountersPerProgram
+	}
+	c := u.Info.Config
+	if c == nil {
+		return
+	}
+	if c.License != "" {
+		u.Object.License = c.License
+	}
+	ring := u.Object.Config.RingBytes
+	u.Object.Config = object.Config{
+		PrintMapsOnExit: c.PrintMapsOnExit, StrTruncTrailer: c.StrTruncTrailer, MaxStrlen: c.MaxStrlen, RingBytes: ring,
+		MissingProbes: c.MissingProbes, CppDemangle: c.CppDemangle, LazySymbols: c.LazySymbols, UserSymbolCache: c.UserSymbolCache,
+		ShowDebugInfo: c.ShowDebugInfo, MaxCatBytes: c.MaxCatBytes, LogSize: c.LogSize, MaxProbes: c.MaxProbes,
 	}
 }
 
-// helperMapUpdate and the flags of bpf_map_update_elem.
+// Flags of bpf_map_update_elem.
 const (
 	updateAny     = 0
 	updateNoExist = 1
 )
-
-var _ = asm.FnMapUpdateElem

@@ -254,7 +254,7 @@ func (g *Gen) Count(counter int) {
 	g.u.counters()
 	key := g.Temp("counter", 8)
 	g.B.Store(key.Ptr, 0, 4, g.B.Const(int64(g.prog.Index*object.CountersPerProgram+counter)))
-	p := g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(countersMap), key.Ptr)
+	p := g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(CountersMap), key.Ptr)
 	g.B.IfNonNil(p, func(p *ir.Value) {
 		g.B.Store(p, 0, 8, g.B.AddImm(g.B.Load(p, 0, 8, false), 1))
 	}, nil)

@@ -32,7 +32,7 @@ func layers() map[string][]string {
 		"runtime/kernel":  {},
 		"runtime/lab":     {},
 		"runtime/attach":  {"lang/source", "lang/types", "codegen/object", "codegen/target", "runtime/kernel"},
-		"runtime/value":   {"lang/source", "lang/types"},
+		"runtime/value":   {"lang/source", "lang/types", "codegen/object"}, // aggregations are laid out there
 		"runtime/event":   {"lang/source", "lang/types", "codegen/object", "runtime/value"},
 		"runtime/symbol":  {"runtime/kernel"},
 		"runtime/seccomp": {"runtime/kernel", "runtime/symbol"},

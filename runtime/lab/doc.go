@@ -17,6 +17,11 @@
 //	go run ./runtime/lab/labrun -kernel all -test ./runtime/attach
 //	go run ./runtime/lab/labrun -kernel 5.10 -test ./runtime/attach -- -test.run Kprobe -test.v
 //
+// Tests that need a kernel's BPF have names that start with TestKernel: `make
+// test` runs those of all packages on the host and on every lab kernel, the
+// other tests on the host only. Whether the kernel can do something is probed,
+// and a test that cannot run says why with a skip that starts with "needs ".
+//
 // The package's testdata folder travels along and the tests start in their
 // package's folder, as under go test. In the guest [InGuest] is true, the
 // tests run as root, /proc, /sys, tracefs, debugfs, bpffs, securityfs and
@@ -28,7 +33,7 @@
 // [Catalogue.Fetch] gives a [Kernel], [Run] boots it with a list of [Job] values
 // and returns one [JobResult] for each, [Matrix] does that for several kernels
 // at once. The init binary is any static Go program whose main calls [Init]
-// first; os.Executable() of a test does when TestMain is [TestMain]:
+// first; a test binary does when its TestMain calls [RunTests]:
 //
 //	kernel, err := lab.NewCatalogue().Fetch(ctx, "6.12", lab.HostArch())
 //	res, err := lab.Run(ctx, lab.Config{

@@ -25,6 +25,8 @@ const (
 	guestMarker = "SONDE_LAB"
 	planPath    = "/lab/plan.json"
 	hangForever = 1 << 62
+	// initComplaint starts what init says on the console.
+	initComplaint = "lab: init: "
 )
 
 // plan is what the host tells init, in the initramfs.
@@ -69,10 +71,10 @@ func Init() {
 	g.powerOff()
 }
 
-// TestMain is for the TestMain function of a package whose test binary is to
+// RunTests is for the TestMain function of a package whose test binary is to
 // be usable as the init of a guest. Outside of a guest it runs the tests as
 // always.
-func TestMain(m interface{ Run() int }) {
+func RunTests(m interface{ Run() int }) {
 	Init()
 	os.Exit(m.Run())
 }
@@ -83,7 +85,7 @@ type guest struct {
 }
 
 func (g *guest) fatal(err error) {
-	fmt.Fprintln(os.Stderr, "lab: init:", err)
+	fmt.Fprintf(os.Stderr, "%s%v\n", initComplaint, err)
 	if g.out != nil {
 		_ = g.out.write(frameFatal, 0, []byte(err.Error()))
 	}

@@ -439,6 +439,11 @@ func explain(c *Config, rec *receiver, res *Result, late bool, complaint string,
 		e.Kind, e.Detail = KindFlood, fmt.Sprintf("more than %d bytes on the result line", c.MaxOutputBytes)
 	case rec.fatal != "":
 		e.Kind, e.Detail = KindInit, rec.fatal
+	case strings.Contains(res.Console, initComplaint):
+		// Init failed before it had the result line.
+		_, text, _ := strings.Cut(res.Console, initComplaint)
+		text, _, _ = strings.Cut(text, "\n")
+		e.Kind, e.Detail = KindInit, text
 	case noMemory:
 		e.Kind, e.Detail = KindMemory, panicLine+" (the guest has "+strconv.Itoa(c.MemoryMiB)+" MiB)"
 	case panicLine != "":

@@ -36,7 +36,7 @@ func layers() map[string][]string {
 		"runtime/event":   {"lang/source", "lang/types", "codegen/object", "runtime/value"},
 		"runtime/symbol":  {"runtime/kernel"},
 		"runtime/seccomp": {"runtime/kernel", "runtime/symbol"},
-		"runtime":         {"lang/source", "lang/types", "codegen/object", "codegen/target", runtime},
+		"runtime":         {"lang/source", "lang/diag", "lang/types", "codegen/object", "codegen/target", runtime},
 		"stdlib":          {lang, codegen, "codegen", runtime, "runtime"},
 		"cmd":             {"cmd/", lang, codegen, "codegen", runtime, "runtime", "stdlib", "stdlib/"},
 	}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +20,22 @@ import (
 // These tests boot real kernels; they skip where QEMU or a kernel cannot be
 // had.
 
-func TestMain(m *testing.M) { RunTests(m) }
+// guestDir holds the test guests, which are built once.
+var guestDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "lab-guest-") })
+
+var builtGuests = map[Arch]func() (string, error){
+	AMD64: sync.OnceValues(func() (string, error) { return goBuildGuest(AMD64) }),
+	ARM64: sync.OnceValues(func() (string, error) { return goBuildGuest(ARM64) }),
+}
+
+func TestMain(m *testing.M) {
+	Init()
+	code := m.Run()
+	if dir, err := guestDir(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
 
 // needKernel returns a kernel or skips.
 func needKernel(t *testing.T, spec string, arch Arch) Kernel {
@@ -44,16 +61,28 @@ func needKernel(t *testing.T, spec string, arch Arch) Kernel {
 	return k
 }
 
-// buildGuest builds the test guest, static.
-func buildGuest(t *testing.T, arch Arch) string {
+// buildGuest returns the test guest, a static binary.
+func buildGuest(t testing.TB, arch Arch) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "guest")
+	path, err := builtGuests[arch]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func goBuildGuest(arch Arch) (string, error) {
+	dir, err := guestDir()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "guest-"+string(arch))
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/guest")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+string(arch))
 	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, b)
+		return "", fmt.Errorf("%w\n%s", err, b)
 	}
-	return out
+	return out, nil
 }
 
 func guestJob(args ...string) Job { return Job{Args: append([]string{"/init"}, args...)} }
@@ -418,16 +447,11 @@ func BenchmarkBoot(b *testing.B) {
 		if !ok || Available(AMD64) != nil {
 			continue
 		}
-		out := filepath.Join(b.TempDir(), "guest")
-		cmd := exec.Command("go", "build", "-o", out, "./testdata/guest")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if err := cmd.Run(); err != nil {
-			b.Fatal(err)
-		}
+		guest := buildGuest(b, AMD64)
 		b.Run(spec, func(b *testing.B) {
 			var boot time.Duration
 			for b.Loop() {
-				res, err := Run(b.Context(), Config{Kernel: k, Init: out})
+				res, err := Run(b.Context(), Config{Kernel: k, Init: guest})
 				if err != nil {
 					b.Fatal(err)
 				}

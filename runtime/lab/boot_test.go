@@ -306,8 +306,8 @@ func TestConfigErrors(t *testing.T) {
 	})
 }
 
-// TestKernelFile boots a vmlinuz that was given by its path.
-func TestKernelFile(t *testing.T) {
+// TestVmlinuzByPath boots a vmlinuz that was given by its path.
+func TestVmlinuzByPath(t *testing.T) {
 	cached := needKernel(t, "6.1", AMD64)
 	path := filepath.Join(t.TempDir(), "my-kernel")
 	b, err := os.ReadFile(cached.Image)
@@ -376,13 +376,17 @@ func TestMatrixRunsAllAndKeepsOrder(t *testing.T) {
 // TestNothingStays cancels a run, and kills a process that has one.
 func TestNothingStays(t *testing.T) {
 	k := needKernel(t, "5.10", AMD64)
-	guest := buildGuest(t, AMD64)
+	const role, guestPath = "LAB_TEST_ROLE", "LAB_TEST_GUEST"
+	guest := os.Getenv(guestPath) // the child that is killed must build nothing
+	if guest == "" {
+		guest = buildGuest(t, AMD64)
+	}
 	const mark = "lab.test.nothing.stays="
 	config := func(id string) Config {
 		return Config{Kernel: k, Init: guest, Accel: AccelTCG, Jobs: []Job{guestJob("sleep")}, Cmdline: mark + id}
 	}
-	if role := os.Getenv("LAB_TEST_ROLE"); role != "" {
-		_, err := Run(t.Context(), config(role))
+	if id := os.Getenv(role); id != "" {
+		_, err := Run(t.Context(), config(id))
 		t.Fatal("was not killed:", err)
 	}
 	id := strconv.Itoa(os.Getpid())
@@ -400,7 +404,7 @@ func TestNothingStays(t *testing.T) {
 	})
 	t.Run("killed", func(t *testing.T) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestNothingStays$")
-		cmd.Env = append(os.Environ(), "LAB_TEST_ROLE="+id+"b")
+		cmd.Env = append(os.Environ(), role+"="+id+"b", guestPath+"="+guest)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -42,8 +42,10 @@ func TestImageDependency(t *testing.T) {
 	tests := []struct{ name, pkg, depends, want string }{
 		{"a meta package", "linux-image-cloud-amd64", "linux-image-5.10.0-32-cloud-amd64 (= 5.10.223-1)", "linux-image-5.10.0-32-cloud-amd64"},
 		{"an image", "linux-image-5.10.0-32-cloud-amd64", "kmod, linux-base (>= 4.3~), initramfs-tools | dracut", ""},
-		{"an image that was split", "linux-image-7.2-cloud-amd64",
-			"dracut | initramfs-tools, linux-base-7.2-cloud-amd64 (= 1), linux-binary-7.2-cloud-amd64 (= 1), linux-modules-7.2 (= 1)", "linux-binary-7.2-cloud-amd64"},
+		{
+			"an image that was split", "linux-image-7.2-cloud-amd64",
+			"dracut | initramfs-tools, linux-base-7.2-cloud-amd64 (= 1), linux-binary-7.2-cloud-amd64 (= 1), linux-modules-7.2 (= 1)", "linux-binary-7.2-cloud-amd64",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,7 +109,7 @@ func fakeImage(arch Arch, release string) []byte {
 	return b
 }
 
-func TestKernelFromFile(t *testing.T) {
+func TestIdentifyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vmlinuz")
 	tests := []struct {
 		name    string

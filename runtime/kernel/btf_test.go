@@ -211,17 +211,17 @@ func TestBTFNames(t *testing.T) {
 	}
 }
 
-func TestHorspool(t *testing.T) {
+func TestFindName(t *testing.T) {
 	s := sampleBTF()
 	for i := range s {
 		for n := range min(20, len(s)-i) {
 			needle := s[i : i+n]
-			if got, want := horspool(s, needle), bytes.Index(s, needle); got != want {
-				t.Fatalf("horspool(%q) = %d, want %d", needle, got, want)
+			if got, want := findName(s, needle), bytes.Index(s, needle); got != want {
+				t.Fatalf("findName(%q) = %d, want %d", needle, got, want)
 			}
 		}
 	}
-	if i := horspool(s, []byte("no such name")); i != -1 {
+	if i := findName(s, []byte("no such name")); i != -1 {
 		t.Errorf("found what is not there at %d", i)
 	}
 }
@@ -518,6 +518,17 @@ func BenchmarkBTFScan(b *testing.B) {
 	}
 }
 
+func BenchmarkBTFString(b *testing.B) {
+	bt := hostBTF(b)
+	for _, name := range []string{"task_struct", "vfs_read", "seq_file", "tcp_sendmsg", "no_such_name"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				bt.stringOffset(name)
+			}
+		})
+	}
+}
+
 func BenchmarkBTFOffsets(b *testing.B) {
 	bt := hostBTF(b)
 	for b.Loop() {
@@ -553,5 +564,63 @@ func BenchmarkBTFEnumValue(b *testing.B) {
 	bt := hostBTF(b)
 	for b.Loop() {
 		bt.scanEnums("BPF_MAP_TYPE_HASH")
+	}
+}
+
+func TestHostModuleBTF(t *testing.T) {
+	k := host(t)
+	mods, err := k.BTFModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.ModuleBTF("no_such_module"); err == nil {
+		t.Error("a module that is not loaded has type information")
+	}
+	if _, err := k.ModuleBTF("../vmlinux"); err == nil {
+		t.Error("a path is a module")
+	}
+	if fd, err := k.ModuleBTFFD(""); err != nil || fd != 0 {
+		t.Errorf("descriptor of the kernel itself = %d, %v", fd, err)
+	}
+	if len(mods) == 0 {
+		t.Skip("needs a loaded module with BTF")
+	}
+	base, err := k.BTF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mods {
+		b, err := k.ModuleBTF(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Err(); err != nil {
+			t.Errorf("%s: %v", m, err)
+		}
+		if int(b.FirstID()) != base.NumTypes() || b.Base() != base {
+			t.Errorf("%s starts at %d, the kernel ends at %d", m, b.FirstID(), base.NumTypes())
+		}
+		for id, name := range b.Each("*", KindFunc) {
+			// FindFunc takes the kernel's function of the same name first, unless a module is named.
+			ref, err := k.FindFunc(m, name)
+			if err != nil || ref.Module != m || ref.Func.Name != name {
+				t.Errorf("FindFunc(%s, %s) = %+v, %v, want type %d", m, name, ref, err, id)
+			}
+			if s, err := b.FuncArgs(name); err != nil || s == "" {
+				t.Errorf("%s: FuncArgs(%s) = %q, %v", m, name, s, err)
+			}
+			if _, inKernel := base.TypeByName(name, KindFunc); !inKernel {
+				if any, err := k.FindFunc("", name); err != nil || any.Module == "" {
+					t.Errorf("FindFunc(%s) = %+v, %v", name, any, err)
+				}
+			}
+		}
+		fd, err := k.ModuleBTFFD(m)
+		if err != nil || fd <= 0 {
+			t.Errorf("ModuleBTFFD(%s) = %d, %v", m, fd, err)
+		}
+		if again, _ := k.ModuleBTFFD(m); again != fd {
+			t.Errorf("%s was opened twice", m)
+		}
 	}
 }

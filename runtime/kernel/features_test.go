@@ -67,6 +67,9 @@ func lacking(k *Kernel, name string) string {
 	case FeatureUprobePMU, FeatureUprobeRefCount:
 		return without("CONFIG_UPROBES", "CONFIG_UPROBE_EVENTS")
 	case FeatureKprobeMulti, FeatureKprobeSession:
+		if k.Arch() == "arm64" {
+			return "arm64 has fprobe since 6.14"
+		}
 		return without("CONFIG_FPROBE")
 	case FeatureUprobeMulti, FeatureUprobeSession:
 		return without("CONFIG_UPROBES")

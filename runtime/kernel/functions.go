@@ -150,6 +150,39 @@ func (k *Kernel) TraceableFunctions(module, name string) (iter.Seq[Function], Fu
 	}), FromBTF, nil
 }
 
+// RawTracepoints goes through the tracepoints whose module and name match, by the types that the kernel keeps for each; Function.Name is
+// the tracepoint's name. They include those of modules, and some that tracefs shows no event for. module "" or "*" is every
+// module and the kernel itself, "vmlinux" only the kernel. The error wraps ErrNoBTF where there are no types to read.
+func (k *Kernel) RawTracepoints(module, name string) (iter.Seq[Function], error) {
+	base, err := k.BTF()
+	if err != nil {
+		return nil, fmt.Errorf("list raw tracepoints: %w", err)
+	}
+	m, n := CompileGlob(module), CompileGlob(name)
+	each := func(b *BTF, mod string, yield func(Function) bool) bool {
+		for _, typ := range b.Each("btf_trace_*", KindTypedef) {
+			if tp := strings.TrimPrefix(typ, "btf_trace_"); n.Match(tp) && !yield(Function{tp, mod}) {
+				return false
+			}
+		}
+		return true
+	}
+	return func(yield func(Function) bool) {
+		if (module == "vmlinux" || m.Match("")) && !each(base, "", yield) || module == "vmlinux" {
+			return
+		}
+		mods, err := k.BTFModules()
+		if err != nil {
+			return
+		}
+		for _, mod := range mods {
+			if b, err := k.ModuleBTF(mod); err == nil && m.Match(mod) && !each(b, mod, yield) {
+				return
+			}
+		}
+	}, nil
+}
+
 // Blacklist is the set of functions that the kernel refuses to put a kprobe in.
 type Blacklist struct {
 	ranges []addrRange

@@ -120,9 +120,11 @@ func parseKallsyms(b []byte) (*Symbols, error) {
 		mod := uint16(0)
 		if t := bytes.IndexByte(line[nameAt:], '\t'); t >= 0 {
 			nameEnd = nameAt + t
-			m := bytes.Trim(line[nameEnd+1:], "[] ")
+			m := bytes.TrimLeft(line[nameEnd+1:], "[ ")
+			modAt := start + len(line) - len(m)
+			m = bytes.TrimRight(m, "] ")
 			if string(m) != curMod {
-				curMod = s.text[start+nameEnd+2 : start+nameEnd+2+len(m)]
+				curMod = s.text[modAt : modAt+len(m)]
 				if id, ok := ids[curMod]; ok {
 					curID = id
 				} else if len(s.mods) < 1<<16 {
@@ -229,9 +231,15 @@ const minKernelAddr = 1 << 63
 // a hole between modules is not named after the module below.
 const maxSymbolGap = 16 << 20
 
-// Lookup names an address: the last symbol at or before it, and the offset in it. Where several symbols share an address, a
-// global function wins over aliases and section marks.
-func (s *Symbols) Lookup(addr uint64) (sym Symbol, offset uint64, ok bool) {
+// Lookup names an address in the form that runtime/symbol asks for; see Find.
+func (s *Symbols) Lookup(addr uint64) (name string, offset uint64, module string, ok bool) {
+	sym, offset, ok := s.Find(addr)
+	return sym.Name, offset, sym.Module, ok
+}
+
+// Find names an address: the last symbol at or before it, and the offset in it. Where several symbols share an address, a
+// function wins over aliases and section marks.
+func (s *Symbols) Find(addr uint64) (sym Symbol, offset uint64, ok bool) {
 	if s.hidden || addr < minKernelAddr {
 		return Symbol{}, 0, false
 	}

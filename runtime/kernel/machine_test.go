@@ -320,6 +320,33 @@ func TestHostTraceableFunctions(t *testing.T) {
 	}
 }
 
+func TestHostRawTracepoints(t *testing.T) {
+	k := host(t)
+	seq, err := k.RawTracepoints("vmlinux", "sched_*")
+	if errors.Is(err, ErrNoBTF) {
+		t.Skip("needs kernel BTF: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]int{}
+	for f := range seq {
+		names[f.Name]++
+		if f.Module != "" || !strings.HasPrefix(f.Name, "sched_") {
+			t.Errorf("%v does not match", f)
+		}
+		if _, _, _, _, err := k.FindTracepoint(f.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	if names["sched_switch"] != 1 || len(names) < 15 {
+		t.Errorf("raw tracepoints: %v", names)
+	}
+	if _, err := fixture(t).RawTracepoints("", ""); !errors.Is(err, ErrNoBTF) {
+		t.Errorf("without BTF: %v", err)
+	}
+}
+
 func TestBlacklist(t *testing.T) {
 	b, err := fixture(t).KprobeBlacklist()
 	if err != nil {
@@ -357,12 +384,15 @@ func TestSymbols(t *testing.T) {
 		0xffffffffffffffff: "",
 	} {
 		got := ""
-		if sym, off, ok := s.Lookup(addr); ok {
+		if sym, off, ok := s.Find(addr); ok {
 			got = sym.Name + "+" + itoa(off)
 		}
 		if got != want {
-			t.Errorf("Lookup(%#x) = %q, want %q", addr, got, want)
+			t.Errorf("Find(%#x) = %q, want %q", addr, got, want)
 		}
+	}
+	if name, off, mod, ok := s.Lookup(0xffffffffc0a00012); !ok || name != "ext4_read" || off != 2 || mod != "ext4" {
+		t.Errorf("Lookup = %s %d %s %v", name, off, mod, ok)
 	}
 	if a, ok := s.Addr("jiffies"); !ok || a != 0xffffffff82000000 {
 		t.Errorf("jiffies = %#x %v", a, ok)
@@ -425,8 +455,8 @@ func TestHostSymbols(t *testing.T) {
 	if !ok {
 		t.Fatal("no vfs_read")
 	}
-	if sym, off, ok := s.Lookup(a + 1); !ok || sym.Name != "vfs_read" || off != 1 || !sym.IsText() {
-		t.Errorf("Lookup = %+v %d %v", sym, off, ok)
+	if sym, off, ok := s.Find(a + 1); !ok || sym.Name != "vfs_read" || off != 1 || !sym.IsText() {
+		t.Errorf("Find = %+v %d %v", sym, off, ok)
 	}
 	if !slices.IsSorted(s.addrs) {
 		t.Error("addresses are not sorted")
@@ -662,6 +692,28 @@ func FuzzFormat(f *testing.F) {
 		}
 		for _, fl := range e.Fields {
 			_, _ = fl.Type.String(), fl.IsString()
+		}
+	})
+}
+
+func FuzzKallsyms(f *testing.F) {
+	b, err := os.ReadFile("testdata/machine/proc/kallsyms")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte("ffffffff81000000 T a\tmod\nffffffff81000000 t b\t[\nffffffff81000000 t \t[x]\n1 a b\t]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := parseKallsyms(text)
+		if err != nil {
+			return
+		}
+		for sym := range s.All() {
+			if len(s.ByName(sym.Name)) == 0 {
+				t.Errorf("%q is not found by its name", sym.Name)
+			}
+			s.Find(sym.Addr)
+			s.HasText(sym.Name)
 		}
 	})
 }

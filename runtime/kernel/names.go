@@ -79,6 +79,7 @@ var syscallAliases = []syscallAlias{
 	{"sendfile", "sendfile64", ""},
 	{"umount2", "umount", ""},
 	{"fadvise64", "fadvise64_64", "arm64"},
+	{"personality", "arm64_personality", "arm64"},
 }
 
 // SyscallEvent is the name that the kernel's trace events (sys_enter_NAME) and functions (__x64_sys_NAME, __arm64_sys_NAME) use for

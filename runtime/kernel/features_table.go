@@ -286,9 +286,20 @@ func progFeatures() []feature {
 		{FeatureTPBTF, "5.5", "raw tracepoints with typed arguments", tracingProbe(ebpf.Tracing, ebpf.AttachTraceRawTp, KindTypedef, "btf_trace_sched_switch", "btf_trace_sys_enter")},
 		{FeatureFentry, "5.5", "function entry programs", trampolineProbe(ebpf.AttachTraceFEntry, "bpf_fentry_test1", "vfs_read")},
 		{FeatureFexit, "5.5", "function exit programs", trampolineProbe(ebpf.AttachTraceFExit, "bpf_fentry_test1", "vfs_read")},
-		{FeatureFmodRet, "5.7", "programs that change a return value", tracingProbe(ebpf.Tracing, ebpf.AttachModifyReturn, KindFunc, "security_file_open", "bpf_modify_return_test")},
-		{FeatureLSM, "5.7", "security hook programs", tracingProbe(ebpf.LSM, ebpf.AttachLSMMac, KindFunc, "bpf_lsm_file_open")},
+		{FeatureFmodRet, "5.7", "programs that change a return value", onTrampoline(ebpf.Tracing, ebpf.AttachModifyReturn, "security_file_open", "bpf_modify_return_test")},
+		{FeatureLSM, "5.7", "security hook programs", onTrampoline(ebpf.LSM, ebpf.AttachLSMMac, "bpf_lsm_file_open")},
 		{FeatureIter, "5.8", "iterators over kernel objects", tracingProbe(ebpf.Tracing, ebpf.AttachTraceIter, KindFunc, "bpf_iter_task")},
+	}
+}
+
+// onTrampoline is tracingProbe for programs that attach as function entry does, which an architecture may lack; see trampolineProbe.
+func onTrampoline(typ ebpf.ProgramType, attach ebpf.AttachType, names ...string) func(*Features) error {
+	load := tracingProbe(typ, attach, KindFunc, names...)
+	return func(f *Features) error {
+		if err := load(f); err != nil || f.k.Arch() == "amd64" {
+			return err
+		}
+		return f.Check(FeatureFentry)
 	}
 }
 

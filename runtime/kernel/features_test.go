@@ -41,7 +41,8 @@ func TestFeatureTable(t *testing.T) {
 // lacking lists features that a kernel newer than their mainline version may lack, and why.
 func lacking(k *Kernel, name string) string {
 	// The cloud builds of Debian, which the lab boots without their configuration file.
-	if release, _ := k.Release(); strings.Contains(release, "-cloud-") {
+	release, _ := k.Release()
+	if strings.Contains(release, "-cloud-") {
 		switch {
 		case name == FeatureErrorInjection, name == "bpf_override_return":
 			return "cloud kernels are built without CONFIG_FUNCTION_ERROR_INJECTION"
@@ -68,14 +69,24 @@ func lacking(k *Kernel, name string) string {
 		return without("CONFIG_UPROBES", "CONFIG_UPROBE_EVENTS")
 	case FeatureKprobeMulti, FeatureKprobeSession:
 		if k.Arch() == "arm64" {
-			return "arm64 has fprobe since 6.14"
+			if v, err := ParseVersion(release); err == nil && v.Less(Version{6, 14}) {
+				return "arm64 has fprobe since 6.14"
+			}
 		}
 		return without("CONFIG_FPROBE")
 	case FeatureUprobeMulti, FeatureUprobeSession:
 		return without("CONFIG_UPROBES")
-	case FeatureLSM:
-		return without("CONFIG_BPF_LSM")
-	case FeatureFentry, FeatureFexit, FeatureFmodRet, "bpf_get_func_arg", "bpf_get_func_ret":
+	case FeatureFentry, FeatureFexit, FeatureFmodRet, FeatureLSM:
+		if k.Arch() == "arm64" {
+			if v, err := ParseVersion(release); err == nil && v.Less(Version{6, 4}) {
+				return "arm64 attaches to functions since 6.4"
+			}
+		}
+		if name == FeatureLSM {
+			return without("CONFIG_BPF_LSM")
+		}
+		return without("CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS")
+	case "bpf_get_func_arg", "bpf_get_func_ret":
 		return without("CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS")
 	case FeatureErrorInjection:
 		return without("CONFIG_FUNCTION_ERROR_INJECTION", "CONFIG_DEBUG_FS")

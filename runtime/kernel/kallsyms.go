@@ -231,15 +231,9 @@ const minKernelAddr = 1 << 63
 // a hole between modules is not named after the module below.
 const maxSymbolGap = 16 << 20
 
-// Lookup names an address in the form that runtime/symbol asks for; see Find.
-func (s *Symbols) Lookup(addr uint64) (name string, offset uint64, module string, ok bool) {
-	sym, offset, ok := s.Find(addr)
-	return sym.Name, offset, sym.Module, ok
-}
-
-// Find names an address: the last symbol at or before it, and the offset in it. Where several symbols share an address, a
+// Lookup names an address: the last symbol at or before it, and the offset in it. Where several symbols share an address, a
 // function wins over aliases and section marks.
-func (s *Symbols) Find(addr uint64) (sym Symbol, offset uint64, ok bool) {
+func (s *Symbols) Lookup(addr uint64) (sym Symbol, offset uint64, ok bool) {
 	if s.hidden || addr < minKernelAddr {
 		return Symbol{}, 0, false
 	}

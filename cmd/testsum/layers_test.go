@@ -21,7 +21,7 @@ func layers() map[string][]string {
 		"lang/syntax":     {"lang/source", "lang/diag", "lang/lexer", "lang/ast"},
 		"lang/types":      {},
 		"lang/cdef":       {"lang/source", "lang/diag", "lang/types"},
-		"lang/check":      {"lang/source", "lang/diag", "lang/ast", "lang/types"},
+		"lang/check":      {"lang/source", "lang/diag", "lang/ast", "lang/types", "lang/cdef"},
 		"codegen/ir":      {"lang/source", "lang/types"},
 		"codegen/lower":   {"lang/source", "lang/diag", "lang/ast", "lang/types", "lang/check", "codegen/ir", "codegen/object", "codegen/target"},
 		"codegen/opt":     {"lang/source", "lang/types", "codegen/ir"},

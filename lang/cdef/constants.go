@@ -1,0 +1,44 @@
+package cdef
+
+import (
+	_ "embed" // for constants.txt
+	"strconv"
+	"strings"
+)
+
+// constantsText holds the macros of the kernel and the C library that public scripts use and BTF does not carry: one a
+// line, name and value, then the value on arm64 where it differs; sorted by name.
+//
+//go:embed constants.txt
+var constantsText string
+
+// Constant returns a constant of the kernel or the C library by its C name. arch is "arm64" or anything else for amd64. A
+// search of the text takes microseconds, less than building a map of it would.
+func Constant(name, arch string) (int64, bool) {
+	i := strings.Index(constantsText, "\n"+name+" ")
+	if i < 0 || name == "" || strings.ContainsAny(name, " \n#") {
+		return 0, false
+	}
+	line, _, _ := strings.Cut(constantsText[i+1:], "\n")
+	f := strings.Fields(line)
+	text := f[1]
+	if len(f) > 2 && arch == "arm64" {
+		text = f[2]
+	}
+	if n, err := strconv.ParseInt(text, 0, 64); err == nil {
+		return n, true
+	}
+	n, err := strconv.ParseUint(text, 0, 64)
+	return int64(n), err == nil
+}
+
+// ConstantNames lists the names of the table in alphabetical order.
+func ConstantNames() []string {
+	var out []string
+	for line := range strings.Lines(constantsText) {
+		if name, _, ok := strings.Cut(line, " "); ok && name != "#" {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -30,8 +30,9 @@ func sysBPF(cmd int, attr unsafe.Pointer, size uintptr) (int, error) {
 			return int(fd), nil
 		case unix.EAGAIN, unix.EINTR: // the verifier was interrupted by a signal (Go preempts threads with them)
 			continue
+		default:
+			return -1, errno
 		}
-		return -1, errno
 	}
 }
 
@@ -44,14 +45,13 @@ type insn struct {
 }
 
 // The instructions that probes are made of.
-func movImm(dst uint8, imm int32) insn    { return insn{op: 0xb7, regs: dst, imm: imm} }
-func movReg(dst, src uint8) insn          { return insn{op: 0xbf, regs: dst | src<<4} }
-func addImm(dst uint8, imm int32) insn    { return insn{op: 0x07, regs: dst, imm: imm} }
-func storeImm(off int16, imm int32) insn  { return insn{op: 0x7a, regs: regFP, off: off, imm: imm} } // *(u64 *)(fp+off)
-func loadStack(dst uint8, off int16) insn { return insn{op: 0x79, regs: dst | regFP<<4, off: off} }
-func callHelper(id int32) insn            { return insn{op: 0x85, imm: id} }
-func callKfunc(id ID) insn                { return insn{op: 0x85, regs: 2 << 4, imm: int32(id)} }
-func exitInsn() insn                      { return insn{op: 0x95} }
+func movImm(dst uint8, imm int32) insn   { return insn{op: 0xb7, regs: dst, imm: imm} }
+func movReg(dst, src uint8) insn         { return insn{op: 0xbf, regs: dst | src<<4} }
+func addImm(dst uint8, imm int32) insn   { return insn{op: 0x07, regs: dst, imm: imm} }
+func storeImm(off int16, imm int32) insn { return insn{op: 0x7a, regs: regFP, off: off, imm: imm} } // *(u64 *)(fp+off)
+func callHelper(id int32) insn           { return insn{op: 0x85, imm: id} }
+func callKfunc(id ID) insn               { return insn{op: 0x85, regs: 2 << 4, imm: int32(id)} }
+func exitInsn() insn                     { return insn{op: 0x95} }
 
 const regFP = 10
 
@@ -101,8 +101,10 @@ const (
 func (p program) load(withLog bool) (fd int, log string, err error) {
 	lic := append([]byte("GPL"), 0)
 	insns := p.insns
-	a := progAttr{progType: uint32(p.typ), insnCnt: uint32(len(insns)), insns: unsafe.Pointer(unsafe.SliceData(insns)),
-		license: unsafe.Pointer(unsafe.SliceData(lic)), attachType: uint32(p.attach), attachBTFID: uint32(p.attachID)}
+	a := progAttr{
+		progType: uint32(p.typ), insnCnt: uint32(len(insns)), insns: unsafe.Pointer(unsafe.SliceData(insns)),
+		license: unsafe.Pointer(unsafe.SliceData(lic)), attachType: uint32(p.attach), attachBTFID: uint32(p.attachID),
+	}
 	copy(a.name[:], "sonde_probe")
 	if p.sleepable {
 		a.flags |= flagSleepable

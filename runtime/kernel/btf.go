@@ -219,8 +219,10 @@ const (
 	kindEnd
 )
 
-var kindNames = [kindEnd]string{"void", "int", "ptr", "array", "struct", "union", "enum", "fwd", "typedef", "volatile",
-	"const", "restrict", "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64"}
+var kindNames = [kindEnd]string{
+	"void", "int", "ptr", "array", "struct", "union", "enum", "fwd", "typedef", "volatile",
+	"const", "restrict", "func", "func_proto", "var", "datasec", "float", "decl_tag", "type_tag", "enum64",
+}
 
 // String is the kernel's name of the kind, in lower case.
 func (k Kind) String() string {

@@ -76,7 +76,7 @@ func sampleBTF() []byte {
 	w.add("", KindUnion, false, 2, 8, // 6
 		w.str("parent"), 5, 0, w.str("raw"), 1, 0)
 	w.add("flags", KindStruct, true, 2, 4, // 7
-		w.str("a"), 1, 3<<24|0, w.str("b"), 1, 5<<24|3)
+		w.str("a"), 1, 3<<24, w.str("b"), 1, 5<<24|3)
 	w.add("", KindConst, false, 0, 4)         // 8 const struct task
 	w.add("", KindPtr, false, 0, 8)           // 9
 	w.add("task_t", KindTypedef, false, 0, 8) // 10

@@ -48,8 +48,10 @@ func (b *BTF) decode(id ID, off uint32) (Type, error) {
 	if !ok {
 		return Type{}, fmt.Errorf("BTF type %d is malformed", id)
 	}
-	t := Type{ID: id, Kind: h.kind(), Name: b.str(h.name), flag: h.info>>31 != 0, n: h.vlen(),
-		body: b.types[off+12 : next : next], b: b}
+	t := Type{
+		ID: id, Kind: h.kind(), Name: b.str(h.name), flag: h.info>>31 != 0, n: h.vlen(),
+		body: b.types[off+12 : next : next], b: b,
+	}
 	switch t.Kind {
 	case KindInt, KindStruct, KindUnion, KindEnum, KindEnum64, KindDatasec, KindFloat:
 		t.Size = h.size
@@ -70,8 +72,9 @@ func (t Type) Len() int {
 		return int(t.n)
 	case KindArray:
 		return int(t.b.order.Uint32(t.body[8:]))
+	default:
+		return 0
 	}
-	return 0
 }
 
 // IntEncoding is what an int means besides its size.
@@ -99,8 +102,9 @@ func (t Type) Signed() bool {
 		return t.Int().Signed
 	case KindEnum, KindEnum64:
 		return t.flag
+	default:
+		return false
 	}
-	return false
 }
 
 // IsUnion tells for a forward declaration whether it is one of a union.
@@ -215,8 +219,9 @@ func (t Type) Enumerator(i int) Enumerator {
 	case KindEnum64:
 		o, p := t.b.order, t.body[12*i:12*i+12]
 		return Enumerator{Name: t.b.str(o.Uint32(p)), Value: uint64(o.Uint32(p[4:])) | uint64(o.Uint32(p[8:]))<<32}
+	default:
+		return Enumerator{}
 	}
-	return Enumerator{}
 }
 
 // Enumerators goes through the constants of an enum.
@@ -280,8 +285,9 @@ func (t Type) Linkage() uint32 {
 		return t.n
 	case KindVar:
 		return t.b.order.Uint32(t.body)
+	default:
+		return 0
 	}
-	return 0
 }
 
 // Component is, for a decl_tag, the member or parameter that is tagged, or -1 for the whole type.
@@ -419,8 +425,9 @@ func (b *BTF) cString(id ID, budget *int) string {
 		return b.protoString(t, "", budget)
 	case KindFunc, KindVar:
 		return b.cString(t.Ref, budget)
+	default:
+		return name
 	}
-	return name
 }
 
 func indexDims(s string) int {

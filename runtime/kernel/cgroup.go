@@ -121,7 +121,7 @@ func (k *Kernel) CgroupID(path string) (uint64, error) {
 	return st.Ino, nil
 }
 
-// fileidKernfs is the type of a kernfs handle, FILEID_KERNFS in the kernel's include/linux/exportfs.h.
+// fileidKernfs is the type of a kernfs handle, FILEID_KERNFS in the kernel's sources.
 const fileidKernfs = 0xfe
 
 // CgroupPath is the path of a version 2 cgroup below its mount ("/" is the root), given its number. It asks the kernel by handle,

@@ -111,8 +111,10 @@ func (k *Kernel) Config() (*Config, error) { return k.config() }
 
 func (k *Kernel) openConfig() (*Config, error) {
 	release, _ := k.Release()
-	for _, p := range []string{"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config",
-		"/usr/lib/modules/" + release + "/config", "/lib/modules/" + release + "/build/.config"} {
+	for _, p := range []string{
+		"/proc/config.gz", "/boot/config-" + release, "/lib/modules/" + release + "/config",
+		"/usr/lib/modules/" + release + "/config", "/lib/modules/" + release + "/build/.config",
+	} {
 		f, err := os.Open(k.Path(p))
 		if err != nil {
 			continue

@@ -60,6 +60,7 @@ func (f *Features) scope(in helperScope) (program, error) {
 		return program{typ: ebpf.Kprobe}, nil
 	case inSyscall:
 		return program{typ: ebpf.Syscall, sleepable: true}, nil
+	default:
 	}
 	b, err := f.btf()
 	if err != nil {
@@ -78,6 +79,7 @@ func (f *Features) scope(in helperScope) (program, error) {
 	case inSleep:
 		// Security hooks may sleep since 5.10, at first only this one; uprobes since 6.0.
 		p.typ, p.attach, p.sleepable, names = ebpf.LSM, ebpf.AttachLSMMac, true, []string{"bpf_lsm_bprm_committed_creds"}
+	default:
 	}
 	for _, n := range names {
 		if id, ok := b.TypeByName(n, kind); ok {

@@ -334,8 +334,10 @@ func uprobeMultiProbe(attach ebpf.AttachType) func(*Features) error {
 	return func(*Features) error {
 		return withProgram(program{typ: ebpf.Kprobe, attach: attach}, func(fd int) error {
 			path, offset := []byte("/\x00"), new(uint64)
-			a := uprobeMultiAttr{linkHead: linkHead{progFD: uint32(fd), attachType: uint32(attach)}, cnt: 1,
-				path: unsafe.Pointer(unsafe.SliceData(path)), offsets: unsafe.Pointer(offset)}
+			a := uprobeMultiAttr{
+				linkHead: linkHead{progFD: uint32(fd), attachType: uint32(attach)}, cnt: 1,
+				path: unsafe.Pointer(unsafe.SliceData(path)), offsets: unsafe.Pointer(offset),
+			}
 			return expect(createLink(unsafe.Pointer(&a), unsafe.Sizeof(a)), unix.EBADF)
 		})
 	}

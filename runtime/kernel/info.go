@@ -88,8 +88,14 @@ type featureGroup struct {
 }
 
 func featureGroups() []featureGroup {
-	g := []featureGroup{{"Instructions", insnFeatures()}, {"Maps", mapFeatures()}, {"Programs", progFeatures()},
-		{"Attaching", attachFeatures()}, {"Kernel", systemFeatures()}, {title: "Helpers"}}
+	g := []featureGroup{
+		{"Instructions", insnFeatures()},
+		{"Maps", mapFeatures()},
+		{"Programs", progFeatures()},
+		{"Attaching", attachFeatures()},
+		{"Kernel", systemFeatures()},
+		{title: "Helpers"},
+	}
 	for _, h := range helperTable {
 		g[len(g)-1].rows = append(g[len(g)-1].rows, feature{name: h.name})
 	}

@@ -88,8 +88,10 @@ func parseKallsyms(b []byte) (*Symbols, error) {
 		return nil, errors.New("read kernel symbols: more than 4 GiB")
 	}
 	n := bytes.Count(b, []byte{'\n'}) + 1
-	s := &Symbols{text: unsafe.String(unsafe.SliceData(b), len(b)), mods: []string{""},
-		addrs: make([]uint64, 0, n), name: make([]uint32, 0, n), size: make([]uint16, 0, n), typ: make([]byte, 0, n), mod: make([]uint16, 0, n)}
+	s := &Symbols{
+		text: unsafe.String(unsafe.SliceData(b), len(b)), mods: []string{""},
+		addrs: make([]uint64, 0, n), name: make([]uint32, 0, n), size: make([]uint16, 0, n), typ: make([]byte, 0, n), mod: make([]uint16, 0, n),
+	}
 	sorted, nonzero := true, false
 	curMod, curID := "", uint16(0)
 	ids := map[string]uint16{"": 0}
@@ -263,12 +265,14 @@ func (s *Symbols) rank(i int) int {
 	return r
 }
 
-var sectionMarks = map[string]bool{"_text": true, "_stext": true, "__pi__text": true, "_etext": true, "__end_rodata": true,
+var sectionMarks = map[string]bool{
+	"_text": true, "_stext": true, "__pi__text": true, "_etext": true, "__end_rodata": true,
 	"__init_begin": true, "_sinittext": true, "_einittext": true, "__irqentry_text_start": true, "__irqentry_text_end": true,
 	"__softirqentry_text_start": true, "__softirqentry_text_end": true, "__entry_text_start": true, "__entry_text_end": true,
 	"__kprobes_text_start": true, "__kprobes_text_end": true, "__lock_text_start": true, "__lock_text_end": true,
 	"__sched_text_start": true, "__sched_text_end": true, "__cpuidle_text_start": true, "__cpuidle_text_end": true,
-	"__noinstr_text_start": true, "__noinstr_text_end": true, "__exittext_begin": true, "__exittext_end": true}
+	"__noinstr_text_start": true, "__noinstr_text_end": true, "__exittext_begin": true, "__exittext_end": true,
+}
 
 // named goes through the indexes of the symbols with this name, by address.
 func (s *Symbols) named(name string) iter.Seq[int] {

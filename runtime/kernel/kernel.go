@@ -125,8 +125,10 @@ func (k *Kernel) openBTF() (*BTF, error) {
 	if rerr != nil {
 		return nil, err
 	}
-	for _, p := range []string{"/boot/vmlinux-" + release, "/lib/modules/" + release + "/build/vmlinux",
-		"/usr/lib/debug/lib/modules/" + release + "/vmlinux", "/usr/lib/debug/boot/vmlinux-" + release} {
+	for _, p := range []string{
+		"/boot/vmlinux-" + release, "/lib/modules/" + release + "/build/vmlinux",
+		"/usr/lib/debug/lib/modules/" + release + "/vmlinux", "/usr/lib/debug/boot/vmlinux-" + release,
+	} {
 		if b, err2 := OpenBTF(k.Path(p), nil); err2 == nil {
 			return b, nil
 		}

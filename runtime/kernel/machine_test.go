@@ -465,9 +465,21 @@ func TestGlob(t *testing.T) {
 		pat, name string
 		want      bool
 	}{
-		{"", "x", true}, {"*", "", true}, {"a*", "abc", true}, {"a*c", "abc", true}, {"a*c", "abcd", false},
-		{"*b*", "abc", true}, {"a?c", "abc", true}, {"a?c", "ac", false}, {"abc", "abc", true}, {"abc", "abcd", false},
-		{"*a*a*a*", "aa", false}, {"*a*a*a*", "banana", true}, {"sys_*_open*", "sys_enter_openat", true}, {"**", "x", true}, {"a**b", "ab", true},
+		{"", "x", true},
+		{"*", "", true},
+		{"a*", "abc", true},
+		{"a*c", "abc", true},
+		{"a*c", "abcd", false},
+		{"*b*", "abc", true},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{"abc", "abc", true},
+		{"abc", "abcd", false},
+		{"*a*a*a*", "aa", false},
+		{"*a*a*a*", "banana", true},
+		{"sys_*_open*", "sys_enter_openat", true},
+		{"**", "x", true},
+		{"a**b", "ab", true},
 	} {
 		if got := CompileGlob(c.pat).Match(c.name); got != c.want {
 			t.Errorf("%q matches %q: %v", c.pat, c.name, got)

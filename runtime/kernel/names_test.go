@@ -16,8 +16,14 @@ func TestSyscalls(t *testing.T) {
 		n    int
 		name string
 	}{
-		{"amd64", 0, "read"}, {"amd64", 257, "openat"}, {"amd64", 435, "clone3"}, {"amd64", 63, "uname"},
-		{"arm64", 63, "read"}, {"arm64", 56, "openat"}, {"arm64", 79, "newfstatat"}, {"arm64", 435, "clone3"},
+		{"amd64", 0, "read"},
+		{"amd64", 257, "openat"},
+		{"amd64", 435, "clone3"},
+		{"amd64", 63, "uname"},
+		{"arm64", 63, "read"},
+		{"arm64", 56, "openat"},
+		{"arm64", 79, "newfstatat"},
+		{"arm64", 435, "clone3"},
 	} {
 		if got := SyscallName(c.arch, c.n); got != c.name {
 			t.Errorf("SyscallName(%s, %d) = %q, want %q", c.arch, c.n, got, c.name)
@@ -104,8 +110,10 @@ func TestErrnoAndSignals(t *testing.T) {
 			t.Errorf("SignalName(%d) = %q, want %q", n, got, want)
 		}
 	}
-	for name, want := range map[string]int{"KILL": 9, "SIGKILL": 9, "sigterm": 15, "10": 10, "RTMIN+2": 36, "SIGRTMAX-1": 63, "RTMAX": 64, "poll": int(unix.SIGIO),
-		"": 0, "0": 0, "65": 0, "SIGNOTHING": 0, "RTMIN+99": 0, "RTMIN2": 0} {
+	for name, want := range map[string]int{
+		"KILL": 9, "SIGKILL": 9, "sigterm": 15, "10": 10, "RTMIN+2": 36, "SIGRTMAX-1": 63, "RTMAX": 64, "poll": int(unix.SIGIO),
+		"": 0, "0": 0, "65": 0, "SIGNOTHING": 0, "RTMIN+99": 0, "RTMIN2": 0,
+	} {
 		n, ok := SignalNumber(name)
 		if ok != (want != 0) || ok && n != want {
 			t.Errorf("SignalNumber(%q) = %d, %v, want %d", name, n, ok, want)

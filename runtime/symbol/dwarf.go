@@ -17,14 +17,15 @@ var ErrNoDebugInfo = errors.New("no debug information")
 
 // dwarfIndex finds its way in the DWARF of one file. Units are decoded when something in them is asked for.
 type dwarfIndex struct {
-	mu     *sync.Mutex // the owning File's
-	data   *dwarf.Data
-	units  []*unit
-	ranges []unitRange
-	types  map[dwarf.Offset]*Type
-	names  map[dwarf.Offset]string
-	alt    *dwarfIndex // what dwz moved into a common file
-	strs   []byte      // .debug_str, only of an alt file
+	mu        *sync.Mutex // the owning File's
+	data      *dwarf.Data
+	units     []*unit
+	ranges    []unitRange
+	types     map[dwarf.Offset]*Type
+	names     map[dwarf.Offset]string
+	alt       *dwarfIndex // what dwz moved into a common file
+	strs      []byte      // .debug_str, only of an alt file
+	locations *locations
 }
 
 // unit is one compilation unit.
@@ -32,6 +33,7 @@ type unit struct {
 	entry    *dwarf.Entry
 	language int64
 	dir      string
+	producer string
 	files    []string
 	filesOK  bool
 	rows     []row
@@ -129,16 +131,25 @@ func loadDWARF(f *File, mu *sync.Mutex) (*dwarfIndex, error) {
 	}
 	ix := &dwarfIndex{mu: mu, data: data, types: map[dwarf.Offset]*Type{}, names: map[dwarf.Offset]string{}}
 	ix.alt = f.altIndex(mu)
+	ix.locations = loadLocations(f)
 	r := data.Reader()
-	for {
+	for nulls := 0; ; {
 		e, err := r.Next()
 		if err != nil || e == nil {
 			break // what was read before a broken unit is still good
+		}
+		if e.Tag == 0 {
+			// Padding between units; for a number cut by the end of the section, the reader never gets past it.
+			if nulls++; nulls > 1<<16 {
+				break
+			}
+			continue
 		}
 		if e.Tag == dwarf.TagCompileUnit || e.Tag == dwarf.TagSkeletonUnit {
 			u := &unit{entry: e}
 			u.language, _ = e.Val(dwarf.AttrLanguage).(int64)
 			u.dir = ix.text(e, dwarf.AttrCompDir)
+			u.producer = ix.text(e, dwarf.AttrProducer)
 			ranges, err := data.Ranges(e)
 			if err == nil {
 				for _, p := range ranges {

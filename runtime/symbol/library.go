@@ -269,12 +269,12 @@ func (f Finder) program(name string) (string, bool) {
 
 // mapped looks for the name among the files that the process has mapped.
 func (f Finder) mapped(name string) (string, bool) {
-	maps, err := readMaps("/proc", f.PID)
+	p, err := ReadProcess(f.PID)
 	if err != nil {
 		return "", false
 	}
 	var found []libraryMatch
-	for _, m := range maps {
+	for _, m := range p.Mappings {
 		if m.Inode == 0 || m.Deleted {
 			continue
 		}

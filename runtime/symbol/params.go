@@ -141,6 +141,18 @@ func (f *File) signature(ix *dwarfIndex, u *unit, sc *scope, s Symbol) (Signatur
 		placeGo(f.elf.Machine, info, sig.Params, sig.Results)
 	} else {
 		placeC(f.elf.Machine, u, sig.Result, sig.Params)
+		if optimised(u) {
+			l := ix.locations
+			strict := u.language == langRust || s.Local && strings.Contains(u.producer, "clang")
+			i := 0
+			at.children(func(c *dwarf.Entry) bool {
+				if c.Tag == dwarf.TagFormalParameter && i < len(sig.Params) {
+					sig.Params[i].correct(l, u, c, f.elf.Machine, s.Addr, strict)
+					i++
+				}
+				return true
+			})
+		}
 	}
 	return sig, nil
 }
@@ -158,6 +170,12 @@ func changedConvention(e *dwarf.Entry, symbol string) string {
 		}
 	}
 	return ""
+}
+
+// optimised reports whether the unit was compiled by LLVM (clang, rustc), the one whose optimiser changes functions
+// without renaming them. Without optimisation parameters have a place in the frame, which says nothing about registers.
+func optimised(u *unit) bool {
+	return u.language == langRust || strings.Contains(u.producer, "clang")
 }
 
 // findText, findInt and findRef read an attribute of a die or of the abstract one that it is a copy of.

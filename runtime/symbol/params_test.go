@@ -1,6 +1,9 @@
 package symbol
 
 import (
+	"debug/dwarf"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -161,6 +164,57 @@ func TestParametersOfOtherLanguages(t *testing.T) {
 			t.Fatalf("no function %s", c.name)
 		})
 	}
+}
+
+// The optimiser sees all callers of this function, drops the arguments that they do not need and moves the others: a
+// probe that read the registers of the convention would print nonsense.
+func TestParametersThatTheOptimiserMoved(t *testing.T) {
+	if NativeMachine() != 62 {
+		t.Skip("needs x86-64")
+	}
+	source := strings.Replace(rustSource, "= std::hint::black_box(Point::scaled)", "= Point::scaled", 1)
+	source = strings.Replace(source, "& 0) as i32", ") as i32", 1)
+	f := mustOpen(t, build(t, "rustc", "prog.rs", source, "-g", "-O"))
+	for _, s := range f.Functions() {
+		if DemangleShort(s.Name) != "prog::Point::scaled" {
+			continue
+		}
+		sig, err := f.Signature(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := f.Code(s.Addr, int(s.Size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A function this small cannot read what a 32-byte value points to: it was taken apart.
+		if p := sig.Params[3]; len(code) < 24 && p.Place.Kind != PlaceUnknown {
+			t.Errorf("%d bytes of code, %s is said to be at %+v", len(code), p.Name, p.Place)
+		}
+		if len(sig.Params) != 5 {
+			t.Errorf("%s", describe(sig))
+		}
+		return
+	}
+	t.Skip("needs a Rust compiler that keeps the function")
+}
+
+func FuzzLocations(f *testing.F) {
+	f.Add([]byte{4, 0, 8, 1, 0x55, 0}, []byte{0x55, 0x93, 8, 0x54, 0x93, 8})
+	f.Fuzz(func(t *testing.T, list, expr []byte) {
+		l := &locations{order: binary.LittleEndian, loc: list, loclists: list, addresses: list}
+		u := &unit{entry: &dwarf.Entry{Field: []dwarf.Field{{Attr: attrLoclistsBase, Val: int64(0)}}}}
+		l.list4(0, 0, 4)
+		l.list5(u, 0, true, 0, 4)
+		l.list5(u, 0, false, 0, 4)
+		for _, m := range []elf.Machine{elf.EM_X86_64, elf.EM_AARCH64} {
+			for _, p := range piecesOf(m, expr) {
+				if p.kind == pieceRegister && p.register.Name == "" {
+					t.Errorf("% x: %+v", expr, p)
+				}
+			}
+		}
+	})
 }
 
 func TestDemangle(t *testing.T) {

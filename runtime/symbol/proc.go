@@ -103,7 +103,7 @@ func readMaps(proc string, pid int) ([]Mapping, error) {
 type Process struct {
 	// Namespace tells the process id and the file system.
 	Namespace
-	// Exe is the path of the program as the process sees it.
+	// Exe is the path of the program as the kernel shows it to us.
 	Exe string
 	// Mappings are sorted by address.
 	Mappings []Mapping
@@ -138,6 +138,15 @@ func readProcess(proc string, pid int) (*Process, error) {
 	p.images = make([]*image, len(maps))
 	if exe, err := os.Readlink(filepath.Join(proc, strconv.Itoa(pid), "exe")); err == nil {
 		p.Exe = strings.TrimSuffix(exe, " (deleted)")
+	}
+	// After chroot (a container changes the root in another way) the kernel shows paths with the new root in front.
+	if root, err := os.Readlink(filepath.Join(proc, strconv.Itoa(pid), "root")); err == nil && root != "/" && !ns.Root.Own() {
+		for i := range p.Mappings {
+			m := &p.Mappings[i]
+			if rest, ok := strings.CutPrefix(m.Path, root); ok && strings.HasPrefix(rest, "/") {
+				m.Path = rest
+			}
+		}
 	}
 	return p, nil
 }

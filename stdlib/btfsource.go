@@ -144,19 +144,23 @@ func (s *BTFSource) FuncProto(name string) *types.Proto {
 		}
 		params, _ := proto.Params()
 		p.Params = s.params(b, params, types.ProvRaw)
+		for i := range p.Params {
+			p.Params[i].ArgIndex = i
+		}
 		return p
 	}
 	return nil
 }
 
-// params lays parameters out as the kernel gives them to a tracing program: eight bytes each, sixteen for a struct by value.
+// params lays parameters out as the kernel gives them to a tracing program: a word of eight bytes each, two for a large struct by value.
+// ArgIndex is the first word.
 func (s *BTFSource) params(b *kernel.BTF, params []kernel.Param, prov types.Provenance) []types.Field {
 	fields := make([]types.Field, len(params))
 	off := 0
 	for i, p := range params {
 		t := withProvenance(s.Convert(b, p.Type), prov)
-		fields[i] = types.Field{Name: p.Name, Type: t, Offset: off, ArgIndex: i}
-		off += max(8, (t.Size+7)/8*8)
+		fields[i] = types.Field{Name: p.Name, Type: t, Offset: off, ArgIndex: off / 8}
+		off += 8 * words(t.Size)
 	}
 	return fields
 }

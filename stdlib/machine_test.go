@@ -76,8 +76,19 @@ func fixtureTypes() []btf.Type {
 		proto := &btf.FuncProto{Return: &btf.Void{}, Params: append([]btf.FuncParam{{Type: ptr(&btf.Void{})}}, params...)}
 		return &btf.Typedef{Name: "btf_trace_" + name, Type: ptr(proto)}
 	}
+	// Iterators pad the pointers of their context to eight bytes by unions.
+	slot := func(name string, t btf.Type) btf.Type {
+		return &btf.Union{Size: 8, Members: []btf.Member{{Name: name, Type: ptr(t)}}}
+	}
+	meta := &btf.Struct{Name: "bpf_iter_meta", Size: 8, Members: []btf.Member{{Name: "seq_num", Type: cULong}}}
+	iterTask := &btf.Struct{Name: "bpf_iter__task", Size: 16, Members: []btf.Member{{Type: slot("meta", meta)}, {Type: slot("task", task), Offset: 64}}}
+	iterFile := &btf.Struct{Name: "bpf_iter__task_file", Size: 32, Members: []btf.Member{{Type: slot("meta", meta)}, {Type: slot("task", task), Offset: 64},
+		{Name: "fd", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 128}, {Type: slot("file", file), Offset: 192}}}
 	return []btf.Type{
-		state,
+		state, iterTask, iterFile,
+		fn("bpf_iter_task", cInt, btf.FuncParam{Name: "meta", Type: ptr(meta)}, btf.FuncParam{Name: "task", Type: ptr(task)}),
+		fn("bpf_lsm_file_open", cInt, btf.FuncParam{Name: "file", Type: ptr(file)}),
+		fn("bpf_lsm_file_free", &btf.Void{}, btf.FuncParam{Name: "file", Type: ptr(file)}),
 		fn("vfs_read", ssize, btf.FuncParam{Name: "file", Type: ptr(file)}, btf.FuncParam{Name: "buf", Type: ptr(cChar)}, btf.FuncParam{Name: "count", Type: cULong}),
 		fn("vfs_readv", ssize, btf.FuncParam{Name: "file", Type: ptr(file)}),
 		fn("vfs_write", ssize, btf.FuncParam{Name: "file", Type: ptr(file)}),

@@ -28,6 +28,7 @@ type fentry struct {
 type fentryPoint struct {
 	module string // "" for the kernel itself
 	fn     string
+	words  int // of its arguments
 }
 
 func fentryKinds(m *Machine) []KindEntry {
@@ -107,7 +108,7 @@ func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
 			continue
 		}
 		if _, ok := b.TypeByName(f.Name, kernel.KindFunc); ok {
-			found = append(found, fentryPoint{trimVmlinux(f.Module), f.Name})
+			found = append(found, fentryPoint{module: trimVmlinux(f.Module), fn: f.Name})
 		}
 	}
 	return found, nil
@@ -136,7 +137,7 @@ func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
 		r.noMatch(at, strings.Join(r.seg, ":"), nearestFunctions(k.m, fn))
 		return nil
 	}
-	if p := k.point(r, fentryPoint{ref.Module, fn}); p != nil {
+	if p := k.point(r, fentryPoint{module: ref.Module, fn: fn}); p != nil {
 		return []*check.Point{p}
 	}
 	return nil
@@ -163,7 +164,8 @@ func (k *fentry) point(r *request, d fentryPoint) *check.Point {
 		return p
 	}
 	params, _ := proto.Params()
-	p.NumArgs = len(params)
+	d.words = argWords(b, params)
+	p.NumArgs = d.words
 	p.Args = argsType(p.Name, func() []types.Field { return k.m.Types.params(b, params, types.ProvBTF) })
 	if k.exit && proto.Ref != 0 {
 		p.Retval = withProvenance(k.m.Types.Convert(b, proto.Ref), types.ProvBTF)
@@ -239,7 +241,7 @@ func (k *fentry) declare(f fentryPoint) []string {
 
 func (k *fentry) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
 	d := p.Data.(*fentryPoint)
-	h := &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: d.fn, Module: d.module, Context: argContext(p.NumArgs), Data: d}
+	h := &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: d.fn, Module: d.module, Context: wordContext(d.words, false), Data: d}
 	if k.exit {
 		h.AttachType = ebpf.AttachTraceFExit
 	}

@@ -310,11 +310,27 @@ func declare(f kernel.Field) string {
 
 func (k *tracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
 	h := &lower.Hook{Point: p, Share: p.Base, Cookies: t.Features.Has(target.AttachCookie) && t.Features.Has(target.PerfLink),
-		Type: ebpf.TracePoint, Context: recordContext(), Data: p.Data}
-	if u.WholeArgs || len(u.Fields) > 0 {
+		Type: ebpf.TracePoint, Context: lower.TraceRecord{}, Data: p.Data}
+	if u.Has("args") {
 		h.Share = p.Scope
 	}
+	if u.WholeArgs {
+		h.Context = lower.TraceRecord{Size: recordSize(p.Args)}
+	}
 	return h
+}
+
+// recordSize is the size of the fixed part of a record.
+func recordSize(args *types.Type) int {
+	n := 0
+	for _, f := range args.Struct.Resolve() {
+		size := f.Type.Size
+		if f.DataLoc || f.RelLoc {
+			size = 4
+		}
+		n = max(n, f.Offset+size)
+	}
+	return n
 }
 
 func (k *tracepoint) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*object.Attach {
@@ -334,6 +350,7 @@ type rawTracepoint struct{ m *Machine }
 type rawPoint struct {
 	module, name string
 	typed        bool // BTF knows the arguments
+	words        int  // of them
 }
 
 func (k *rawTracepoint) Name() string { return "rawtracepoint" }
@@ -390,8 +407,8 @@ func (k *rawTracepoint) point(r *request, d *rawPoint) *check.Point {
 		return p
 	}
 	if _, params, ok := b.TracepointProto(d.name); ok {
-		d.typed = true
-		p.NumArgs = len(params)
+		d.typed, d.words = true, argWords(b, params)
+		p.NumArgs = d.words
 		p.Args = argsType(p.Name, func() []types.Field { return k.m.Types.params(b, params, types.ProvBTF) })
 	}
 	return p
@@ -545,10 +562,11 @@ func cDeclare(b *kernel.BTF, id kernel.ID, name string) string {
 
 func (k *rawTracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
 	d := p.Data.(*rawPoint)
-	h := &lower.Hook{Point: p, Context: argContext(p.NumArgs), Data: d}
+	h := &lower.Hook{Point: p, Context: untypedArgs{lower.ArgArray{Args: p.NumArgs}}, Data: d}
 	// BTF-typed arguments are read by plain loads, which is worth a program for each tracepoint as soon as args is used.
 	if d.typed && u.Has("args") && t.Features.Has(target.TPBTF) {
 		h.Type, h.AttachType, h.AttachTo, h.Module = ebpf.Tracing, ebpf.AttachTraceRawTp, d.name, d.module
+		h.Context = wordContext(d.words, true)
 		return h
 	}
 	h.Type, h.Share = ebpf.RawTracepoint, p.Base

@@ -30,10 +30,16 @@ func kinds(m *Machine) []KindEntry {
 	all := slices.Concat(
 		selfKinds(m),
 		timerKinds(m),
+		perfKinds(m),
 		tracepointKinds(m),
 		kprobeKinds(m),
 		fentryKinds(m),
 		uprobeKinds(m),
+		usdtKinds(m),
+		iterKinds(m),
+		watchKinds(m),
+		syscallKinds(m),
+		lsmKinds(m),
 	)
 	sort.Slice(all, func(i, j int) bool { return all[i].Kind.Name() < all[j].Kind.Name() })
 	return all

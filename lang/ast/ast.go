@@ -15,6 +15,9 @@ type Base struct{ Sp source.Span }
 // Span returns the source range of the node.
 func (b *Base) Span() source.Span { return b.Sp }
 
+// SetSpan moves a node; for copies of nodes that stand for other text.
+func (b *Base) SetSpan(sp source.Span) { b.Sp = sp }
+
 // Script is a whole source file.
 type Script struct {
 	Base

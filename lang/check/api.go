@@ -38,9 +38,10 @@ type Var struct {
 // VarUse is one use of a builtin variable.
 type VarUse struct {
 	Node  *ast.Ident
-	Name  string // without alias: "arg0" is {Name: "arg0", Index: 0}
+	Name  string // canonical: "arg0" is {Name: "argN", Index: 0}
 	Index int    // N of argN
 	Body  *Body
+	Info  *Info // Config is set; Maps may not be complete yet
 	Diags *diag.List
 	Env   *Env
 }
@@ -52,16 +53,31 @@ type Func struct {
 	// Agg is set for aggregations (count() to tseries()): the call may only be the value of an assignment to a map.
 	Agg types.Kind
 	// Result gives the type of the call once the types of its arguments are known; nil means void. It may report errors. It
-	// may be called again when argument types grow (a string variable got longer).
+	// may be called again when argument types grow (a string variable got longer). It is not called before the types of all arguments are known.
+	// A rule may store the call's value in c.Body.Consts[c.Node] when it is known while compiling.
 	Result func(c *Call) *types.Type
 	// Unsafe functions need --unsafe.
 	Unsafe bool
 	// MustUse: a discarded result earns a warning (has_key, str ...).
 	MustUse bool
+	// Effects says what a call does to the maps that are its arguments.
+	Effects []Effect
 	// Deprecated names the replacement; "" when not deprecated.
 	Deprecated string
 	Lower      any // lower.Func; opaque here
 }
+
+// Effect is something that a call does to a map.
+type Effect uint8
+
+// Effects of calls on maps.
+const (
+	EffectRead Effect = iota
+	EffectDelete
+	EffectClear
+	EffectPrint
+	EffectLen
+)
 
 // Param is one parameter.
 type Param struct {
@@ -69,6 +85,9 @@ type Param struct {
 	Class    Class
 	Optional bool
 	Variadic bool // the last one: any number of arguments, none included
+	// Words are bare names with a meaning as this argument (nsecs(boot), kstack(perf)); such an argument has type types.TypeValue and its
+	// name as string constant in Body.Consts.
+	Words []string
 }
 
 // Class is what a parameter accepts.
@@ -88,6 +107,9 @@ const (
 	MapOrValue               // @m, @m[k] or any value
 	TypeOrValue              // a type or an expression
 	AnyArg                   // the function's Result checks it
+	Word                     // one of Words
+	MapKey                   // a key of the map that is the first argument
+	VarArg                   // a scratch variable that the function assigns; Result gets its type from the map of the first argument
 )
 
 // Call is one call of a builtin function, given to its Result and Lower.
@@ -96,6 +118,7 @@ type Call struct {
 	Func  *Func
 	Args  []ast.Expr // arguments, parentheses removed
 	Body  *Body
+	Info  *Info // Config is set; Maps holds the maps with the types known so far
 	Env   *Env
 	Diags *diag.List
 	// Target is the map that an aggregation is assigned to, nil elsewhere.
@@ -195,6 +218,13 @@ type Env struct {
 	// ReadFile opens imports and includes; nil means none.
 	ReadFile func(path string) ([]byte, error)
 	ReadDir  func(path string) ([]string, error)
+	// ParseScript parses an imported file or a library script that was added to the set; ParseExpr parses the text of a C macro
+	// as an expression (nil without a message when it is none). Both are the syntax package's; nil means that there are no imports or
+	// only literal macros.
+	ParseScript func(f *source.File, diags *diag.List) *ast.Script
+	ParseExpr   func(f *source.File) ast.Expr
+	// ParseC reads the C definitions of a script; nil means that only `#define NAME literal` is understood.
+	ParseC func(defs []*ast.CDef, base types.Source, env *Env, diags *diag.List) CDefs
 	// IncludeDirs and Includes are -I and --include.
 	IncludeDirs, Includes []string
 	NoWarnings            bool
@@ -202,8 +232,19 @@ type Env struct {
 	TestMode, BenchMode bool
 	// Prior are maps of the session that a script of the prompt may use; nil for a script that stands alone.
 	Prior map[string]*Map
+	// Config is the config in force; set by Check for the probe kinds that it calls.
+	Config *Config
 	// Machine is stdlib's view of the target machine; opaque here.
 	Machine any
+}
+
+// CDefs are the C definitions of one script: a source of the types that it defines itself (and that its headers define), and its macros.
+type CDefs interface {
+	types.Source
+	// Macro returns the text that an object-like macro stands for.
+	Macro(name string) (text string, ok bool)
+	// Macros lists the names of all object-like macros of the script itself, not those of headers.
+	Macros() []string
 }
 
 // Const is a value known while compiling.
@@ -251,14 +292,16 @@ type Body struct {
 
 // LocalVar is a scratch variable with its final type.
 type LocalVar struct {
-	Name  string // with $
-	Type  *types.Type
-	Span  source.Span // declaration or first assignment
-	Addr  bool        // its address is taken (&$x): it must live in memory
-	Loop  bool        // assigned in a loop body that becomes a callback
-	Depth int         // nesting depth of its block
-	Scope int         // id of its block
-	Param bool        // loop variable
+	Name string // with $
+	Type *types.Type
+	Span source.Span // declaration or first assignment
+	Addr bool        // its address is taken (&$x): it must live in memory
+	Loop bool        // assigned in a loop body that becomes a callback
+	// Captured is set for a variable of an outer block that a `for` body reads.
+	Captured bool
+	Depth    int  // nesting depth of its block
+	Scope    int  // id of its block
+	Param    bool // loop variable
 }
 
 // Ident is what a bare name refers to.
@@ -272,8 +315,9 @@ type Ident struct {
 // Map is a map of the script.
 type Map struct {
 	Name  string      // with @
-	Key   *types.Type // nil for a scalar map
+	Key   *types.Type // nil for a scalar map, and while its keys' type is not known
 	Value *types.Type
+	Keyed bool // the script uses it with keys
 	// Kind is the declared kind ("" when not declared), Max the number of entries.
 	Kind     string
 	Max      int

@@ -1,0 +1,335 @@
+package check
+
+import (
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// call types a call of a builtin function. target is the map that an aggregation is assigned to.
+func (b *body) call(e *ast.Call, target *mapState) *types.Type {
+	f := b.c.u.Func(e.Func)
+	if f == nil {
+		return b.unknownCall(e)
+	}
+	call := b.Calls[e]
+	if call == nil {
+		call = &Call{Node: e, Func: f, Args: make([]ast.Expr, len(e.Args)), Body: b.Body, Info: b.c.info, Env: b.c.env}
+		for i, a := range e.Args {
+			call.Args[i] = unparen(a)
+		}
+		b.Calls[e] = call
+	}
+	call.Diags = b.sink()
+	if b.final {
+		b.checkUse(e, f)
+	}
+	if !b.checkCount(e, f) {
+		return types.TInvalid
+	}
+	known, ok := b.arguments(call)
+	switch {
+	case f.Agg != types.Invalid && target == nil:
+		return b.invalid(CodeAggregation, e.Sp, "`%s()` must be assigned to a map: `@x = %s(...)`", e.Func, e.Func)
+	case !ok:
+		return types.TInvalid
+	case !known:
+		return nil
+	}
+	if target != nil {
+		call.Target = target.m
+	}
+	if f.Result == nil {
+		return types.TVoid
+	}
+	before := call.Diags.Len()
+	t := f.Result(call)
+	if v, isConst := b.Consts[e]; isConst {
+		b.noteConst(e, v, t)
+	}
+	switch {
+	case call.Diags.Len() > before && b.final && t == nil && call.Diags.HasErrors():
+		return types.TInvalid
+	case t == nil:
+		return types.TVoid
+	}
+	return t
+}
+
+// noteConst makes the result of a call that was evaluated while compiling a literal, so that branches can be chosen by it.
+func (b *body) noteConst(e *ast.Call, c Const, t *types.Type) {
+	switch {
+	case t == nil:
+	case c.IsString:
+		b.lits[e] = strVal(c.Str)
+	case t.Kind == types.Bool:
+		b.lits[e] = boolVal(c.Int != 0)
+	}
+}
+
+func (b *body) unknownCall(e *ast.Call) *types.Type {
+	for _, a := range e.Args {
+		b.infer(a)
+	}
+	if !b.final {
+		return types.TInvalid
+	}
+	d := b.errorf(CodeUnknownFunc, e.FuncSp, "unknown function `%s`", e.Func)
+	if b.c.u.Var(e.Func) != nil {
+		d.Hint("use `%s` without arguments", e.Func)
+		return types.TInvalid
+	}
+	names := b.c.u.Names("func")
+	for n := range b.c.macros {
+		names = append(names, n)
+	}
+	didYouMean(d, e.Func, names)
+	return types.TInvalid
+}
+
+// checkUse reports what does not depend on the arguments.
+func (b *body) checkUse(e *ast.Call, f *Func) {
+	if f.Unsafe && !b.c.env.Unsafe {
+		b.errorf(CodeUnsafe, e.Sp, "`%s()` can change the system and needs the `--unsafe` flag", e.Func)
+	}
+	if f.Deprecated != "" && !b.fromMacro() {
+		b.warnf(CodeDeprecated, e.Sp, "`%s()` is deprecated", e.Func).Hint("use %s", f.Deprecated)
+	}
+}
+
+func (b *body) checkCount(e *ast.Call, f *Func) bool {
+	lo, hi := minArgs(f), len(f.Params)
+	variadic := hi > 0 && f.Params[hi-1].Variadic
+	n := len(e.Args)
+	if n >= lo && (n <= hi || variadic) {
+		return true
+	}
+	for _, a := range e.Args {
+		b.inferArg(f, a)
+	}
+	switch {
+	case hi == 0:
+		b.errorf(CodeArgCount, e.Sp, "`%s()` takes no arguments, got %d", e.Func, n)
+	case lo == hi && !variadic:
+		b.errorf(CodeArgCount, e.Sp, "`%s()` needs %s, got %d", e.Func, plural(lo, "argument"), n)
+	case n < lo:
+		b.errorf(CodeArgCount, e.Sp, "`%s()` needs at least %s, got %d", e.Func, plural(lo, "argument"), n)
+	default:
+		b.errorf(CodeArgCount, e.Sp, "`%s()` takes at most %s, got %d", e.Func, plural(hi, "argument"), n)
+	}
+	return false
+}
+
+// inferArg types an argument of a call that is wrong anyway, so that its own errors show.
+func (b *body) inferArg(f *Func, a ast.Expr) {
+	if m, ok := unparen(a).(*ast.MapRef); ok && len(f.Params) > 0 {
+		b.Types[a], b.Types[m] = mapType, mapType
+		return
+	}
+	b.infer(a)
+}
+
+// arguments types and checks the arguments; known is false while a type is open, ok after an error.
+func (b *body) arguments(call *Call) (known, ok bool) {
+	known, ok = true, true
+	for i, a := range call.Node.Args {
+		p := paramAt(call.Func, i)
+		if p == nil {
+			continue
+		}
+		t := b.argument(call, p, i, a)
+		b.Types[call.Args[i]] = t
+		switch {
+		case t == nil:
+			delete(b.Types, call.Args[i])
+			delete(b.Types, a)
+			known = false
+		case bad(t):
+			ok = false
+		default:
+			b.Types[a] = t
+		}
+	}
+	return known, ok
+}
+
+var wordType = &types.Type{Kind: types.TypeValue}
+
+func (b *body) argument(call *Call, p *Param, i int, a ast.Expr) *types.Type {
+	x := call.Args[i]
+	if isWord(call.Func, i, a) {
+		id := x.(*ast.Ident)
+		if !contains(p.Words, id.Name) {
+			d := b.errorf(CodeArgType, id.Sp, "`%s()` does not know the %s `%s`", call.Node.Func, p.Name, id.Name)
+			if n := diag.Nearest(id.Name, p.Words); n != "" {
+				d.Hint("use `%s`?", n)
+			} else {
+				d.Hint("choose one of %s", joinWords(p.Words))
+			}
+			return types.TInvalid
+		}
+		b.Consts[x] = Const{Str: id.Name, IsString: true}
+		return wordType
+	}
+	switch p.Class {
+	case MapArg, MapOrKey, MapOrValue:
+		if t, isMap := b.mapArgument(call, p, x); isMap {
+			return t
+		}
+	case VarArg:
+		return b.varArgument(call, p, x)
+	case MapKey:
+		return b.keyArgument(call, a)
+	case TypeOrValue:
+		return b.operand(nil, x)
+	}
+	t := b.value(a)
+	if t == nil || bad(t) {
+		return t
+	}
+	return b.checkClass(call, p, i, x, t)
+}
+
+func joinWords(words []string) string {
+	s := ""
+	for i, w := range words {
+		if i > 0 {
+			s += ", "
+		}
+		s += "`" + w + "`"
+	}
+	return s
+}
+
+// mapArgument types an argument that is a map as a whole; isMap is false when it is something else that the class accepts.
+func (b *body) mapArgument(call *Call, p *Param, x ast.Expr) (t *types.Type, isMap bool) {
+	if ref, ok := x.(*ast.MapRef); ok {
+		st := b.c.mapOf(ref)
+		b.readMap(st)
+		b.Types[x] = mapType
+		if st.m.Value == nil && b.final && !st.poisoned {
+			b.undefinedMap(st, ref)
+			return types.TInvalid, true
+		}
+		if st.m.Value == nil && !b.final {
+			return nil, true
+		}
+		return mapType, true
+	}
+	if ix, ok := x.(*ast.Index); ok && p.Class == MapOrKey {
+		if _, ok := unparen(ix.X).(*ast.MapRef); ok {
+			if t := b.infer(x); t == nil || bad(t) {
+				return t, true
+			}
+			return mapType, true
+		}
+	}
+	if p.Class == MapOrValue {
+		return nil, false
+	}
+	b.infer(x)
+	d := b.errorf(CodeMapExpected, x.Span(), "`%s()` needs a map, got %s", call.Node.Func, describe(x))
+	if v, ok := x.(*ast.Var); ok && b.c.maps["@"+v.Name[1:]] != nil {
+		d.Hint("use `@%s`?", v.Name[1:])
+	}
+	return types.TInvalid, true
+}
+
+// keyArgument types a key of the map that is the first argument; the map's keys grow to hold it.
+func (b *body) keyArgument(call *Call, a ast.Expr) *types.Type {
+	t := b.keyType(b.value(a), a)
+	if t == nil || bad(t) {
+		return t
+	}
+	ref, ok := call.Args[0].(*ast.MapRef)
+	if !ok {
+		return t
+	}
+	st := b.c.mapOf(ref)
+	if st.m.Keyed && !b.uniteKey(st, t, a.Span()) {
+		return types.TInvalid
+	}
+	return t
+}
+
+// varArgument types a variable that the call assigns: it gets the values of the map of the first argument.
+func (b *body) varArgument(call *Call, p *Param, x ast.Expr) *types.Type {
+	v, ok := x.(*ast.Var)
+	if !ok {
+		b.infer(x)
+		return b.invalid(CodeArgType, x.Span(), "`%s()` needs a scratch variable for `%s`, got %s", call.Node.Func, p.Name, describe(x))
+	}
+	lv := b.Vars[v]
+	if lv == nil {
+		return types.TInvalid
+	}
+	st := b.states[lv]
+	if m, ok := call.Args[0].(*ast.MapRef); ok {
+		if val := b.c.mapOf(m).m.Value; val != nil {
+			b.storeVar(st, val, v.Sp)
+		}
+	}
+	if lv.Type == nil {
+		return nil
+	}
+	return b.variable(v)
+}
+
+// checkClass checks a value against the class of its parameter.
+func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type) *types.Type {
+	fail := func(want string) *types.Type {
+		return b.invalid(CodeArgType, x.Span(), "`%s()` needs %s for `%s`, got `%s`", call.Node.Func, want, p.Name, b.name(t))
+	}
+	c, isConst := b.Consts[x]
+	switch p.Class {
+	case Integer:
+		if !t.IsInteger() && t.Kind != types.Pointer && !isCastable(t) {
+			return fail("an integer")
+		}
+	case Number:
+		if !t.IsInteger() && !isCastable(t) {
+			return fail("an integer")
+		}
+	case IntLiteral:
+		if !isConst || c.IsString {
+			if t.Kind == types.String || !t.IsInteger() {
+				return fail("an integer literal")
+			}
+			return b.invalid(CodeNotLiteral, x.Span(), "`%s()` needs an integer that is known while compiling for `%s`", call.Node.Func, p.Name)
+		}
+	case StrLiteral:
+		return b.checkStringLiteral(call, p, x, t)
+	case StringLike:
+		if t.Kind != types.String && t.Kind != types.Pointer && t.Kind != types.Array && !t.IsInteger() {
+			return fail("a string")
+		}
+		if t.Kind == types.Array && (t.Elem.Kind != types.Int || t.Elem.Size != 1) {
+			return fail("a string")
+		}
+	case Address:
+		if !t.IsInteger() && t.Kind != types.Pointer && t.Kind != types.Array && t.Kind != types.String && !isCastable(t) && t.Kind != types.KSym {
+			return fail("a pointer or an integer")
+		}
+	case AnyValue, MapOrValue:
+		if t.Kind == types.TypeValue {
+			return fail("a value")
+		}
+	}
+	return t
+}
+
+func (b *body) checkStringLiteral(call *Call, p *Param, x ast.Expr, t *types.Type) *types.Type {
+	c, isConst := b.Consts[x]
+	if pos, ok := x.(*ast.Positional); ok { // not given: the empty string
+		b.setLit(pos, strVal(""))
+		return types.StringOf(1)
+	}
+	if isConst && c.IsString {
+		return t
+	}
+	d := b.errorf(CodeNotLiteral, x.Span(), "`%s()` needs a string literal for `%s`, got `%s`", call.Node.Func, p.Name, b.name(t))
+	if lit, ok := x.(*ast.IntLit); ok && len(lit.Text) > 1 && lit.Text[0] == '$' {
+		d.Hint("use `str(%s)` to treat the parameter as a string", lit.Text)
+	}
+	return types.TInvalid
+}

@@ -1,0 +1,192 @@
+package check
+
+import (
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// cast types (T)x.
+func (b *body) cast(e *ast.Cast) *types.Type {
+	x := b.value(e.X)
+	t := b.typeSpec(e.Type)
+	if x == nil || t == nil {
+		return nil
+	}
+	if bad(x) || bad(t) {
+		return types.TInvalid
+	}
+	if t = b.castTo(e, t, x); bad(t) {
+		return t
+	}
+	b.constCast(e, t)
+	return t
+}
+
+func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
+	fail := func() *types.Type {
+		return b.invalid(CodeCast, e.Sp, "cannot cast from `%s` to `%s`", b.name(x), t)
+	}
+	if t.Kind == types.Array && t.Len == 0 && t.Elem.Size > 0 {
+		size := x.Size
+		if x.Kind == types.String || x.IsScalar() || x.Kind == types.Array || x.Kind == types.Mac || x.Kind == types.Inet {
+			if size%t.Elem.Size != 0 {
+				return b.invalid(CodeCast, e.Sp, "cannot tell the length of the array: %d bytes are no multiple of `%s`", size, t.Elem)
+			}
+			t = types.ArrayOf(t.Elem, size/t.Elem.Size)
+		}
+	}
+	if t.Kind == types.String && t.Size == 0 {
+		t = types.StringOf(max(x.Size, 1))
+	}
+	if t.Kind == types.String && t.Size > b.c.info.Config.MaxStrlen {
+		d := b.errorf(CodeStringTooLong, e.Sp, "`%s` is longer than the limit of %d bytes", t, b.c.info.Config.MaxStrlen)
+		d.Hint("raise `max_strlen` in the config block")
+		return types.TInvalid
+	}
+	space, prov := b.castSpace(x), types.ProvRaw
+	switch {
+	case x.Kind == types.Struct || x.Kind == types.Tuple || x.Kind == types.Record || x.Kind == types.TypeValue:
+		if t.Kind == x.Kind {
+			if j, ok := b.c.pool.promote(t, x); ok && types.Equal(j, t) {
+				return t
+			}
+		}
+		return fail()
+	case x.Kind == types.Args && (t.Kind == types.Int || t.Kind == types.Pointer): // old scripts cast args
+		return b.c.pool.withSpace(t, space, types.ProvRaw)
+	case x.IsAggregation() && !isCastable(x):
+		return fail()
+	}
+	switch t.Kind {
+	case types.Int, types.Enum:
+		return b.castInt(e, t, x, space, fail)
+	case types.Bool:
+		if x.IsInteger() || x.Kind == types.Pointer || isCastable(x) || x.Kind == types.String {
+			return t
+		}
+	case types.Pointer:
+		switch {
+		case x.Kind == types.Pointer:
+			if x.Prov == types.ProvBPF {
+				prov = types.ProvBPF
+			} else if samePointee(x, t) || x.Prov == types.ProvCtx {
+				prov = x.Prov
+			}
+			return b.c.pool.withSpace(t, space, prov)
+		case x.IsInteger() || isCastable(x):
+			return b.c.pool.withSpace(t, space, prov)
+		case x.Kind == types.KSym:
+			return b.c.pool.withSpace(t, types.SpaceKernel, prov)
+		case x.Kind == types.Array && x.Size == 8:
+			return b.c.pool.withSpace(t, space, prov)
+		}
+	case types.Array:
+		return b.castArray(t, x, fail)
+	case types.String:
+		switch {
+		case x.Kind == types.String && t.Size >= x.Size:
+			return t
+		case x.Kind == types.Array && x.Elem.Kind == types.Int && x.Elem.Size == 1 && t.Size >= x.Size:
+			return t
+		}
+	case types.Username:
+		if x.IsInteger() {
+			return t
+		}
+	case types.Struct:
+		if x.IsInteger() && t.Size > 0 { // (struct foo)0, an old form that old scripts use for an address
+			return b.c.pool.withSpace(t, space, prov)
+		}
+	}
+	if types.Equal(t, x) {
+		return t
+	}
+	return fail()
+}
+
+// castSpace is the address space of a pointer made from x: that of the value, else the one of the probe.
+func (b *body) castSpace(x *types.Type) types.Space {
+	if x.Space != types.SpaceNone {
+		return x.Space
+	}
+	return b.Points[0].Space
+}
+
+func (b *body) castInt(e *ast.Cast, t, x *types.Type, space types.Space, fail func() *types.Type) *types.Type {
+	switch {
+	case x.IsInteger() || x.Kind == types.Pointer || isCastable(x):
+	case x.Kind == types.KSym || x.Kind == types.Func || x.Kind == types.Username || x.Kind == types.Strerror:
+	case x.Kind == types.Array && x.Size == t.Size && x.Elem.IsInteger():
+	default:
+		return fail()
+	}
+	if t.Kind == types.Enum {
+		if c, ok := b.lits[e.X]; ok && c.kind == intValue && t.Enum != nil {
+			if _, known := t.Enum.ValueName(int64(c.bits)); !known {
+				return b.invalid(CodeCast, e.Sp, "`%s` has no enumerator with the value %d", t, int64(c.bits))
+			}
+		}
+		return t
+	}
+	if types.Equal(t, x) && !isOpen(x) && x.Kind == types.Int {
+		if _, lit := b.lits[e.X]; !lit && b.final && !b.fromMacro() {
+			b.warnf(CodeNeedlessCast, e.Sp, "needless cast: the expression is `%s` already", t)
+		}
+	}
+	if x.Space != types.SpaceNone {
+		space = x.Space
+	} else {
+		space = types.SpaceNone
+	}
+	return b.c.pool.withSpace(t, space, types.ProvRaw)
+}
+
+func (b *body) fromMacro() bool { return b.current != nil && len(b.current.origin) > 0 }
+
+func (b *body) castArray(t, x *types.Type, fail func() *types.Type) *types.Type {
+	if t.Elem.Kind != types.Int && t.Elem.Kind != types.Bool {
+		return fail()
+	}
+	switch {
+	case x.Kind == types.Int && (t.Size == x.Size || t.Size <= 8 && t.Size > x.Size):
+	case x.Kind == types.Bool && t.Size == x.Size:
+	case x.Kind == types.String && t.Size == x.Size:
+	case (x.Kind == types.Array || x.Kind == types.Mac) && t.Size == x.Size:
+	case x.Kind == types.Enum && t.Size == x.Size:
+	default:
+		return fail()
+	}
+	return b.c.pool.withSpace(t, x.Space, types.ProvBPF)
+}
+
+// constCast notes the value of a cast of a known integer.
+func (b *body) constCast(e *ast.Cast, t *types.Type) {
+	c, ok := b.Consts[e.X]
+	if !ok {
+		return
+	}
+	if c.IsString {
+		if t.Kind == types.String {
+			b.Consts[e] = c
+		}
+		return
+	}
+	switch t.Kind {
+	case types.Int, types.Enum, types.Pointer:
+		b.Consts[e] = Const{Int: truncate(c.Int, t.Size, t.Signed)}
+	case types.Bool:
+		b.Consts[e] = boolVal(c.Int != 0).constant()
+	}
+}
+
+// truncate wraps v to an integer of size bytes.
+func truncate(v int64, size int, signed bool) int64 {
+	shift := 64 - 8*uint(size)
+	if size <= 0 || size >= 8 {
+		return v
+	}
+	if signed {
+		return v << shift >> shift
+	}
+	return int64(uint64(v) << shift >> shift)
+}

@@ -1,0 +1,283 @@
+package check
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// checker holds what is shared by all bodies of one script.
+type checker struct {
+	set   *source.Set
+	u     Universe
+	env   *Env
+	diags *diag.List
+	info  *Info
+	pool  intPool
+	defs  *definitions
+
+	macros         map[string][]*macro
+	expansions     map[*ast.BlockExpr]*expansion
+	expansionCount int
+	libraryFiles   map[*source.File]bool
+	defineFiles    map[string]*source.File
+
+	maps    map[string]*mapState
+	bodies  []*body
+	queue   []*unit
+	warned  map[string]bool
+	opaques map[string]*types.Type
+}
+
+// Check checks a parsed script. Findings go to diags; the result is never nil, but it is only complete when there are no errors. Check reads
+// nothing but what env gives it, and changes neither the tree nor the universe; it may add files to set (library, C macros, imports).
+func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *diag.List) *Info {
+	if env == nil {
+		env = &Env{}
+	}
+	c := &checker{set: set, u: u, env: env, diags: diags, pool: newIntPool(),
+		macros: map[string][]*macro{}, expansions: map[*ast.BlockExpr]*expansion{}, libraryFiles: map[*source.File]bool{},
+		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, opaques: map[string]*types.Type{}, maps: map[string]*mapState{},
+		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()}}
+	c.defs = &definitions{base: env.Types, simple: map[string]string{}}
+	c.library()
+	items := c.imports(script)
+	c.items(items)
+	if len(c.bodies) > 0 {
+		c.solve()
+		c.report()
+	}
+	c.finish()
+	return c.info
+}
+
+// library enters the macros of the standard library. Their files are remembered, because findings inside them are shown at the call.
+func (c *checker) library() {
+	before := len(c.set.Files())
+	c.addMacros(c.u.Library(c.set, c.diags), true)
+	for _, f := range c.set.Files()[before:] {
+		c.libraryFiles[f] = true
+	}
+}
+
+// items goes through the top-level things of the script and its imports.
+func (c *checker) items(items []ast.Item) {
+	var cdefs []*ast.CDef
+	var macros []*ast.Macro
+	var probes []*ast.Probe
+	var configs []*ast.Config
+	var decls []*ast.MapDecl
+	for _, it := range items {
+		switch it := it.(type) {
+		case *ast.CDef:
+			cdefs = append(cdefs, it)
+		case *ast.Macro:
+			macros = append(macros, it)
+		case *ast.Probe:
+			probes = append(probes, it)
+		case *ast.Config:
+			configs = append(configs, it)
+		case *ast.MapDecl:
+			decls = append(decls, it)
+		case *ast.Subprog:
+			c.diags.Errorf(CodeNotSupported, it.NameSp, "functions are not supported").Hint("write `macro %s(...)` instead", it.Name)
+		}
+	}
+	c.configure(configs)
+	c.define(cdefs)
+	c.addMacros(macros, false)
+	c.collectDefines()
+	for _, d := range decls {
+		c.declareMap(d)
+	}
+	total := 0
+	for _, p := range probes {
+		total += c.probe(p)
+	}
+	if limit := c.info.Config.MaxProbes; limit > 0 && total > limit {
+		sp := source.Span{}
+		if len(probes) > 0 {
+			sp = probes[0].Sp
+		}
+		c.diags.Errorf(CodeTooManyProbes, sp, "the script attaches to %d probes, more than the limit of %d", total, limit).
+			Hint("set `max_probes` in the config block or BPFTRACE_MAX_PROBES to raise the limit")
+	}
+}
+
+// probe expands the attach points of a probe and prepares one body for each scope; it returns the number of points.
+func (c *checker) probe(p *ast.Probe) int {
+	var points []*Point
+	for _, ap := range p.Attach {
+		for _, pt := range c.attach(ap) {
+			if pt.Node == nil {
+				pt.Node = ap
+			}
+			points = append(points, pt)
+		}
+	}
+	key := func(pt *Point) string { return pt.Scope }
+	order, groups := group(points, key)
+	if len(order) > 1 && !c.probeUsesScope(p) {
+		order, groups = group(points, func(pt *Point) string {
+			if pt.Base != "" {
+				return pt.Base
+			}
+			return pt.Scope
+		})
+	}
+	for _, scope := range order {
+		c.addBody(p, groups[scope])
+	}
+	return len(points)
+}
+
+// group sorts points by a key, in the order of their first appearance.
+func group(points []*Point, key func(*Point) string) (order []string, groups map[string][]*Point) {
+	groups = map[string][]*Point{}
+	for _, pt := range points {
+		k := key(pt)
+		if _, ok := groups[k]; !ok {
+			order = append(order, k)
+		}
+		groups[k] = append(groups[k], pt)
+	}
+	return order, groups
+}
+
+// probeUsesScope tells whether an action looks at args, argN or retval once its macros are expanded.
+func (c *checker) probeUsesScope(p *ast.Probe) bool {
+	n := 0
+	x := &expander{c: c, diags: &diag.List{}, counter: &n}
+	return (p.Predicate != nil && usesScope(x.expr(p.Predicate))) || usesScope(x.block(p.Body))
+}
+
+// attach expands one attach point.
+func (c *checker) attach(ap *ast.AttachPoint) []*Point {
+	c.substitute(ap)
+	kind := c.u.Kind(ap.Kind)
+	if kind == nil {
+		d := c.diags.Errorf(CodeUnknownProbe, ap.Sp, "unknown probe type `%s`", ap.Kind)
+		didYouMean(d, ap.Kind, c.u.Names("kind"))
+		return nil
+	}
+	env := *c.env
+	env.Config = c.info.Config
+	return kind.Expand(ap, &env, c.diags)
+}
+
+// substitute puts positional parameters into an attach point.
+func (c *checker) substitute(ap *ast.AttachPoint) {
+	if !strings.Contains(ap.Raw, "$") {
+		return
+	}
+	ap.Raw = c.substituteText(ap.Raw)
+	for i := range ap.Segments {
+		ap.Segments[i].Text = c.substituteText(ap.Segments[i].Text)
+	}
+}
+
+func (c *checker) substituteText(s string) string {
+	var sb strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '$' || i+1 == len(s) || (s[i+1] != '#' && (s[i+1] < '0' || s[i+1] > '9')) {
+			sb.WriteByte(s[i])
+			continue
+		}
+		if s[i+1] == '#' {
+			sb.WriteString(itoa(len(c.env.Positional)))
+			i++
+			continue
+		}
+		n := 0
+		for i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9' && n < 1000 {
+			i++
+			n = n*10 + int(s[i]-'0')
+		}
+		if n >= 1 && n <= len(c.env.Positional) {
+			sb.WriteString(c.env.Positional[n-1])
+		}
+	}
+	return sb.String()
+}
+
+// addBody copies the action for one scope and resolves its names.
+func (c *checker) addBody(p *ast.Probe, points []*Point) {
+	b := &body{c: c, lits: map[ast.Expr]value{}, states: map[*LocalVar]*varState{},
+		Body: &Body{Probe: p, Points: points, Types: map[ast.Expr]*types.Type{}, Consts: map[ast.Expr]Const{}, Vars: map[*ast.Var]*LocalVar{},
+			Calls: map[*ast.Call]*Call{}, Idents: map[*ast.Ident]*Ident{}}}
+	n := 0
+	x := &expander{c: c, diags: c.diags, counter: &n}
+	if p.Predicate != nil {
+		b.Predicate = x.expr(p.Predicate)
+	}
+	b.Block = x.block(p.Body)
+	if b.Block == nil {
+		b.Block = &ast.Block{Base: ast.Base{Sp: p.Sp}}
+	}
+	c.bodies = append(c.bodies, b)
+	c.info.Bodies = append(c.info.Bodies, b.Body)
+	b.resolve()
+}
+
+// finish puts the maps in order and decides the signs that stayed open.
+func (c *checker) finish() {
+	for _, name := range c.info.Order {
+		m := c.maps[name]
+		m.m.Key, m.m.Value = c.closeType(m.m.Key), c.closeType(m.m.Value)
+		if m.keyed.IsValid() && m.m.Key == nil && !c.diags.HasErrors() {
+			m.m.Key = types.TInt64
+		}
+	}
+	for _, b := range c.bodies {
+		for e, t := range b.Types {
+			if ct := c.closeType(t); ct != t {
+				b.Types[e] = ct
+			}
+		}
+		for _, st := range b.order {
+			st.v.Type = c.closeType(st.v.Type)
+		}
+	}
+	sort.SliceStable(c.info.Options, func(i, j int) bool { return c.info.Options[i].Span.Start < c.info.Options[j].Span.Start })
+}
+
+// closeType decides open signs, also inside tuples.
+func (c *checker) closeType(t *types.Type) *types.Type {
+	if t == nil {
+		return nil
+	}
+	switch t.Kind {
+	case types.Int:
+		return c.pool.closed(t)
+	case types.Tuple, types.Record:
+		changed := false
+		elems := make([]*types.Type, len(t.Fields))
+		var names []string
+		for i, f := range t.Fields {
+			elems[i] = c.closeType(f.Type)
+			changed = changed || elems[i] != f.Type
+			if t.Kind == types.Record {
+				names = append(names, f.Name)
+			}
+		}
+		if changed {
+			return types.TupleOf(elems, names)
+		}
+	case types.Pointer:
+		if e := c.closeType(t.Elem); e != t.Elem {
+			return types.PointerTo(e, t.Space, t.Prov)
+		}
+	}
+	if t.IsAggregation() && t.Elem != nil {
+		if e := c.closeType(t.Elem); e != t.Elem {
+			ct := *t
+			ct.Elem = e
+			return &ct
+		}
+	}
+	return t
+}

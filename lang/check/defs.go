@@ -1,0 +1,192 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// definitions are the types and C macros that a script sees: its own C definitions first, then the target's.
+type definitions struct {
+	own    CDefs        // nil when the script has none
+	base   types.Source // nil when the target has none
+	simple map[string]string
+}
+
+// Macro returns the text of an object-like C macro.
+func (d *definitions) Macro(name string) (string, bool) {
+	if d.own != nil {
+		if text, ok := d.own.Macro(name); ok {
+			return text, true
+		}
+	}
+	text, ok := d.simple[name]
+	return text, ok
+}
+
+func (d *definitions) lookup(f func(types.Source) *types.Type) *types.Type {
+	if d.own != nil {
+		if t := f(d.own); t != nil {
+			return t
+		}
+	}
+	if d.base != nil {
+		return f(d.base)
+	}
+	return nil
+}
+
+// StructType finds a struct or union.
+func (d *definitions) StructType(name string) *types.Type {
+	return d.lookup(func(s types.Source) *types.Type { return s.StructType(name) })
+}
+
+// EnumType finds an enum.
+func (d *definitions) EnumType(name string) *types.Type {
+	return d.lookup(func(s types.Source) *types.Type { return s.EnumType(name) })
+}
+
+// Typedef finds a typedef.
+func (d *definitions) Typedef(name string) *types.Type {
+	return d.lookup(func(s types.Source) *types.Type { return s.Typedef(name) })
+}
+
+// EnumConst finds an enumerator.
+func (d *definitions) EnumConst(name string) (int64, *types.Type, bool) {
+	for _, s := range d.sources() {
+		if v, t, ok := s.EnumConst(name); ok {
+			return v, t, ok
+		}
+	}
+	return 0, nil, false
+}
+
+// FuncProto finds the prototype of a function of the target.
+func (d *definitions) FuncProto(name string) *types.Proto {
+	if d.base != nil {
+		return d.base.FuncProto(name)
+	}
+	return nil
+}
+
+// Names lists names with a prefix.
+func (d *definitions) Names(what, prefix string, limit int) []string {
+	var out []string
+	for _, s := range d.sources() {
+		out = append(out, s.Names(what, prefix, limit)...)
+	}
+	if limit > 0 && len(out) > limit {
+		out = out[:limit]
+	}
+	return out
+}
+
+func (d *definitions) sources() []types.Source {
+	var list []types.Source
+	if d.own != nil {
+		list = append(list, d.own)
+	}
+	if d.base != nil {
+		list = append(list, d.base)
+	}
+	return list
+}
+
+// define reads the C definitions of a script.
+func (c *checker) define(items []*ast.CDef) {
+	c.defs = &definitions{base: c.env.Types, simple: map[string]string{}}
+	if len(items) == 0 && len(c.env.Includes) == 0 {
+		return
+	}
+	if c.env.ParseC != nil {
+		c.defs.own = c.env.ParseC(items, c.env.Types, c.env, c.diags)
+		return
+	}
+	for _, d := range items {
+		if d.Kind != ast.CDirective {
+			c.diags.Errorf(CodeCDefinition, d.Sp, "C definitions cannot be read here")
+			continue
+		}
+		if name, text, ok := simpleDefine(d.Text); ok {
+			c.defs.simple[name] = text
+		}
+	}
+}
+
+// simpleDefine reads `#define NAME text`.
+func simpleDefine(line string) (name, text string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+	if !ok {
+		return "", "", false
+	}
+	rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "define")
+	if !ok {
+		return "", "", false
+	}
+	rest = strings.TrimSpace(rest)
+	end := strings.IndexAny(rest, " \t(")
+	if end < 0 {
+		return rest, "", rest != ""
+	}
+	if rest[end] == '(' {
+		return "", "", false
+	}
+	return rest[:end], strings.TrimSpace(rest[end:]), true
+}
+
+// parseDefine parses the text of a C macro as an expression, nil when it is none.
+func (c *checker) parseDefine(name, text string) ast.Expr {
+	text = strings.TrimSpace(text)
+	if v, neg, ok := parseInt(text); ok {
+		return &ast.IntLit{Value: v, Neg: neg, Text: text}
+	}
+	if len(text) >= 2 && text[0] == '"' && text[len(text)-1] == '"' && !strings.ContainsAny(text[1:len(text)-1], "\"\\") {
+		return &ast.StrLit{Value: text[1 : len(text)-1], Text: text}
+	}
+	if c.env.ParseExpr == nil || text == "" {
+		return nil
+	}
+	f := c.defineFiles[name]
+	if f == nil {
+		f = c.set.Add("macro "+name, text)
+		c.defineFiles[name] = f
+	}
+	return c.env.ParseExpr(f)
+}
+
+// isConstant tells whether a name is an enumerator or C macro, which win over functions that are called without parentheses.
+func (c *checker) isConstant(name string) bool {
+	if _, ok := c.defs.Macro(name); ok {
+		return true
+	}
+	_, _, ok := c.defs.EnumConst(name)
+	return ok
+}
+
+func (c *checker) collectDefines() {
+	c.info.Defines = map[string]Const{}
+	names := make([]string, 0, len(c.defs.simple))
+	for n := range c.defs.simple {
+		names = append(names, n)
+	}
+	if c.defs.own != nil {
+		names = append(names, c.defs.own.Macros()...)
+	}
+	for _, n := range names {
+		text, _ := c.defs.Macro(n)
+		e := c.parseDefine(n, text)
+		if e == nil {
+			continue
+		}
+		if v, ok := foldLiteral(e); ok {
+			c.info.Defines[n] = v.constant()
+		}
+	}
+}
+
+var _ types.Source = (*definitions)(nil)
+
+// fileSpan is the span of a whole file.
+func fileSpan(f *source.File) source.Span { return f.Span(0, len(f.Text)) }

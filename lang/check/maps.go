@@ -1,0 +1,354 @@
+package check
+
+import (
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// mapOf returns the state of a map, and makes it at its first use.
+func (c *checker) mapOf(ref *ast.MapRef) *mapState { return c.mapNamed(ref.Name, ref.Sp) }
+
+func (c *checker) mapNamed(name string, sp source.Span) *mapState {
+	if st := c.maps[name]; st != nil {
+		if !st.use.IsValid() {
+			st.use = sp
+		}
+		return st
+	}
+	st := &mapState{m: &Map{Name: name, Max: c.info.Config.MaxMapKeys, Span: sp}, use: sp}
+	if p := c.env.Prior[name]; p != nil {
+		*st.m = *p
+		st.m.External, st.prior = true, true
+		if p.Key != nil {
+			st.keyed = sp
+		} else if p.Value != nil {
+			st.scalar = sp
+		}
+	}
+	c.maps[name] = st
+	c.info.Maps[name] = st.m
+	c.info.Order = append(c.info.Order, name)
+	return st
+}
+
+// declareMap enters `let @m = kind(n)`.
+func (c *checker) declareMap(d *ast.MapDecl) {
+	c.unstable("unstable_map_decl", d.Sp, "map declarations")
+	if old := c.maps[d.Name]; old != nil && old.m.Declared {
+		c.diags.Errorf(CodeMapRedeclared, d.Sp, "map `%s` is declared twice", d.Name).Label(old.m.Span, "first declared here")
+		return
+	}
+	st := c.mapNamed(d.Name, d.Sp)
+	st.use = source.Span{}
+	st.m.Declared, st.m.Span, st.m.Kind = true, d.Sp, d.Kind
+	kind := c.u.MapKind(d.Kind)
+	if kind == nil {
+		e := c.diags.Errorf(CodeMapKind, d.Sp, "unknown kind of map `%s`", d.Kind)
+		if n := diag.Nearest(d.Kind, c.u.Names("mapkind")); n != "" {
+			e.Hint("use `%s`?", n)
+		} else {
+			e.Hint("choose one of hash, lruhash, percpuhash, percpulruhash")
+		}
+	}
+	if len(d.Args) != 1 {
+		c.diags.Errorf(CodeArgCount, d.Sp, "a map declaration needs one argument, the number of entries; got %d", len(d.Args))
+		return
+	}
+	n := 0
+	x := &expander{c: c, diags: c.diags, counter: &n}
+	v, ok := foldLiteral(x.expr(d.Args[0]))
+	if !ok || v.kind != intValue || v.neg || v.bits == 0 || v.bits > 1<<31 {
+		c.diags.Errorf(CodeRange, d.Args[0].Span(), "the number of entries must be a positive integer literal")
+		return
+	}
+	st.m.Max = int(v.bits)
+}
+
+// readMap notes that the current unit depends on a map.
+func (b *body) readMap(st *mapState) {
+	if b.current.record {
+		st.readers = addReader(st.readers, b.current)
+	}
+}
+
+// setMapValue and setMapKey give a map a type and wake its readers.
+func (b *body) setMapValue(st *mapState, t *types.Type) {
+	if b.final || st.locked && st.m.Value != nil || !grown(st.m.Value, t) {
+		return
+	}
+	st.m.Value = t
+	b.c.enqueue(st.readers...)
+}
+
+func (b *body) setMapKey(st *mapState, t *types.Type) {
+	if b.final || st.locked && st.m.Key != nil || !grown(st.m.Key, t) {
+		return
+	}
+	st.m.Key = t
+	b.c.enqueue(st.readers...)
+}
+
+// scalarMap types @m without a key.
+func (b *body) scalarMap(e *ast.MapRef) *types.Type {
+	st := b.c.mapOf(e)
+	b.readMap(st)
+	if st.keyed.IsValid() && (!st.scalar.IsValid() || st.keyed.Start < st.scalar.Start) {
+		return types.TInvalid // reported by the resolver
+	}
+	return b.mapValue(st, e)
+}
+
+// mapValue is the type of a value that is read from a map.
+func (b *body) mapValue(st *mapState, e *ast.MapRef) *types.Type {
+	switch {
+	case st.m.Value != nil:
+		return st.m.Value
+	case st.poisoned:
+		return types.TInvalid
+	case b.final:
+		b.undefinedMap(st, e)
+		return types.TInvalid
+	}
+	return nil
+}
+
+func (b *body) undefinedMap(st *mapState, e *ast.MapRef) {
+	if st.poisoned || st.reported {
+		return
+	}
+	st.reported = true
+	d := b.errorf(CodeUndefinedMap, e.Sp, "undefined map `%s`: nothing is ever stored in it", e.Name)
+	var names []string
+	for _, n := range b.c.info.Order {
+		if b.c.maps[n].m.Value != nil {
+			names = append(names, n)
+		}
+	}
+	didYouMean(d, e.Name, names)
+}
+
+// mapIndex types @m[keys].
+func (b *body) mapIndex(e *ast.Index, ref *ast.MapRef) *types.Type {
+	st := b.c.mapOf(ref)
+	b.readMap(st)
+	b.Types[e.X], b.Types[ref] = mapType, mapType
+	if !b.mapKey(st, e.Keys, e.Sp) {
+		return types.TInvalid
+	}
+	if st.scalar.IsValid() && (!st.keyed.IsValid() || st.scalar.Start < st.keyed.Start) {
+		return types.TInvalid // reported by the resolver
+	}
+	return b.mapValue(st, ref)
+}
+
+var mapType = &types.Type{Kind: types.MapKind}
+
+// mapKey types the keys of a map access and unites them with the map's; ok is false after an error.
+func (b *body) mapKey(st *mapState, keys []ast.Expr, sp source.Span) (ok bool) {
+	list := make([]*types.Type, len(keys))
+	ok = true
+	for i, k := range keys {
+		list[i] = b.keyType(b.value(k), k)
+		if list[i] == nil {
+			return true
+		}
+		ok = ok && !bad(list[i])
+	}
+	if !ok {
+		return false
+	}
+	var t *types.Type
+	switch len(list) {
+	case 0:
+		return true
+	case 1:
+		t = list[0]
+	default:
+		t = types.TupleOf(list, nil)
+	}
+	return b.uniteKey(st, t, sp)
+}
+
+// keyType checks a value that is used as a key, or as part of one.
+func (b *body) keyType(t *types.Type, k ast.Expr) *types.Type {
+	if t == nil || bad(t) {
+		return t
+	}
+	switch d := decay(t); {
+	case d.IsAggregation(), d.Kind == types.Void, d.Kind == types.TypeValue, d.Kind == types.MapKind:
+		return b.invalid(CodeKeyType, k.Span(), "`%s` cannot be part of a map key", d)
+	case d.Kind == types.Pointer && d.Prov == types.ProvCtx, d.Kind == types.Args:
+		return b.invalid(CodeKeyType, k.Span(), "the context of the probe cannot be part of a map key")
+	case d.Kind == types.Struct && d.Size == 0:
+		return b.invalid(CodeKeyType, k.Span(), "the definition of `%s` is not known", d)
+	default:
+		return b.stored(d)
+	}
+}
+
+func (b *body) uniteKey(st *mapState, t *types.Type, sp source.Span) bool {
+	joined, ok := b.c.pool.promote(st.m.Key, t)
+	if ok && (st.locked || st.prior) && st.m.Key != nil && !types.Equal(b.c.closeType(joined), b.c.closeType(st.m.Key)) {
+		ok = false
+	}
+	if !ok {
+		b.errorf(CodeKeyMismatch, sp, "key mismatch for `%s`: trying to use a key of type `%s` when the map has keys of type `%s`", st.m.Name, b.name(t), b.name(st.m.Key)).
+			Label(st.keyed, "first used here")
+		return false
+	}
+	b.setMapKey(st, joined)
+	return true
+}
+
+// assignMap types an assignment to a map; ix is nil for a scalar map.
+func (b *body) assignMap(s *ast.Assign, ref *ast.MapRef, ix *ast.Index) {
+	st := b.c.mapOf(ref)
+	keyOK := true
+	if ix != nil {
+		b.Types[ix.X], b.Types[ref] = mapType, mapType
+		keyOK = b.mapKey(st, ix.Keys, ix.Sp)
+	}
+	value := b.assignedValue(s, st)
+	if s.Op != "=" {
+		b.readMap(st)
+		cur := st.m.Value
+		if cur == nil && b.final {
+			cur = types.TInvalid
+		}
+		if cur != nil && cur.IsAggregation() && value != nil && !bad(value) {
+			b.errorf(CodeAggregation, s.Sp, "`%s=` cannot be used on `%s`, a map of `%s`", s.Op, ref.Name, cur)
+			return
+		}
+		value = b.compound(s, cur, value)
+	}
+	defer func() {
+		if st.m.Value != nil {
+			b.Types[s.Target] = st.m.Value
+			if ix == nil {
+				b.Types[ref] = st.m.Value
+			} else {
+				b.Types[ix] = st.m.Value
+			}
+		}
+	}()
+	switch {
+	case value == nil || !keyOK && bad(value):
+		return
+	case bad(value):
+		st.poisoned = true
+		return
+	case value.Kind == types.Void:
+		b.errorf(CodeVoidValue, s.Value.Span(), "%s has no value", describeCall(s.Value))
+		st.poisoned = true
+		return
+	}
+	b.storeMap(st, s, value)
+}
+
+// assignedValue types the right side of an assignment to a map, where a call of an aggregation is possible.
+func (b *body) assignedValue(s *ast.Assign, st *mapState) *types.Type {
+	if call, ok := unparen(s.Value).(*ast.Call); ok {
+		if f := b.c.u.Func(call.Func); f != nil && f.Agg != types.Invalid {
+			t := b.call(call, st)
+			if s.Op != "=" && t != nil && !bad(t) {
+				t = b.invalid(CodeAggregation, s.Sp, "`%s()` can only be assigned with `=`", call.Func)
+			}
+			if t != nil {
+				b.Types[call], b.Types[s.Value] = t, t
+			}
+			return t
+		}
+	}
+	return b.infer(s.Value)
+}
+
+func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
+	call, isCall := unparen(s.Value).(*ast.Call)
+	isAgg := isCall && t.IsAggregation() && b.c.u.Func(call.Func) != nil && b.c.u.Func(call.Func).Agg != types.Invalid
+	cur := st.m.Value
+	if t.IsAggregation() && !isAgg {
+		// Reading an aggregation gives an integer, but only where the map is known to hold integers.
+		if !isCastable(t) || cur == nil || !cur.IsInteger() {
+			if cur == nil && !b.final {
+				st.fromAgg = true
+				return
+			}
+			d := b.errorf(CodeAggregation, s.Value.Span(), "`%s` cannot be assigned from one map to another", t)
+			if isCastable(t) {
+				d.Hint("add a cast to store its value: `(int64)...`")
+			} else {
+				d.Hint("call the function directly: `%s = ...`", st.m.Name)
+			}
+			st.poisoned = st.poisoned || cur == nil
+			return
+		}
+		t = decay(t)
+	}
+	switch {
+	case t.Kind == types.TypeValue, t.Kind == types.MapKind:
+		b.errorf(CodeMismatch, s.Value.Span(), "`%s` cannot be stored in a map", t)
+		st.poisoned = true
+		return
+	case t.Kind == types.Args:
+		b.errorf(CodeMismatch, s.Value.Span(), "`args` cannot be stored in a map").Hint("store the fields that you need")
+		st.poisoned = true
+		return
+	}
+	t = b.stored(t)
+	joined, ok := b.c.pool.promote(cur, t)
+	if cur != nil && cur.IsAggregation() != t.IsAggregation() {
+		ok = false
+	}
+	if ok && (st.locked || st.prior) && cur != nil && !types.Equal(b.c.closeType(joined), b.c.closeType(cur)) {
+		if st.locked {
+			b.errorf(CodeLocked, s.Value.Span(), "`%s` does not fit the type `%s` of `%s`, which a decision at compile time was based on", b.name(t), b.name(cur), st.m.Name)
+			return
+		}
+		ok = false
+	}
+	if !ok {
+		b.errorf(CodeMismatch, s.Value.Span(), "type mismatch for `%s`: trying to assign a value of type `%s` when the map already has the type `%s`",
+			st.m.Name, b.name(t), b.name(cur)).Label(st.use, "first used here")
+		return
+	}
+	b.setMapValue(st, joined)
+}
+
+// reportMaps reports what can only be seen over all bodies.
+func (c *checker) reportMaps() {
+	for _, name := range c.info.Order {
+		st := c.maps[name]
+		if st.m.Declared && !st.use.IsValid() {
+			c.diags.Warnf(CodeUnusedMap, st.m.Span, "map `%s` is declared but not used", name)
+			continue
+		}
+		if st.m.Value == nil {
+			if !st.poisoned && !st.reported && !st.m.Declared && !c.diags.HasErrors() {
+				c.diags.Errorf(CodeUndefinedMap, st.use, "undefined map `%s`: nothing is ever stored in it", name)
+			}
+			continue
+		}
+		c.checkMapKind(st)
+	}
+}
+
+// checkMapKind compares the declared kind of a map with what is stored in it.
+func (c *checker) checkMapKind(st *mapState) {
+	if st.m.Kind == "" {
+		return
+	}
+	kind := c.u.MapKind(st.m.Kind)
+	if kind == nil {
+		return
+	}
+	switch {
+	case st.m.Value.IsAggregation() && !kind.PerCPU:
+		c.diags.Errorf(CodeMapKind, st.m.Span, "`%s` holds `%s`, which needs a per-CPU map, but it is declared as `%s`", st.m.Name, st.m.Value, st.m.Kind).
+			Label(st.use, "used here").Hint("use `percpuhash` or `percpulruhash`")
+	case !st.m.Value.IsAggregation() && kind.PerCPU:
+		c.diags.Errorf(CodeMapKind, st.m.Span, "`%s` holds `%s`, which cannot be in a per-CPU map, but it is declared as `%s`", st.m.Name, c.closeType(st.m.Value), st.m.Kind).
+			Label(st.use, "used here").Hint("use `hash` or `lruhash`")
+	}
+}

@@ -1,0 +1,486 @@
+package check
+
+import (
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+func isCompare(op string) bool {
+	switch op {
+	case "==", "!=", "<", "<=", ">", ">=":
+		return true
+	}
+	return false
+}
+
+func isLogical(op string) bool { return op == "&&" || op == "||" }
+
+// binary types x op y.
+func (b *body) binary(e *ast.Binary) *types.Type {
+	x, y := b.value(e.X), b.value(e.Y)
+	x, y = b.missingParam(e.X, x, y), b.missingParam(e.Y, y, x)
+	if x == nil || y == nil {
+		return nil
+	}
+	if bad(x) || bad(y) {
+		return types.TInvalid
+	}
+	if t, done := b.foldedBinary(e); done {
+		return t
+	}
+	t := b.operate(e, e.Op, x, y)
+	b.constBinary(e, x, y)
+	return t
+}
+
+// missingParam makes a positional parameter that was not given the empty string beside a string.
+func (b *body) missingParam(e ast.Expr, t, other *types.Type) *types.Type {
+	p, ok := unparen(e).(*ast.Positional)
+	if !ok || other == nil || other.Kind != types.String {
+		return t
+	}
+	s := types.StringOf(1)
+	for _, n := range []ast.Expr{e, p} {
+		b.setLit(n, strVal(""))
+		b.Types[n] = s
+	}
+	return s
+}
+
+// foldedBinary folds an operation of two literals.
+func (b *body) foldedBinary(e *ast.Binary) (*types.Type, bool) {
+	x, okX := b.lits[e.X]
+	y, okY := b.lits[e.Y]
+	if !okX || !okY {
+		return nil, false
+	}
+	v, ok, err := foldBinary(e.Op, x, y)
+	switch {
+	case err == errStringOp:
+		return b.invalid(CodeStringOp, e.Sp, "`%s` is not possible with a string literal", e.Op), true
+	case err != nil:
+		return b.invalid(CodeOverflow, e.Sp, "cannot compute `%s`: %v", e.Op, err), true
+	case !ok:
+		return nil, false
+	}
+	if v.kind == strValue && v.str == "" && (x.str != "" || y.str != "") {
+		b.warnf(CodeAlwaysEmpty, e.Sp, "this string is always empty")
+	}
+	b.setLit(e, v)
+	return b.litType(v), true
+}
+
+// constBinary notes the value of an operation whose operands are known, though not literals.
+func (b *body) constBinary(e *ast.Binary, x, y *types.Type) {
+	cx, okX := b.Consts[e.X]
+	cy, okY := b.Consts[e.Y]
+	if !okX || !okY || cx.IsString || cy.IsString || !x.IsInteger() || !y.IsInteger() {
+		return
+	}
+	if v, ok := evalConst(e.Op, cx.Int, cy.Int, b.signedOp(x, y)); ok {
+		b.Consts[e] = Const{Int: v}
+	}
+}
+
+// signedOp tells whether an integer operation is signed: an operand whose sign is open takes the other's.
+func (b *body) signedOp(x, y *types.Type) bool {
+	xo, yo := isOpen(x) && !x.Signed, isOpen(y) && !y.Signed
+	switch {
+	case xo && yo:
+		return false
+	case xo:
+		return y.Signed
+	case yo:
+		return x.Signed
+	}
+	return x.Signed || y.Signed
+}
+
+func isNumber(t *types.Type) bool { return t.IsInteger() || isCastable(t) }
+
+// operate is the type of an operation, which e stands for: a binary expression or a compound assignment.
+func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
+	switch {
+	case x.Kind == types.Pointer || y.Kind == types.Pointer:
+		return b.pointerOp(e, op, x, y)
+	case x.Kind == types.Bool && y.Kind == types.Bool:
+		return types.TBool
+	case isNumber(x) && isNumber(y):
+		return b.integerOp(e, op, decay(x), decay(y))
+	case isLogical(op) && isCondition(x) && isCondition(y):
+		return types.TBool
+	case isLogical(op):
+		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+	case x.Kind == types.Array && y.Kind == types.Array:
+		return b.arrayOp(e, op, x, y)
+	case (x.Kind == types.Tuple || x.Kind == types.Record) && x.Kind == y.Kind:
+		return b.tupleOp(e, op, x, y)
+	case isText(x) && isText(y):
+		return b.textOp(e, op, x, y)
+	case x.Kind == types.Probe && y.Kind == types.String, x.Kind == types.String && y.Kind == types.Probe:
+		return b.textOp(e, op, x, y)
+	case x.Kind == types.Username && y.IsInteger(), x.IsInteger() && y.Kind == types.Username:
+		return types.TBool
+	case (x.Kind == types.KSym || x.Kind == types.USym || x.Kind == types.Func) && isText(y), isText(x) && (y.Kind == types.KSym || y.Kind == types.USym || y.Kind == types.Func):
+		d := b.errorf(CodeCompare, e.Span(), "a symbol cannot be compared with a string in the kernel")
+		d.Hint("compare `probe`, or the address with `kaddr(...)` or `uaddr(...)`")
+		return types.TInvalid
+	case x.Kind == y.Kind && (op == "==" || op == "!=") && types.Equal(x, y) && !x.IsAggregation():
+		return types.TBool
+	}
+	if isCompare(op) {
+		b.errorf(CodeCompare, e.Span(), "type mismatch for `%s`: comparing `%s` with `%s`", op, b.name(x), b.name(y))
+	} else {
+		b.errorf(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+	}
+	return types.TInvalid
+}
+
+// isText tells whether a type is compared like a string.
+func isText(t *types.Type) bool {
+	return t.Kind == types.String || (t.Kind == types.Array && t.Elem.Kind == types.Int && t.Elem.Size == 1)
+}
+
+func (b *body) textOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	if op != "==" && op != "!=" {
+		d := b.errorf(CodeOperand, e.Span(), "`%s` cannot be used on strings", op)
+		if op == "+" {
+			d.Hint("use `printf` or a tuple to print them together")
+		}
+		return types.TInvalid
+	}
+	return types.TBool
+}
+
+func (b *body) arrayOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	switch {
+	case op != "==" && op != "!=":
+		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on arrays", op)
+	case x.Len != y.Len:
+		return b.invalid(CodeCompare, e.Span(), "arrays of different lengths cannot be compared: `%s` and `%s`", x, y)
+	case x.Elem.Kind != types.Int || y.Elem.Kind != types.Int || x.Elem.Size != y.Elem.Size:
+		return b.invalid(CodeCompare, e.Span(), "only arrays of integers of the same size can be compared: `%s` and `%s`", x, y)
+	}
+	return types.TBool
+}
+
+func (b *body) tupleOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	if op != "==" && op != "!=" {
+		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on tuples", op)
+	}
+	if _, ok := b.c.pool.promote(x, y); !ok {
+		return b.invalid(CodeCompare, e.Span(), "type mismatch for `%s`: comparing `%s` with `%s`", op, b.name(x), b.name(y))
+	}
+	return types.TBool
+}
+
+func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	if isCompare(op) || isLogical(op) {
+		return types.TBool
+	}
+	signed := b.signedOp(x, y)
+	switch op {
+	case "<<", ">>":
+		signed = x.Signed && !(isOpen(x) && !x.Signed)
+	case "/", "%":
+		if signed && !b.sameConstSign(e) {
+			b.warnf(CodeSignedDivision, e.Span(), "signed operands of `%s` can lead to undefined results", op).Hint("cast to unsigned to silence the warning")
+		}
+	}
+	space := x.Space
+	if space == types.SpaceNone {
+		space = y.Space
+	} else if y.Space != types.SpaceNone && y.Space != space {
+		b.warnf(CodeSpaceMix, e.Span(), "the operands point into different address spaces")
+		space = types.SpaceNone
+	}
+	// The difference of unsigned values may be negative: it counts as signed, but still fits an unsigned variable.
+	if op == "-" && !signed {
+		return b.c.pool.get(intKey{size: 8, signed: true, space: space, open: true})
+	}
+	return b.c.pool.get(intKey{size: 8, signed: signed, space: space})
+}
+
+// sameConstSign tells whether a division has operands that are known and not negative.
+func (b *body) sameConstSign(e ast.Node) bool {
+	bin, ok := e.(*ast.Binary)
+	if !ok {
+		return false
+	}
+	x, okX := b.Consts[bin.X]
+	y, okY := b.Consts[bin.Y]
+	return okX && okY && x.Int >= 0 && y.Int >= 0
+}
+
+func (b *body) pointerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	fail := func() *types.Type {
+		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+	}
+	if x.Kind == types.Pointer && y.Kind == types.Pointer {
+		switch {
+		case isCompare(op):
+			if !samePointee(x, y) && !isVoid(x.Elem) && !isVoid(y.Elem) {
+				b.warnf(CodePointerCompare, e.Span(), "comparison of different pointer types: `%s` and `%s`", x, y)
+			}
+			return types.TBool
+		case isLogical(op):
+			return types.TBool
+		case op == "-" && samePointee(x, y):
+			return types.TInt64
+		}
+		return fail()
+	}
+	ptr, other, left := x, y, true
+	if x.Kind != types.Pointer {
+		ptr, other, left = y, x, false
+	}
+	if !isNumber(other) {
+		if isLogical(op) && isCondition(other) {
+			return types.TBool
+		}
+		return fail()
+	}
+	switch {
+	case isCompare(op), isLogical(op):
+		return types.TBool
+	case op == "+", op == "-" && left:
+		prov := ptr.Prov
+		if prov == types.ProvBTF || prov == types.ProvCtx { // the verifier loses track
+			prov = types.ProvRaw
+		}
+		return b.c.pool.withSpace(ptr, ptr.Space, prov)
+	}
+	return fail()
+}
+
+// unary types the operators with one operand.
+func (b *body) unary(e *ast.Unary) *types.Type {
+	switch e.Op {
+	case "++", "--":
+		return b.increment(e)
+	case "&":
+		return b.address(e)
+	}
+	x := b.value(e.X)
+	if x == nil || bad(x) {
+		return x
+	}
+	if e.Op == "*" {
+		return b.deref(e, x)
+	}
+	if v, ok := b.lits[e.X]; ok {
+		r, folds, err := foldUnary(e.Op, v)
+		switch {
+		case err != nil:
+			return b.invalid(CodeOverflow, e.Sp, "cannot compute `%s`: %v", e.Op, err)
+		case folds:
+			b.setLit(e, r)
+			return b.litType(r)
+		}
+	}
+	x = decay(x)
+	ok := x.IsInteger()
+	switch e.Op {
+	case "!":
+		ok = ok || x.Kind == types.Pointer
+	case "-", "~", "+":
+		ok = ok && x.Kind != types.Bool
+	}
+	if !ok {
+		return b.invalid(CodeOperand, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+	}
+	if c, known := b.Consts[e.X]; known && !c.IsString {
+		b.Consts[e] = Const{Int: evalUnary(e.Op, c.Int)}
+	}
+	switch e.Op {
+	case "!":
+		return types.TBool
+	case "+":
+		return x
+	case "-":
+		return types.TInt64
+	}
+	return types.IntOf(8, x.Signed)
+}
+
+func evalUnary(op string, v int64) int64 {
+	switch op {
+	case "!":
+		if v == 0 {
+			return 1
+		}
+		return 0
+	case "-":
+		return -v
+	case "~":
+		return ^v
+	}
+	return v
+}
+
+// increment types ++ and --, which assign to a variable or map.
+func (b *body) increment(e *ast.Unary) *types.Type {
+	switch t := unparen(e.X).(type) {
+	case *ast.Var:
+		return b.incrementVar(e, t)
+	case *ast.MapRef:
+		return b.incrementMap(e, b.infer(e.X), t)
+	case *ast.Index:
+		if m, ok := unparen(t.X).(*ast.MapRef); ok {
+			return b.incrementMap(e, b.infer(e.X), m)
+		}
+	}
+	if bad(b.infer(e.X)) {
+		return types.TInvalid
+	}
+	return b.invalid(CodeIncrement, e.Sp, "`%s` needs a variable or a map", e.Op)
+}
+
+func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
+	x := b.infer(v)
+	b.Types[e.X] = x
+	if x == nil || bad(x) {
+		return x
+	}
+	if x.Kind == types.Pointer {
+		return x
+	}
+	if !x.IsInteger() || x.Kind == types.Bool {
+		return b.invalid(CodeIncrement, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+	}
+	st := b.states[b.Vars[v]]
+	if st.declared != nil || st.locked {
+		return x
+	}
+	t := b.stepType(e.Op, x)
+	if joined, ok := b.c.pool.promote(x, t); ok {
+		b.setVar(st, joined)
+		b.Types[v], b.Types[e.X] = st.v.Type, st.v.Type
+		return st.v.Type
+	}
+	return x
+}
+
+// stepType is what an integer becomes by counting: 64 bits, signed when it was or when it counts down.
+func (b *body) stepType(op string, x *types.Type) *types.Type {
+	closed := x.Signed && !isOpen(x)
+	if op == "--" && !closed {
+		return b.c.pool.get(intKey{size: 8, signed: true, space: x.Space, open: true})
+	}
+	return b.c.pool.get(intKey{size: 8, signed: closed, space: x.Space})
+}
+
+func (b *body) incrementMap(e *ast.Unary, x *types.Type, ref *ast.MapRef) *types.Type {
+	st := b.c.mapOf(ref)
+	if x == nil || bad(x) {
+		return x
+	}
+	switch {
+	case x.Kind == types.Pointer:
+		return x
+	case x.IsAggregation():
+		return b.invalid(CodeAggregation, e.Sp, "`%s` cannot be used on `%s`, a map of `%s`", e.Op, ref.Name, x)
+	case !x.IsInteger() || x.Kind == types.Bool:
+		return b.invalid(CodeIncrement, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+	}
+	if joined, ok := b.c.pool.promote(x, b.stepType(e.Op, x)); ok && !st.locked {
+		b.setMapValue(st, joined)
+		b.Types[e.X] = st.m.Value
+		return st.m.Value
+	}
+	return x
+}
+
+// address types &$x and &@m.
+func (b *body) address(e *ast.Unary) *types.Type {
+	switch t := unparen(e.X).(type) {
+	case *ast.Var:
+		b.unstableAddr(e)
+		x := b.infer(t)
+		b.Types[e.X] = x
+		if x == nil || bad(x) {
+			return x
+		}
+		return types.PointerTo(x, types.SpaceBPF, types.ProvBPF)
+	case *ast.MapRef:
+		b.unstableAddr(e)
+		m := &types.Type{Kind: types.MapKind}
+		b.Types[e.X], b.Types[t] = m, m
+		st := b.c.mapOf(t)
+		if st.m.Value == nil {
+			b.readMap(st)
+			return nil
+		}
+		return types.PointerTo(st.m.Value, types.SpaceBPF, types.ProvBPF)
+	}
+	b.infer(e.X)
+	return b.invalid(CodeOperand, e.Sp, "`&` needs a scratch variable or a map")
+}
+
+func (b *body) unstableAddr(e *ast.Unary) {
+	if b.final {
+		b.c.unstable("unstable_addr", e.Sp, "addresses of variables and maps")
+	}
+}
+
+// deref types *p.
+func (b *body) deref(e *ast.Unary, x *types.Type) *types.Type {
+	switch {
+	case x.Kind == types.Args: // old scripts write *args
+		return x
+	case x.Kind == types.Pointer:
+		if isVoid(x.Elem) {
+			return b.invalid(CodeDeref, e.Sp, "a `void *` cannot be dereferenced")
+		}
+		if x.Elem.Kind == types.Struct && x.Elem.Size == 0 {
+			return b.invalid(CodeDeref, e.Sp, "the definition of `%s` is not known", x.Elem)
+		}
+		return b.pointee(x)
+	case x.Kind == types.Int:
+		return b.c.pool.withSpace(types.TUint64, x.Space, types.ProvRaw)
+	case x.Kind == types.Struct:
+		return b.invalid(CodeDeref, e.Sp, "`%s` is not a pointer", x)
+	}
+	return b.invalid(CodeDeref, e.Sp, "`*` cannot be used on `%s`", b.name(x))
+}
+
+// pointee is what a pointer points to, with its address space; pointers inside of it live in the same space unless they say otherwise.
+func (b *body) pointee(p *types.Type) *types.Type {
+	t := p.Elem
+	if t.Kind == types.Pointer {
+		return b.innerPointer(t, p.Space, types.ProvRaw, p.Prov)
+	}
+	return b.c.pool.withSpace(t, p.Space, p.Prov)
+}
+
+// isCondition tells whether a value can be tested for being true.
+func isCondition(t *types.Type) bool {
+	return t.IsInteger() || t.Kind == types.Pointer || isCastable(t)
+}
+
+// condition checks an expression that is tested.
+func (b *body) condition(e ast.Expr, what string) {
+	t := b.value(e)
+	b.checkCondition(e, t, what)
+}
+
+func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
+	if t == nil || bad(t) || isCondition(t) {
+		return
+	}
+	if _, lit := b.lits[e]; lit && t.Kind == types.String {
+		return
+	}
+	d := b.errorf(CodeCondition, e.Span(), "invalid %s: `%s` is neither an integer nor a pointer", what, b.name(t))
+	if t.Kind == types.String {
+		d.Hint("compare it: `... != \"\"`")
+	}
+}
+
+// didYouMean adds the nearest name as a hint.
+func didYouMean(d *diag.Diagnostic, name string, candidates []string) {
+	if n := diag.Nearest(name, candidates); n != "" {
+		d.Hint("use `%s`?", n)
+	}
+}

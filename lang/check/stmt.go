@@ -1,0 +1,324 @@
+package check
+
+import (
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// simple types a statement without a body.
+func (b *body) simple(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.Assign:
+		b.assign(s)
+	case *ast.Let:
+		b.let(s)
+	case *ast.Jump:
+		b.jump(s)
+	}
+}
+
+// exprStmt types an expression that is used for its effect.
+func (b *body) exprStmt(s *ast.ExprStmt) {
+	t := b.infer(s.X)
+	if !b.final || t == nil || bad(t) || t.Kind == types.Void {
+		return
+	}
+	switch e := unparen(s.X).(type) {
+	case *ast.Unary:
+		if e.Op == "++" || e.Op == "--" {
+			return
+		}
+	case *ast.Call:
+		if f := b.c.u.Func(e.Func); f != nil && (!f.MustUse || f.Agg != types.Invalid) {
+			return
+		}
+	case *ast.Ternary:
+		if isEffect(e.X) || isEffect(e.Y) {
+			return
+		}
+	}
+	if b.fromMacro() {
+		return
+	}
+	b.warnf(CodeDiscarded, s.Sp, "the value is discarded").Hint("assign it to `_` to say that this is meant")
+}
+
+func isEffect(e ast.Expr) bool {
+	switch e := unparen(e).(type) {
+	case *ast.Unary:
+		return e.Op == "++" || e.Op == "--"
+	case *ast.Call, *ast.BlockExpr:
+		return true
+	}
+	return false
+}
+
+func (b *body) jump(s *ast.Jump) {
+	if s.Value == nil {
+		return
+	}
+	t := b.value(s.Value)
+	if t == nil || bad(t) || t.IsInteger() || isCastable(t) {
+		return
+	}
+	b.errorf(CodeReturnType, s.Value.Span(), "a probe can only return an integer, got `%s`", b.name(t))
+}
+
+func (b *body) let(s *ast.Let) {
+	v := b.Vars[s.Var]
+	if v == nil || b.states[v] == nil {
+		return
+	}
+	st := b.states[v]
+	b.checkDeclType(st)
+	b.declaredType(st)
+	if v.Type != nil {
+		b.Types[s.Var] = v.Type
+	}
+}
+
+// checkDeclType reports a declared type that no variable can have.
+func (b *body) checkDeclType(st *varState) {
+	if st.spec == nil || !b.final {
+		return
+	}
+	t := b.typeSpec(st.spec)
+	switch {
+	case t == nil:
+		b.errorf(CodeNoType, st.spec.Sp, "the type cannot be found out")
+	case bad(t):
+	case t.Kind == types.Void || t.IsAggregation() || t.Kind == types.TypeValue:
+		b.errorf(CodeDeclType, st.spec.Sp, "a variable cannot have the type `%s`", t)
+	case t.Kind == types.String && t.Size > b.c.info.Config.MaxStrlen:
+		b.errorf(CodeStringTooLong, st.spec.Sp, "`%s` is longer than the limit of %d bytes", t, b.c.info.Config.MaxStrlen).
+			Hint("raise `max_strlen` in the config block")
+	}
+}
+
+func (b *body) assign(s *ast.Assign) {
+	switch t := unparen(s.Target).(type) {
+	case *ast.Discard:
+		b.infer(s.Value)
+	case *ast.Var:
+		b.assignVar(s, t)
+	case *ast.MapRef:
+		b.assignMap(s, t, nil)
+	case *ast.Index:
+		if m, ok := unparen(t.X).(*ast.MapRef); ok {
+			b.assignMap(s, m, t)
+			return
+		}
+		b.infer(s.Value)
+		b.infer(t)
+		b.errorf(CodeAssign, s.Target.Span(), "an element of an array or tuple cannot be assigned to")
+	default:
+		b.infer(s.Value)
+		if b.final {
+			d := b.errorf(CodeAssign, s.Target.Span(), "cannot assign to %s", describe(s.Target))
+			if _, ok := t.(*ast.Field); ok {
+				d.Hint("fields of structs are read-only")
+			}
+		}
+	}
+}
+
+func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
+	lv := b.Vars[v]
+	value := b.infer(s.Value)
+	if lv == nil {
+		return
+	}
+	st := b.states[lv]
+	if s.Let {
+		b.checkDeclType(st)
+	}
+	b.declaredType(st)
+	if s.Op != "=" {
+		value = b.compound(s, b.variable(v), value)
+	}
+	defer func() {
+		if lv.Type != nil {
+			b.Types[v], b.Types[s.Target] = lv.Type, lv.Type
+		}
+	}()
+	switch {
+	case value == nil:
+		return
+	case bad(value):
+		st.poisoned = true
+		return
+	case value.Kind == types.Void:
+		b.errorf(CodeVoidValue, s.Value.Span(), "%s has no value", describeCall(s.Value))
+		st.poisoned = true
+		return
+	case value.IsAggregation() && !isCastable(value), value.Kind == types.MapKind, value.Kind == types.TypeValue:
+		b.errorf(CodeAggregation, s.Value.Span(), "`%s` cannot be assigned to a scratch variable", value)
+		st.poisoned = true
+		return
+	}
+	b.storeVar(st, value, s.Value.Span())
+}
+
+// compound is the type of `target op value`.
+func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
+	switch {
+	case target == nil || value == nil:
+		return nil
+	case bad(target) || bad(value):
+		return types.TInvalid
+	case value.Kind == types.Void:
+		return b.invalid(CodeVoidValue, s.Value.Span(), "%s has no value", describeCall(s.Value))
+	}
+	t := b.operate(s, s.Op, target, value)
+	// An unsigned target stays unsigned when it is only reduced.
+	return t
+}
+
+// storeVar makes a variable hold a value of type t too.
+func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
+	t = b.localValue(decay(t))
+	cur := st.v.Type
+	joined, ok := b.c.pool.promote(cur, t)
+	switch {
+	case ok && st.declared != nil:
+		ok = types.Equal(b.c.closeType(joined), st.declared)
+		joined = cur
+	case ok && st.locked && !types.Equal(joined, cur):
+		b.errorf(CodeLocked, sp, "`%s` does not fit the type `%s` of `%s`, which a decision at compile time was based on", b.name(t), b.name(cur), displayName(st.v.Name))
+		return
+	case ok && b.final && grown(cur, joined):
+		joined = cur
+	}
+	if !ok {
+		b.errorf(CodeMismatch, sp, "type mismatch for `%s`: trying to assign a value of type `%s` when the variable already has the type `%s`",
+			displayName(st.v.Name), b.name(t), b.name(cur)).Label(st.v.Span, "`%s` has its type from here", displayName(st.v.Name))
+		return
+	}
+	if !b.final {
+		b.setVar(st, joined)
+	}
+}
+
+// localValue is the type of a value in a scratch variable: structs, arrays and strings are copies, pointers stay trusted.
+func (b *body) localValue(t *types.Type) *types.Type {
+	if t.Kind == types.Pointer {
+		return t
+	}
+	return b.stored(t)
+}
+
+func (b *body) unroll(s *ast.Unroll) {
+	t := b.value(s.Count)
+	if t == nil || bad(t) {
+		return
+	}
+	c, ok := b.Consts[s.Count]
+	switch {
+	case !ok || c.IsString:
+		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be an integer that is known while compiling")
+	case c.Int > 100:
+		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be at most 100, got %d", c.Int).Hint("use `while` or `for`")
+	case c.Int < 1:
+		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be at least 1, got %d", c.Int)
+	}
+}
+
+// forRange types the head of `for ($i : lo..hi)`.
+func (b *body) forRange(s *ast.ForRange) {
+	lo, hi := decay(b.value(s.Lo)), decay(b.value(s.Hi))
+	v := b.Vars[s.Var]
+	if lo == nil || hi == nil || v == nil {
+		return
+	}
+	st := b.states[v]
+	if bad(lo) || bad(hi) {
+		st.poisoned = true
+		return
+	}
+	for i, t := range []*types.Type{lo, hi} {
+		if t.Kind != types.Int && t.Kind != types.Enum {
+			st.poisoned = true
+			b.errorf(CodeRange, []ast.Expr{s.Lo, s.Hi}[i].Span(), "a loop range needs an integer, got `%s`", b.name(t))
+		}
+	}
+	if st.poisoned {
+		return
+	}
+	t, ok := b.c.pool.promoteInt(plainInt(lo), plainInt(hi))
+	if !ok {
+		t = types.IntOf(8, lo.Signed)
+	}
+	b.setVar(st, b.c.pool.closed(t))
+	b.Types[s.Var] = st.v.Type
+}
+
+// forMap types the head of `for ($kv : @map)`: the variable is a tuple of key and value.
+func (b *body) forMap(s *ast.ForMap) {
+	m := b.c.mapOf(s.Map)
+	b.readMap(m)
+	b.Types[s.Map] = &types.Type{Kind: types.MapKind}
+	v := b.Vars[s.Var]
+	if v == nil {
+		return
+	}
+	st := b.states[v]
+	if m.scalar.IsValid() && !m.keyed.IsValid() {
+		st.poisoned = true
+		b.errorf(CodeNotIterable, s.Map.Sp, "`%s` has no keys and cannot be iterated over", s.Map.Name).Label(m.scalar, "used without a key here")
+		return
+	}
+	if m.poisoned {
+		st.poisoned = true
+		return
+	}
+	if m.m.Key == nil || m.m.Value == nil {
+		if b.final {
+			st.poisoned = true
+			b.undefinedMap(m, s.Map)
+		}
+		return
+	}
+	value := decay(m.m.Value)
+	if value.IsAggregation() {
+		st.poisoned = true
+		b.errorf(CodeNotIterable, s.Map.Sp, "a map of `%s` cannot be iterated over", value)
+		return
+	}
+	b.setVar(st, types.TupleOf([]*types.Type{b.stored(m.m.Key), b.stored(value)}, nil))
+	b.Types[s.Var] = st.v.Type
+}
+
+// comptimeCond types the condition of `if comptime`.
+func (b *body) comptimeCond(s *ast.If) {
+	if s.Comptime {
+		b.condition(s.Cond, "condition")
+	}
+}
+
+// comptimeInline plans the decision of an `if comptime` inside of a block expression; it reports whether the branch is chosen already.
+func (b *body) comptimeInline(s *ast.If) bool {
+	if b.pending == nil {
+		b.pending = map[*ast.If]bool{}
+	}
+	b.condition(s.Cond, "condition")
+	if !b.pending[s] && !b.final {
+		b.pending[s] = true
+		b.jumps = append(b.jumps, pendingIf{s: s, inline: true})
+	}
+	return false
+}
+
+// comptimeValue evaluates the condition of `if comptime`.
+func (b *body) comptimeValue(e ast.Expr) (value, known bool) {
+	if v, ok := b.lits[e]; ok {
+		return v.truth(), true
+	}
+	if c, ok := b.Consts[e]; ok {
+		if c.IsString {
+			return c.Str != "", true
+		}
+		return c.Int != 0, true
+	}
+	return false, false
+}

@@ -1,0 +1,157 @@
+package stdlib
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/check"
+)
+
+// setInt, setBool and one of make the Set of a config key.
+func intKey(lo, hi int64, set func(*check.Config, int)) func(*check.Config, string) error {
+	return func(c *check.Config, text string) error {
+		v, ok := check.ParseInt(strings.TrimSpace(text))
+		switch {
+		case !ok:
+			return fmt.Errorf("%q is not an integer", text)
+		case v < lo:
+			return fmt.Errorf("%d is less than %d", v, lo)
+		case v > hi:
+			return fmt.Errorf("%d is more than %d", v, hi)
+		}
+		set(c, int(v))
+		return nil
+	}
+}
+
+func boolKey(set func(*check.Config, bool)) func(*check.Config, string) error {
+	return func(c *check.Config, text string) error {
+		switch strings.ToLower(strings.TrimSpace(text)) {
+		case "1", "true":
+			set(c, true)
+		case "0", "false":
+			set(c, false)
+		default:
+			return fmt.Errorf("%q is neither true nor false (nor 1 nor 0)", text)
+		}
+		return nil
+	}
+}
+
+// oneOf accepts some words, without regard to case.
+func oneOf(words []string, set func(*check.Config, string)) func(*check.Config, string) error {
+	return func(c *check.Config, text string) error {
+		for _, w := range words {
+			if strings.EqualFold(w, strings.TrimSpace(text)) {
+				set(c, w)
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+	}
+}
+
+func anyText(set func(*check.Config, string)) func(*check.Config, string) error {
+	return func(c *check.Config, text string) error {
+		set(c, text)
+		return nil
+	}
+}
+
+func unstableKey(name, what string) ConfigEntry {
+	return ConfigEntry{Default: "warn", Doc: Doc{Group: "config", Summary: "whether " + what + " may be used",
+		Text:    "`enable` turns the feature on, `warn` too but says that it may change, `error` turns it off.",
+		Example: "config = { " + name + " = enable }\nBEGIN { exit(); }"},
+		Key: check.ConfigKey{Name: name, Set: oneOf([]string{"enable", "warn", "error"}, func(c *check.Config, v string) { c.Unstable[name] = v })}}
+}
+
+// licenses are those that the kernel counts as compatible with its own.
+var licenses = []string{"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+
+func configKeys() []ConfigEntry {
+	key := func(name, def, summary, text string, set func(*check.Config, string) error, aliases ...string) ConfigEntry {
+		example := def
+		if example == "" || strings.ContainsAny(example, ". /") {
+			example = strconv.Quote(def)
+		}
+		return ConfigEntry{Default: def, Aliases: aliases, Key: check.ConfigKey{Name: name, Set: set},
+			Doc: Doc{Group: "config", Summary: summary, Text: text, Example: "config = { " + name + " = " + example + " }\nBEGIN { exit(); }"}}
+	}
+	const maxInt = math.MaxInt32
+	return []ConfigEntry{
+		key("cache_user_symbols", "PER_PID", "how symbols of processes are kept",
+			"`PER_PID` keeps a table for each process, `PER_PROGRAM` one for each program file, which saves memory but is only right without address randomisation, `NONE` keeps nothing and is slow.",
+			func(c *check.Config, v string) error {
+				switch strings.TrimSpace(v) {
+				case "1": // old spelling of true
+					v = "PER_PROGRAM"
+				case "0":
+					v = "NONE"
+				}
+				return oneOf([]string{"PER_PID", "PER_PROGRAM", "NONE"}, func(c *check.Config, v string) { c.UserSymbolCache = v })(c, v)
+			}),
+		key("cpp_demangle", "true", "whether names of C++ are made readable", "Names in stacks and symbols of user space.",
+			boolKey(func(c *check.Config, v bool) { c.CppDemangle = v })),
+		key("lazy_symbolication", "false", "whether symbols are looked up when they are first needed",
+			"Otherwise the symbols of running processes are read before tracing starts, which keeps those of processes that end meanwhile.",
+			boolKey(func(c *check.Config, v bool) { c.LazySymbols = v })),
+		key("license", "GPL", "license of the programs that are loaded", "Some functions of the kernel are only there for programs with a license compatible with the GPL.",
+			oneOf(licenses, func(c *check.Config, v string) { c.License = v })),
+		key("log_size", "1000000", "bytes of the verifier's log", "", intKey(1, 1<<30, func(c *check.Config, v int) { c.LogSize = v })),
+		key("max_bpf_progs", "1024", "how many BPF programs a script may become", "Guards against wildcards that match more than was meant.",
+			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxBPFProgs = v })),
+		key("max_cat_bytes", "10240", "how many bytes `cat` prints", "", intKey(0, maxInt, func(c *check.Config, v int) { c.MaxCatBytes = v }), "cat_bytes_max"),
+		key("max_map_keys", "4096", "how many entries a map may have", "Updates beyond it are refused, and counted. A map declaration sets the limit of one map.",
+			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxMapKeys = v }), "map_keys_max"),
+		key("max_probes", "1024", "how many attach points a script may have", "Guards against wildcards that match more than was meant.",
+			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxProbes = v })),
+		key("max_strlen", "1024", "limit of strings, in bytes with the NUL", "The most that `str`, `buf` and `path` read when no length is given.",
+			intKey(1, 1<<20, func(c *check.Config, v int) { c.MaxStrlen = v }), "strlen"),
+		key("missing_probes", "error", "what happens when an attach point does not exist", "`error` ends the run, `warn` says so and goes on, `ignore` goes on.",
+			oneOf([]string{"error", "warn", "ignore"}, func(c *check.Config, v string) { c.MissingProbes = v })),
+		key("on_stack_limit", "32", "largest object on the BPF stack, in bytes", "Kept for compatibility: where objects live is decided by the compiler.",
+			intKey(0, 512, func(c *check.Config, v int) { c.OnStackLimit = v })),
+		key("perf_rb_pages", "64", "pages of the ring buffer", "Chosen by the memory of the machine when it is not set. More pages lose fewer events.",
+			intKey(1, 1<<20, func(c *check.Config, v int) { c.PerfRBPages = v })),
+		key("print_maps_on_exit", "true", "whether maps are printed at the end", "", boolKey(func(c *check.Config, v bool) { c.PrintMapsOnExit = v })),
+		key("show_debug_info", "true", "whether stacks show source lines", "Where debug information is there.",
+			boolKey(func(c *check.Config, v bool) { c.ShowDebugInfo = v })),
+		key("stack_mode", "bpftrace", "how stacks print", "`bpftrace`, `perf` or `raw`; `build_id` for stacks of user space. A call of `kstack` or `ustack` may choose another.",
+			func(c *check.Config, v string) error {
+				m, ok := stackModes[strings.ToLower(strings.TrimSpace(v))]
+				if !ok {
+					return fmt.Errorf("%q is none of bpftrace, perf, raw, build_id", v)
+				}
+				c.StackMode = m
+				return nil
+			}),
+		key("str_trunc_trailer", "..", "what is printed behind a string that was cut", "Empty to print nothing.",
+			anyText(func(c *check.Config, v string) { c.StrTruncTrailer = v })),
+		unstableKey("unstable_map_decl", "map declarations"),
+		unstableKey("unstable_tseries", "`tseries`"),
+		unstableKey("unstable_addr", "addresses of variables and maps"),
+		unstableKey("unstable_macro", "macros"),
+		unstableKey("unstable_import", "imports"),
+		// Old environment variables.
+		{Default: "0", Key: check.ConfigKey{Name: "no_cpp_demangle", Set: boolKey(func(c *check.Config, v bool) { c.CppDemangle = !v })},
+			Doc: Doc{Group: "config", Summary: "old form of `cpp_demangle`, with the opposite meaning", Text: "Kept for old scripts and environments.", Example: "config = { no_cpp_demangle = 1 }\nBEGIN { exit(); }"}},
+		{Default: "0", Key: check.ConfigKey{Name: "no_user_symbols", Set: boolKey(func(c *check.Config, v bool) {
+			if v {
+				c.UserSymbolCache = "NONE"
+			}
+		})},
+			Doc: Doc{Group: "config", Summary: "old form of `cache_user_symbols = NONE`", Text: "Kept for old scripts and environments.", Example: "config = { no_user_symbols = 1 }\nBEGIN { exit(); }"}},
+		{Default: "0", Key: check.ConfigKey{Name: "max_type_res_iterations", Set: func(_ *check.Config, v string) error {
+			if _, ok := check.ParseInt(v); !ok {
+				return errors.New("not an integer")
+			}
+			return nil
+		}},
+			Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: "The search for types always ends.", Example: "config = { max_type_res_iterations = 10 }\nBEGIN { exit(); }"}},
+		{Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, func(c *check.Config, v string) { c.Extra["attach"] = v })},
+			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names.", Example: "config = { attach = literal }\nBEGIN { exit(); }"}},
+	}
+}

@@ -1,0 +1,153 @@
+package stdlib
+
+import (
+	"slices"
+
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Short forms for the literals of this package.
+
+func req(name string, class check.Class) check.Param { return check.Param{Name: name, Class: class} }
+
+func opt(name string, class check.Class) check.Param {
+	return check.Param{Name: name, Class: class, Optional: true}
+}
+
+func rest(name string, class check.Class) check.Param {
+	return check.Param{Name: name, Class: class, Variadic: true}
+}
+
+// word is a parameter that takes one of some bare names.
+func word(name string, words ...string) check.Param {
+	return check.Param{Name: name, Class: check.Word, Words: words}
+}
+
+func params(p ...check.Param) []check.Param { return p }
+
+// always is a result that does not depend on the arguments.
+func always(t *types.Type) func(*check.Call) *types.Type {
+	return func(*check.Call) *types.Type { return t }
+}
+
+// void is the result of a function that is called for its effect, with a check of its arguments.
+func void(f func(c *check.Call)) func(*check.Call) *types.Type {
+	return func(c *check.Call) *types.Type {
+		f(c)
+		return nil
+	}
+}
+
+var (
+	tKSym       = &types.Type{Kind: types.KSym, Size: 8}
+	tUSym       = &types.Type{Kind: types.USym, Size: 16}
+	tInet       = &types.Type{Kind: types.Inet, Size: 24}
+	tMac        = &types.Type{Kind: types.Mac, Size: 6}
+	tUsername   = &types.Type{Kind: types.Username, Size: 8}
+	tProbe      = &types.Type{Kind: types.Probe, Size: 8}
+	tFunc       = &types.Type{Kind: types.Func, Size: 8}
+	tCgroupPath = &types.Type{Kind: types.CgroupPath, Size: 16}
+	tStrerror   = &types.Type{Kind: types.Strerror, Size: 8, Signed: true}
+	tSignal     = &types.Type{Kind: types.Signal, Size: 8, Signed: true}
+	tSyscall    = &types.Type{Kind: types.Syscall, Size: 8, Signed: true}
+	tComm       = types.StringOf(16)
+)
+
+// setBool and setString store the value of a call that is known while compiling.
+func setBool(c *check.Call, v bool) *types.Type {
+	n := int64(0)
+	if v {
+		n = 1
+	}
+	c.Body.Consts[c.Node] = check.Const{Int: n}
+	return types.TBool
+}
+
+func setString(c *check.Call, s string) *types.Type {
+	c.Body.Consts[c.Node] = check.Const{Str: s, IsString: true}
+	return types.StringOf(len(s) + 1)
+}
+
+func setInt(c *check.Call, v int64, t *types.Type) *types.Type {
+	c.Body.Consts[c.Node] = check.Const{Int: v}
+	return t
+}
+
+// kindNames are the kinds of the points of a body.
+func kindNames(b *check.Body) []string {
+	var names []string
+	for _, p := range b.Points {
+		if n := p.Kind.Name(); !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// onlyIn reports a call in a probe of a kind that does not have it.
+func onlyIn(c *check.Call, kinds ...string) bool {
+	for _, k := range kindNames(c.Body) {
+		if !slices.Contains(kinds, k) {
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k).
+				Hint("use it in %s probes", list(kinds))
+			return false
+		}
+	}
+	return true
+}
+
+// notIn reports a call in a probe of one of some kinds.
+func notIn(c *check.Call, kinds ...string) bool {
+	for _, k := range kindNames(c.Body) {
+		if slices.Contains(kinds, k) {
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k)
+			return false
+		}
+	}
+	return true
+}
+
+func list(names []string) string {
+	s := ""
+	for i, n := range names {
+		switch {
+		case i > 0 && i == len(names)-1:
+			s += " and "
+		case i > 0:
+			s += ", "
+		}
+		s += n
+	}
+	return s
+}
+
+// inSpace returns a type as a pointer, or an integer used as one, into an address space.
+func inSpace(t *types.Type, space types.Space, prov types.Provenance) *types.Type {
+	c := *t
+	c.Space, c.Prov = space, prov
+	return &c
+}
+
+// isInt tells whether an argument counts as an integer.
+func isInt(t *types.Type) bool {
+	if t.IsInteger() {
+		return true
+	}
+	switch t.Kind {
+	case types.Count, types.Sum, types.Min, types.Max, types.Avg:
+		return true
+	}
+	return false
+}
+
+// isCharArray tells whether a type is an array of bytes.
+func isByteArray(t *types.Type) bool {
+	return t.Kind == types.Array && t.Elem.Kind == types.Int && t.Elem.Size == 1
+}
+
+// typeError reports an argument of the wrong type and returns the type that silences what follows.
+func typeError(c *check.Call, i int, want string) *types.Type {
+	c.Diags.Errorf(check.CodeArgType, c.Args[i].Span(), "`%s()` needs %s, got `%s`", c.Node.Func, want, c.Type(i))
+	return types.TInvalid
+}

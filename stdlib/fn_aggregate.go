@@ -1,0 +1,120 @@
+package stdlib
+
+import (
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+func aggregations() []Builtin {
+	return []Builtin{
+		{Name: "count", Doc: Doc{Group: "aggregation", Summary: "count events",
+			Text:    "Adds one to the value. Each CPU counts for itself, so that nothing is lost and nothing waits; reading the value adds them up.",
+			Example: "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }", SeeAlso: []string{"sum"}},
+			Func: &check.Func{Agg: types.Count, Result: always(&types.Type{Kind: types.Count, Size: 8})}},
+		{Name: "sum", Doc: Doc{Group: "aggregation", Summary: "add values up",
+			Text:    "Adds `n` to the value, per CPU as `count` does.",
+			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @bytes[comm] = sum(args.ret); }", SeeAlso: []string{"count", "avg", "stats"}},
+			Func: &check.Func{Agg: types.Sum, Params: params(req("n", check.Number)), Result: aggregate(types.Sum)}},
+		{Name: "avg", Doc: Doc{Group: "aggregation", Summary: "average of values",
+			Text:    "Keeps count and total; the average is computed when it is printed or read.",
+			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @size = avg(args.ret); }", SeeAlso: []string{"sum", "stats"}},
+			Func: &check.Func{Agg: types.Avg, Params: params(req("n", check.Number)), Result: aggregate(types.Avg)}},
+		{Name: "min", Doc: Doc{Group: "aggregation", Summary: "smallest value",
+			Text:    "Keeps the smallest value seen; the first one always counts.",
+			Example: "tracepoint:syscalls:sys_exit_read { @least = min(args.ret); }", SeeAlso: []string{"max"}},
+			Func: &check.Func{Agg: types.Min, Params: params(req("n", check.Number)), Result: aggregate(types.Min)}},
+		{Name: "max", Doc: Doc{Group: "aggregation", Summary: "largest value",
+			Text:    "Keeps the largest value seen; the first one always counts.",
+			Example: "tracepoint:syscalls:sys_exit_read { @most = max(args.ret); }", SeeAlso: []string{"min"}},
+			Func: &check.Func{Agg: types.Max, Params: params(req("n", check.Number)), Result: aggregate(types.Max)}},
+		{Name: "stats", Doc: Doc{Group: "aggregation", Summary: "count, average and total of values",
+			Text:    "What `count`, `avg` and `sum` give, in one map.",
+			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @[comm] = stats(args.ret); }", SeeAlso: []string{"count", "avg", "sum"}},
+			Func: &check.Func{Agg: types.Stats, Params: params(req("n", check.Number)), Result: aggregate(types.Stats)}},
+		{Name: "hist", Doc: Doc{Group: "aggregation", Summary: "histogram with buckets of powers of two",
+			Text:    "Counts values in buckets that double in size. `k` (0 to 5) divides each power of two into 2^k buckets.",
+			Example: "tracepoint:syscalls:sys_exit_read { @bytes = hist(args.ret); }", SeeAlso: []string{"lhist"}},
+			Func: &check.Func{Agg: types.Hist, Params: params(req("n", check.Number), opt("k", check.IntLiteral)), Result: histResult}},
+		{Name: "lhist", Doc: Doc{Group: "aggregation", Summary: "histogram with buckets of one size",
+			Text:    "Counts values from `min` up to `max` in buckets of `step`; values below and above have a bucket of their own. At most 1000 buckets.",
+			Example: "tracepoint:syscalls:sys_exit_read { @bytes = lhist(args.ret, 0, 10000, 1000); }", SeeAlso: []string{"hist"}},
+			Func: &check.Func{Agg: types.LHist, Params: params(req("n", check.Number), req("min", check.IntLiteral), req("max", check.IntLiteral), req("step", check.IntLiteral)), Result: lhistResult}},
+		{Name: "tseries", Doc: Doc{Group: "aggregation", Summary: "values over time",
+			Text: "Keeps the last `num_intervals` intervals of `interval_ns` nanoseconds each, and in each of them the last value, or the `avg`, `sum`, `min` or `max` of its values. " +
+				"Durations such as `100ms` are nanoseconds.",
+			Example: "interval:ms:100 { @ = tseries(rand % 10, 1s, 20, \"max\"); }"},
+			Func: &check.Func{Agg: types.TSeries, Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult}},
+	}
+}
+
+// aggregate is the type of an aggregation of one value; Elem keeps the type of the value, because signed and unsigned ones cannot be mixed.
+func aggregate(kind types.Kind) func(*check.Call) *types.Type {
+	return func(c *check.Call) *types.Type {
+		elem := c.Type(0)
+		if elem.IsAggregation() || elem.Kind != types.Int {
+			elem = types.IntOf(8, elem.Signed)
+		}
+		return &types.Type{Kind: kind, Size: 8, Signed: elem.Signed, Elem: elem}
+	}
+}
+
+func histResult(c *check.Call) *types.Type {
+	bits, _ := c.Int(1)
+	if bits < 0 || bits > 5 {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "`hist()`: k must be 0 to 5, got %d", bits)
+		return types.TInvalid
+	}
+	return &types.Type{Kind: types.Hist, Size: 8, Bits: int(bits)}
+}
+
+func lhistResult(c *check.Call) *types.Type {
+	lo, _ := c.Int(1)
+	hi, _ := c.Int(2)
+	step, _ := c.Int(3)
+	bad := func(i int, format string, args ...any) *types.Type {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`lhist()`: "+format, args...)
+		return types.TInvalid
+	}
+	switch {
+	case lo < 0:
+		return bad(1, "min must not be negative, got %d", lo)
+	case hi < 0:
+		return bad(2, "max must not be negative, got %d", hi)
+	case step <= 0:
+		return bad(3, "step must be at least 1, got %d", step)
+	case lo > hi:
+		return bad(1, "min must be less than max, got %d and %d", lo, hi)
+	case (hi-lo)/step > 1000:
+		return bad(3, "at most 1000 buckets, these would be %d", (hi-lo)/step)
+	case hi-lo < step:
+		return bad(3, "step %d is too large for the range of %d", step, hi-lo)
+	}
+	return &types.Type{Kind: types.LHist, Size: 8, Lo: lo, Hi: hi, Step: step}
+}
+
+func tseriesResult(c *check.Call) *types.Type {
+	interval, _ := c.Int(1)
+	n, _ := c.Int(2)
+	agg, _ := c.Str(3)
+	bad := func(i int, format string, args ...any) *types.Type {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`tseries()`: "+format, args...)
+		return types.TInvalid
+	}
+	kinds := map[string]types.Kind{"": types.Invalid, "avg": types.Avg, "sum": types.Sum, "min": types.Min, "max": types.Max}
+	kind, known := kinds[agg]
+	switch {
+	case interval <= 0:
+		return bad(1, "interval_ns must be at least 1, got %d", interval)
+	case n <= 0:
+		return bad(2, "num_intervals must be at least 1, got %d", n)
+	case n > 1000000:
+		return bad(2, "num_intervals must be less than 1000000, got %d", n)
+	case !known || len(c.Args) > 3 && agg == "":
+		return bad(3, "the aggregation must be avg, max, min or sum, got %q", agg)
+	}
+	elem := c.Type(0)
+	if elem.IsAggregation() || elem.Kind != types.Int {
+		elem = types.IntOf(8, elem.Signed)
+	}
+	return &types.Type{Kind: types.TSeries, Size: 8, Signed: elem.Signed, Elem: elem, IntervalNS: interval, Buckets: int(n), Agg: kind}
+}

@@ -1,0 +1,187 @@
+package stdlib
+
+import (
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// compileFuncs are evaluated while compiling.
+func compileFuncs() []Builtin {
+	is := func(name, what, example string, f func(c *check.Call, t *types.Type) bool) Builtin {
+		return Builtin{Name: name, Doc: Doc{Group: "compile time", Summary: "whether a value is " + what,
+			Text:    "Known while compiling, so that `if comptime (" + name + "(x))` chooses a branch.",
+			Example: example},
+			Func: &check.Func{MustUse: true, Params: params(req("value", check.AnyArg)), Result: func(c *check.Call) *types.Type {
+				return setBool(c, f(c, c.Type(0)))
+			}}}
+	}
+	return []Builtin{
+		is("is_array", "an array", "BEGIN { print(is_array(1)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.Array }),
+		is("is_integer", "an integer", "BEGIN { print(is_integer(1)); }", func(_ *check.Call, t *types.Type) bool {
+			return t.Kind == types.Int || t.Kind == types.Enum
+		}),
+		is("is_literal", "a literal", "BEGIN { print(is_literal(1)); }", func(c *check.Call, _ *types.Type) bool { return isLiteral(c, 0) }),
+		is("is_ptr", "a pointer", "BEGIN { print(is_ptr(curtask)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.Pointer }),
+		is("is_str", "a string", "BEGIN { print(is_str(comm)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.String }),
+		is("is_unsigned_integer", "an unsigned integer", "BEGIN { print(is_unsigned_integer(1)); }", func(_ *check.Call, t *types.Type) bool {
+			return (t.Kind == types.Int || t.Kind == types.Enum) && !t.Signed
+		}),
+		{Name: "assert_str", Doc: Doc{Group: "compile time", Summary: "require a string",
+			Text:    "An error while compiling when the value is neither a string nor an array or pointer of characters.",
+			Example: "BEGIN { assert_str(comm); }"},
+			Func: &check.Func{Params: params(req("value", check.AnyArg)), Result: void(func(c *check.Call) {
+				t := c.Type(0)
+				if t.Kind == types.Pointer && t.Elem != nil && t.Elem.Kind == types.Int && t.Elem.Size == 1 {
+					return
+				}
+				if !textArg(t) {
+					typeError(c, 0, "a string")
+				}
+			})}},
+		{Name: "default_str_length", Doc: Doc{Group: "compile time", Summary: "limit of strings without a length",
+			Text:    "The value of `max_strlen`.",
+			Example: "BEGIN { print(default_str_length()); }"},
+			Func: &check.Func{MustUse: true, Result: func(c *check.Call) *types.Type {
+				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TUint64)
+			}}},
+		{Name: "static_assert", Doc: Doc{Group: "compile time", Summary: "require something while compiling",
+			Text:    "An error with the message when the condition is false. Both must be known while compiling.",
+			Example: "BEGIN { static_assert(sizeof(comm) == 16, \"comm has 16 bytes\"); }", SeeAlso: []string{"fail"}},
+			Func: &check.Func{Params: params(req("condition", check.AnyValue), req("message", check.StrLiteral)), Result: void(func(c *check.Call) {
+				v, ok := c.Int(0)
+				msg, _ := c.Str(1)
+				switch {
+				case !ok:
+					c.Diags.Errorf(check.CodeNotLiteral, c.Args[0].Span(), "the condition of `static_assert()` must be known while compiling")
+				case v == 0:
+					c.Diags.Errorf(check.CodeStaticAssert, c.Node.Sp, "%s", msg)
+				}
+			})}},
+		{Name: "getopt", Doc: Doc{Group: "compile time", Summary: "named parameter of the script",
+			Text: "The value of `--name=value` behind `--` on the command line. The default gives the type (integer, bool or string) and the value when the parameter is not given; without a default " +
+				"it is a bool. The description is shown by `--help`.",
+			Example: "BEGIN { print(getopt(\"limit\", 10, \"how many lines\")); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral), opt("default", check.AnyValue), opt("description", check.StrLiteral)), Result: getoptResult}},
+		{Name: "kfunc_exist", Doc: Doc{Group: "compile time", Summary: "whether the kernel has a function that BPF programs may call",
+			Text:    "Looked up in the kernel's types while compiling.",
+			Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"}},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult}},
+		{Name: "kfunc_allowed", Doc: Doc{Group: "compile time", Summary: "whether this probe may call a kernel function",
+			Text:    "False when the kernel has no such function for BPF programs.",
+			Example: "BEGIN { print(kfunc_allowed(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_exist"}},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult}},
+	}
+}
+
+func kfuncResult(c *check.Call) *types.Type {
+	name, _ := c.Str(0)
+	return setBool(c, c.Env.Types != nil && c.Env.Types.FuncProto(name) != nil)
+}
+
+func isLiteral(c *check.Call, i int) bool {
+	e := c.Args[i]
+	switch e := e.(type) {
+	case *ast.IntLit, *ast.StrLit, *ast.BoolLit, *ast.Positional:
+		return true
+	case *ast.Unary:
+		_, ok := c.Body.Consts[e]
+		return ok
+	case *ast.Binary:
+		_, ok := c.Body.Consts[e]
+		return ok
+	}
+	return false
+}
+
+// getoptResult reads a named parameter and registers it for --help.
+func getoptResult(c *check.Call) *types.Type {
+	name, _ := c.Str(0)
+	if name == "" {
+		c.Diags.Errorf(check.CodeOption, c.Args[0].Span(), "a named parameter needs a name")
+		return types.TInvalid
+	}
+	opt := &check.Option{Name: name, Kind: "bool", Default: "false", Span: c.Node.Sp}
+	if help, ok := c.Str(2); ok {
+		opt.Help = help
+	}
+	t := types.TBool
+	if len(c.Args) > 1 {
+		switch dt := c.Type(1); {
+		case dt.Kind == types.String:
+			s, ok := c.Str(1)
+			if !ok {
+				return badDefault(c)
+			}
+			opt.Kind, opt.Default = "string", s
+			t = types.StringOf(c.Info.Config.MaxStrlen)
+		case dt.Kind == types.Bool:
+			v, ok := c.Int(1)
+			if !ok {
+				return badDefault(c)
+			}
+			opt.Default = "false"
+			if v != 0 {
+				opt.Default = "true"
+			}
+		case dt.Kind == types.Int:
+			v, ok := c.Int(1)
+			if !ok {
+				return badDefault(c)
+			}
+			opt.Kind, opt.Default = "int", formatInt(v, dt)
+			t = types.TInt64
+		default:
+			return badDefault(c)
+		}
+	}
+	if !c.Info.AddOption(opt) {
+		c.Diags.Errorf(check.CodeDuplicateOption, c.Node.Sp, "named parameter `%s` is used with another default before", name)
+		return types.TInvalid
+	}
+	text, given := c.Env.Named[name]
+	if c.Env.NamedUsed != nil {
+		c.Env.NamedUsed[name] = true
+	}
+	if !given {
+		text = opt.Default
+	}
+	return parseOption(c, opt, text, t)
+}
+
+func formatInt(v int64, t *types.Type) string {
+	c := check.Const{Int: v}
+	return c.Text(t)
+}
+
+func badDefault(c *check.Call) *types.Type {
+	c.Diags.Errorf(check.CodeOption, c.Args[1].Span(), "the default of a named parameter must be an integer, bool or string literal")
+	return types.TInvalid
+}
+
+func parseOption(c *check.Call, opt *check.Option, text string, t *types.Type) *types.Type {
+	fail := func() *types.Type {
+		c.Diags.Errorf(check.CodeOption, c.Node.Sp, "invalid value `%s` for the named parameter `%s`: it is %s", text, opt.Name, map[string]string{"int": "an integer", "bool": "a bool"}[opt.Kind])
+		return types.TInvalid
+	}
+	switch opt.Kind {
+	case "string":
+		setString(c, text)
+		return t
+	case "int":
+		v, ok := check.ParseInt(text)
+		if !ok {
+			return fail()
+		}
+		return setInt(c, v, t)
+	}
+	switch strings.ToLower(text) {
+	case "true", "1":
+		return setBool(c, true)
+	case "false", "0":
+		return setBool(c, false)
+	}
+	return fail()
+}

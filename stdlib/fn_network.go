@@ -1,0 +1,113 @@
+package stdlib
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+func networkFuncs() []Builtin {
+	return []Builtin{
+		{Name: "ntop", Doc: Doc{Group: "network", Summary: "address of a host as text",
+			Text:    "An IPv4 address from an integer or 4 bytes, an IPv6 address from 16 bytes. The address family (AF_INET, AF_INET6) may be given first.",
+			Example: "BEGIN { print(ntop(0x0100007f)); }", SeeAlso: []string{"pton"}},
+			Func: &check.Func{MustUse: true, Params: params(req("family or address", check.AnyArg), opt("address", check.AnyArg)), Result: ntopResult}},
+		{Name: "pton", Doc: Doc{Group: "network", Summary: "bytes of a host's address",
+			Text:    "The 4 or 16 bytes of an address that is written as a literal, in network order; found while compiling. Cast it to an integer to compare it.",
+			Example: "BEGIN { print((uint32)pton(\"127.0.0.1\")); }", SeeAlso: []string{"ntop"}},
+			Func: &check.Func{MustUse: true, Params: params(req("address", check.StrLiteral)), Result: ptonResult}},
+		{Name: "macaddr", Doc: Doc{Group: "network", Summary: "hardware address as text",
+			Text:    "Reads 6 bytes and prints them as `18:C0:4D:08:2E:BB`.",
+			Example: "fentry:dev_queue_xmit { printf(\"%s\\n\", macaddr(args.skb.dev.perm_addr)); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("mac", check.AnyArg)), Result: macResult}},
+		{Name: "bswap", Doc: Doc{Group: "network", Summary: "reverse the bytes of an integer",
+			Text:    "The result is unsigned and as wide as `n`.",
+			Example: "BEGIN { printf(\"%x\\n\", bswap((uint32)0x12345678)); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("n", check.AnyArg)), Result: func(c *check.Call) *types.Type {
+				t := c.Type(0)
+				if t.Kind != types.Int {
+					return typeError(c, 0, "an integer")
+				}
+				return types.IntOf(t.Size, false)
+			}}},
+		{Name: "socket_cookie", Doc: Doc{Group: "network", Summary: "number of a socket that never changes",
+			Text:    "The cookie of a socket, made at the first call. 0 for a null pointer.",
+			Example: "fentry:tcp_rcv_established { @[socket_cookie(args.sk)] = count(); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("sk", check.AnyArg)), Result: func(c *check.Call) *types.Type {
+				t := c.Type(0)
+				if t.Kind != types.Pointer || t.Elem == nil || t.Elem.Kind != types.Struct || t.Elem.Struct.Name != "sock" {
+					return typeError(c, 0, "a `struct sock *`")
+				}
+				return types.TUint64
+			}}},
+		{Name: "skboutput", Doc: Doc{Group: "network", Summary: "write a packet to a capture file",
+			Text: "Appends `length` bytes of the packet, from `offset` on, to a file that tcpdump reads, as raw IP without an Ethernet header; an offset of 14 leaves a header out that is there. " +
+				"The result is 0, or a negative error number.",
+			Example: "fentry:dev_queue_xmit { $r = skboutput(\"out.pcap\", args.skb, args.skb.len, 14); print($r); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("path", check.StrLiteral), req("skb", check.AnyArg), req("length", check.Number), req("offset", check.Number)), Result: func(c *check.Call) *types.Type {
+				if !onlyIn(c, "fentry", "fexit", "tracepoint", "rawtracepoint") {
+					return types.TInvalid
+				}
+				if c.Type(1).Kind != types.Pointer {
+					return typeError(c, 1, "a `struct sk_buff *`")
+				}
+				return types.TUint32
+			}}},
+	}
+}
+
+func ntopResult(c *check.Call) *types.Type {
+	at := 0
+	if len(c.Args) == 2 {
+		if !isInt(c.Type(0)) {
+			return typeError(c, 0, "an integer as address family")
+		}
+		at = 1
+	}
+	t := c.Type(at)
+	switch {
+	case isInt(t):
+	case t.Kind == types.String, t.Kind == types.Array:
+		if t.Size != 4 && t.Size != 16 {
+			c.Diags.Errorf(check.CodeArgType, c.Args[at].Span(), "`ntop()` needs an address of 4 or 16 bytes, got %d", t.Size)
+			return types.TInvalid
+		}
+	case t.Kind == types.Struct && (t.Size == 4 || t.Size == 16): // struct in_addr and in6_addr
+	case t.Kind == types.Pointer && t.Elem != nil && (t.Elem.Size == 4 || t.Elem.Size == 16) && t.Elem.Kind != types.Pointer:
+	default:
+		return typeError(c, at, "an integer or an array")
+	}
+	return tInet
+}
+
+func ptonResult(c *check.Call) *types.Type {
+	s, _ := c.Str(0)
+	a, err := netip.ParseAddr(s)
+	switch {
+	case !strings.ContainsAny(s, ".:"), err != nil, a.Zone() != "":
+		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "`pton()` needs an IPv4 or IPv6 address, got %q", s)
+		return types.TInvalid
+	case strings.Contains(s, ":"):
+		return inSpace(types.ArrayOf(types.TUint8, 16), types.SpaceBPF, types.ProvBPF)
+	}
+	return inSpace(types.ArrayOf(types.TUint8, 4), types.SpaceBPF, types.ProvBPF)
+}
+
+func macResult(c *check.Call) *types.Type {
+	if _, lit := c.Str(0); lit {
+		return typeError(c, 0, "an array or a pointer, no string literal")
+	}
+	switch t := c.Type(0); t.Kind {
+	case types.Int, types.Pointer:
+	case types.Array, types.String, types.Buffer:
+		if t.Size < 6 {
+			c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "`macaddr()` needs at least 6 bytes, got %d", t.Size)
+			return types.TInvalid
+		}
+	default:
+		return typeError(c, 0, "an array or a pointer")
+	}
+	return tMac
+}

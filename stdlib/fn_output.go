@@ -1,0 +1,150 @@
+package stdlib
+
+import (
+	"fmt"
+
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// formatted is the rule of functions that take a printf format.
+var formatted = void(func(c *check.Call) { check.CheckFormat(c, 0) })
+
+func formatParams() []check.Param {
+	return params(req("format", check.StrLiteral), rest("args", check.AnyValue))
+}
+
+func outputFuncs() []Builtin {
+	return []Builtin{
+		{Name: "printf", Doc: Doc{Group: "output", Summary: "print formatted values",
+			Text: "Formats as C does: `%d %i %u %x %X %o %c %p %s` with flags, width, precision and length. `%s` also prints enumerators, symbols, addresses of hosts, stacks and everything else that " +
+				"has a text; `%r`, `%rx` and `%rh` print what `buf` returns; `%gr` prints flags of memory allocations by name. The format must be a literal. The text is made in user space.",
+			Example: "BEGIN { printf(\"%s has pid %d\\n\", comm, pid); }", SeeAlso: []string{"print", "errorf", "warnf"}},
+			Func: &check.Func{Params: formatParams(), Result: formatted}},
+		{Name: "errorf", Doc: Doc{Group: "output", Summary: "print a formatted error",
+			Text:    "Like `printf`, but prints to standard error as an error, with the place of the call in the script. The script goes on.",
+			Example: "BEGIN { errorf(\"bad value: %d\", 10); }", SeeAlso: []string{"printf", "warnf", "fail"}},
+			Func: &check.Func{Params: formatParams(), Result: formatted}},
+		{Name: "warnf", Doc: Doc{Group: "output", Summary: "print a formatted warning",
+			Text:    "Like `errorf`, but prints a warning, and nothing when warnings are turned off.",
+			Example: "BEGIN { warnf(\"odd value: %d\", 10); }", SeeAlso: []string{"printf", "errorf"}},
+			Func: &check.Func{Params: formatParams(), Result: formatted}},
+		{Name: "print", Doc: Doc{Group: "output", Summary: "print a map or a value",
+			Text: "A map is printed as a whole: `top` limits it to the entries with the largest values, and `div` divides the values before they are printed. Maps are read when user space gets to it, " +
+				"so a map that changes quickly is printed as it is then. Any other value is copied and printed as it was at the call.",
+			Example: "BEGIN { @[1] = 10; @[2] = 20; print(@, 1); print((1, \"two\")); }", SeeAlso: []string{"printf", "clear", "zero"}},
+			Func: &check.Func{Params: params(req("value", check.MapOrValue), opt("top", check.IntLiteral), opt("div", check.IntLiteral)),
+				Effects: []check.Effect{check.EffectPrint}, Result: void(printCheck)}},
+		{Name: "cat", Doc: Doc{Group: "output", Summary: "print a file",
+			Text:    "Prints the contents of the file whose name the format and its arguments make, at most `max_cat_bytes` of it. The file is read by user space when it gets to it.",
+			Example: "BEGIN { cat(\"/proc/loadavg\"); }", SeeAlso: []string{"system"}},
+			Func: &check.Func{Params: formatParams(), Result: formatted}},
+		{Name: "join", Doc: Doc{Group: "output", Summary: "print an array of strings",
+			Text:    "Prints the strings that an array of pointers leads to, up to the first null pointer, with a separator between them (a blank when it is left out) and a line break at the end.",
+			Example: "tracepoint:syscalls:sys_enter_execve { join(args.argv); }"},
+			Func: &check.Func{Params: params(req("array", check.AnyArg), opt("separator", check.StrLiteral)), Result: void(func(c *check.Call) {
+				if t := c.Type(0); !t.IsInteger() && t.Kind != types.Pointer {
+					typeError(c, 0, "a pointer or an integer")
+				}
+			})}},
+		{Name: "time", Doc: Doc{Group: "output", Summary: "print the time of day",
+			Text:    "Prints the wall-clock time by a format of strftime(3), `%H:%M:%S` and a line break when there is none. It is the time at which user space gets to it; use `strftime` for the time of the event.",
+			Example: "interval:s:1 { time(\"%H:%M:%S\\n\"); exit(); }", SeeAlso: []string{"strftime"}},
+			Func: &check.Func{Params: params(opt("format", check.StrLiteral))}},
+		{Name: "exit", Doc: Doc{Group: "output", Summary: "end the script",
+			Text:    "Ends the run as Ctrl-C does: `end` probes run and maps are printed. The argument becomes the exit status. Statements after `exit()` are not executed.",
+			Example: "BEGIN { exit(3); }"},
+			Func: &check.Func{Params: params(opt("code", check.Number))}},
+		{Name: "fail", Doc: Doc{Group: "compile time", Summary: "end the compilation with an error",
+			Text:    "Reports an error with the formatted text when the call is not in a branch that was left out while compiling. All arguments must be literals.",
+			Example: "BEGIN { if ($# > 9) { fail(\"at most 9 parameters, got %d\", $#); } }", SeeAlso: []string{"static_assert"}},
+			Func: &check.Func{Params: formatParams(), Result: void(failCheck)}},
+	}
+}
+
+// printCheck checks what print is given beside maps.
+func printCheck(c *check.Call) {
+	t := c.Type(0)
+	if t.Kind == types.MapKind {
+		if m := mapOf(c, 0); m != nil && m.Value != nil && m.Value.Kind == types.Stats && len(c.Args) > 1 {
+			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "`top` and `div` have no effect on a map of `stats()`")
+		}
+		for i := 1; i < len(c.Args); i++ {
+			if n, _ := c.Int(i); n < 0 {
+				c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`print()` needs a number that is not negative, got %d", n)
+			}
+		}
+		return
+	}
+	switch {
+	case t.Kind == types.Hist, t.Kind == types.LHist, t.Kind == types.TSeries, t.Kind == types.Stats:
+		c.Diags.Errorf(check.CodeAggregation, c.Args[0].Span(), "one value of a map of `%s` cannot be printed", t).Hint("print the whole map")
+	case len(c.Args) > 1:
+		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "`print()` of a value takes 1 argument, got %d", len(c.Args))
+	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module:
+		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "a value of type `%s` cannot be printed", t)
+	}
+}
+
+// failCheck reports the error that the call asks for.
+func failCheck(c *check.Call) {
+	args := make([]any, 0, len(c.Args))
+	for i := range c.Args {
+		if i == 0 {
+			continue
+		}
+		if s, ok := c.Str(i); ok {
+			args = append(args, s)
+			continue
+		}
+		n, ok := c.Int(i)
+		if !ok {
+			c.Diags.Errorf(check.CodeNotLiteral, c.Args[i].Span(), "the arguments of `fail()` must be literals")
+			return
+		}
+		args = append(args, n)
+	}
+	before := c.Diags.Len()
+	check.CheckFormat(c, 0)
+	if c.Diags.Len() > before {
+		return
+	}
+	format, _ := c.Str(0)
+	c.Diags.Errorf(check.CodeFail, c.Node.Sp, "%s", sprintf(format, args))
+}
+
+// sprintf formats literals by a C format; the conversions that differ from Go's are rewritten.
+func sprintf(format string, args []any) string {
+	out, last := "", 0
+	for i, v := range check.ParseFormat(format) {
+		if i >= len(args) {
+			break
+		}
+		out += unescapePercent(format[last:v.Start])
+		conv := v.Conv
+		if conv == "i" || conv == "u" {
+			conv = "d"
+		}
+		spec := "%" + v.Flags
+		if v.Width >= 0 {
+			spec += fmt.Sprint(v.Width)
+		}
+		if v.Precision >= 0 {
+			spec += fmt.Sprintf(".%d", v.Precision)
+		}
+		out += fmt.Sprintf(spec+conv, args[i])
+		last = v.End
+	}
+	return out + unescapePercent(format[last:])
+}
+
+func unescapePercent(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		out = append(out, s[i])
+		if s[i] == '%' && i+1 < len(s) && s[i+1] == '%' {
+			i++
+		}
+	}
+	return string(out)
+}

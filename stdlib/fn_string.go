@@ -1,0 +1,161 @@
+package stdlib
+
+import (
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+func stringFuncs() []Builtin {
+	return []Builtin{
+		{Name: "str", Doc: Doc{Group: "string", Summary: "read the string at an address",
+			Text: "Reads up to a NUL byte from `data`, in the address space that the pointer belongs to: kernel for the arguments of kernel functions, user for those of " +
+				"uprobes and system calls; `kptr` and `uptr` say otherwise. At most `max_strlen` bytes are read, or `length` where that is less; a longer string is cut and marked.\n\n" +
+				"`str($1)` is the first positional parameter as a string, whatever it looks like.",
+			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"buf", "kptr", "uptr"}},
+			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: strResult}},
+		{Name: "buf", Doc: Doc{Group: "string", Summary: "read bytes at an address",
+			Text: "Reads `length` bytes from `data`, or a whole array. Print them with `%r` (printable characters as they are), `%rx` (all in hexadecimal) or `%rh` (hexadecimal with blanks). " +
+				"At most `max_strlen` bytes are read.",
+			Example: "interval:s:1 { printf(\"%rh\\n\", buf(kaddr(\"avenrun\"), 8)); exit(); }", SeeAlso: []string{"str"}},
+			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: bufResult}},
+		{Name: "strlen", Doc: Doc{Group: "string", Summary: "length of a string",
+			Text:    "The number of bytes before the NUL byte.",
+			Example: "BEGIN { print(strlen(comm)); }", SeeAlso: []string{"strcap"}},
+			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: always(types.TUint64)}},
+		{Name: "strcap", Doc: Doc{Group: "string", Summary: "number of bytes that a string value can hold",
+			Text:    "The size of the object, not the length of what is in it: 16 for `comm`. For a plain pointer it is the default limit of strings.",
+			Example: "BEGIN { print(strcap(comm)); }", SeeAlso: []string{"strlen"}},
+			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: func(c *check.Call) *types.Type {
+				switch t := c.Type(0); t.Kind {
+				case types.String, types.Array:
+					return setInt(c, int64(t.Size), types.TInt64)
+				}
+				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TInt64)
+			}}},
+		{Name: "strcontains", Doc: Doc{Group: "string", Summary: "whether a string contains another",
+			Text:    "True when `needle` occurs anywhere in `haystack`. Both may be strings, character arrays or results of `str`.",
+			Example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \"/etc/\")/ { print(comm); }", SeeAlso: []string{"strstr", "strncmp"}},
+			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TBool)}},
+		{Name: "strstr", Doc: Doc{Group: "string", Summary: "where a string contains another",
+			Text:    "The index of the first occurrence of `needle` in `haystack`, -1 when there is none.",
+			Example: "BEGIN { print(strstr(\"hello\", \"ll\")); }", SeeAlso: []string{"strcontains"}},
+			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TInt64)}},
+		{Name: "strncmp", Doc: Doc{Group: "string", Summary: "compare the first characters of two strings",
+			Text:    "0 when the first `n` characters are equal, else another value. `==` compares whole strings.",
+			Example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }", SeeAlso: []string{"strcontains"}},
+			Func: &check.Func{MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg), req("n", check.IntLiteral)), Result: strncmpResult}},
+		{Name: "memcmp", Doc: Doc{Group: "string", Summary: "compare bytes",
+			Text:    "Compares the first `count` bytes of two values: 0 when they are equal, negative when the first byte that differs is smaller in `left`, else positive.",
+			Example: "BEGIN { print(memcmp(\"abc\", \"abd\", 3)); }", SeeAlso: []string{"strncmp"}},
+			Func: &check.Func{MustUse: true, Params: params(req("left", check.AnyValue), req("right", check.AnyValue), req("count", check.Number)), Result: always(types.TInt32)}},
+		{Name: "globmatch", Doc: Doc{Group: "string", Summary: "whether a string matches a pattern",
+			Text:    "`*` stands for any characters, `?` for one, `[a-z]` for one of a set and `[!a-z]` for one outside of it. The whole string must match; `/` is a character like any other.",
+			Example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/proc/*/stat\")/ { @[comm] = count(); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: always(types.TBool)}},
+		{Name: "strerror", Doc: Doc{Group: "string", Summary: "text of an error number",
+			Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
+			Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)}},
+		{Name: "syscall_name", Doc: Doc{Group: "string", Summary: "name of a system call",
+			Text:    "The name that belongs to a system call number on this architecture.",
+			Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)}},
+		{Name: "signal_name", Doc: Doc{Group: "string", Summary: "name of a signal",
+			Text:    "The name that belongs to a signal number, such as `SIGTERM`.",
+			Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }"},
+			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)}},
+	}
+}
+
+// literalLength reads an optional length argument: ok is false after an error.
+func literalLength(c *check.Call, i int) (n int64, known, ok bool) {
+	n, known = c.Int(i)
+	if known && n < 0 && c.Type(i).Signed {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`%s()` cannot use a negative length (%d)", c.Node.Func, n)
+		return 0, true, false
+	}
+	return n, known, true
+}
+
+func strResult(c *check.Call) *types.Type {
+	t := c.Type(0)
+	size := c.Info.Config.MaxStrlen
+	n, known, ok := literalLength(c, 1)
+	if !ok {
+		return types.TInvalid
+	}
+	if known {
+		if n+1 > int64(size) {
+			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "the length %d is cut to the limit of %d bytes", n, size).Hint("raise `max_strlen` in the config block")
+		} else {
+			size = int(n) + 1
+		}
+	}
+	if s, isLit := c.Str(0); isLit && (!known || int(n) >= len(s)) {
+		return setString(c, s)
+	}
+	switch {
+	case t.IsInteger(), t.Kind == types.Pointer, t.Kind == types.String, isByteArray(t):
+	case t.Kind == types.Strerror, t.Kind == types.Signal, t.Kind == types.Syscall:
+		return t
+	default:
+		return typeError(c, 0, "a string, an integer or a pointer")
+	}
+	return types.StringOf(size)
+}
+
+// bufferLimit is the most that buf reads: the length field takes part of the space.
+func bufferLimit(c *check.Call) int { return max(c.Info.Config.MaxStrlen-4, 1) }
+
+func bufResult(c *check.Call) *types.Type {
+	t, limit := c.Type(0), bufferLimit(c)
+	if !isInt(t) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array && t.Kind != types.Struct {
+		return typeError(c, 0, "an integer, a string, a pointer or an array")
+	}
+	if len(c.Args) == 1 {
+		if t.Kind != types.Array && t.Kind != types.Struct {
+			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "`buf()` needs a length for a value of type `%s`", t)
+			return types.TInvalid
+		}
+		return types.BufferOf(min(t.Size, limit))
+	}
+	n, known, ok := literalLength(c, 1)
+	switch {
+	case !ok:
+		return types.TInvalid
+	case known:
+		return types.BufferOf(int(min(n, int64(limit))))
+	}
+	return types.BufferOf(limit)
+}
+
+// textArg tells whether an argument can be looked at as a string.
+func textArg(t *types.Type) bool { return t.Kind == types.String || isByteArray(t) }
+
+func bothStrings(result *types.Type) func(*check.Call) *types.Type {
+	return func(c *check.Call) *types.Type {
+		for i := 0; i < 2; i++ {
+			if !textArg(c.Type(i)) {
+				typeError(c, i, "a string")
+				if k := c.Type(i).Kind; k == types.Int || k == types.Pointer {
+					return types.TInvalid
+				}
+				return types.TInvalid
+			}
+		}
+		return result
+	}
+}
+
+func strncmpResult(c *check.Call) *types.Type {
+	for i := 0; i < 2; i++ {
+		if !textArg(c.Type(i)) {
+			return typeError(c, i, "a string")
+		}
+	}
+	if n, _ := c.Int(2); n < 0 {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[2].Span(), "`strncmp()` cannot compare %d characters", n)
+		return types.TInvalid
+	}
+	return types.TInt64
+}

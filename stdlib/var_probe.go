@@ -1,0 +1,171 @@
+package stdlib
+
+import (
+	"slices"
+
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// probeVars depend on the probe.
+func probeVars() []Builtin {
+	return []Builtin{
+		{Name: "args", Doc: Doc{Group: "probe", Summary: "arguments of the traced function or event",
+			Text: "The fields have the names and types that the kernel's types, a tracepoint's format or debug information give them: `args.filename`. `-lv` lists them. " +
+				"`print(args)` prints all of them.",
+			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"argN", "retval"}},
+			Var: &check.Var{Type: argsType}},
+		{Name: "argN", Doc: Doc{Group: "probe", Summary: "arguments by number",
+			Text: "`arg0`, `arg1` ... are the arguments of a function as 64-bit integers. Cast them to what they are: `(struct file *)arg0`. Those that a function gets on the stack are not " +
+				"among them.",
+			Example: "kprobe:vfs_read { @bytes = hist(arg2); }", SeeAlso: []string{"args", "retval"}},
+			Var: &check.Var{Type: argNType}},
+		{Name: "retval", Doc: Doc{Group: "probe", Summary: "result of the traced function",
+			Text:    "An integer in `kretprobe` and `uretprobe`; in `fexit` it has the function's own type.",
+			Example: "kretprobe:vfs_read { @bytes = hist(retval); }", SeeAlso: []string{"args"}},
+			Var: &check.Var{Type: retvalType}},
+		{Name: "func", Doc: Doc{Group: "probe", Summary: "name of the traced function",
+			Text:    "Without module or program. It is worth its while in probes with wildcards.",
+			Example: "kprobe:vfs_* { @[func] = count(); }", SeeAlso: []string{"probe"}},
+			Var: &check.Var{Type: funcType}},
+		{Name: "probe", Doc: Doc{Group: "probe", Summary: "full name of the probe",
+			Text:    "The name with wildcards and short forms expanded, such as `kprobe:vfs_read`.",
+			Example: "kprobe:vfs_* { @[probe] = count(); }", SeeAlso: []string{"func", "probetype"}},
+			Var: &check.Var{Type: fixed(tProbe)}},
+		{Name: "probetype", Doc: Doc{Group: "probe", Summary: "kind of the probe",
+			Text:    "Such as `kprobe` or `tracepoint`; `special` for `begin` and `end`.",
+			Example: "BEGIN { print(probetype); }", SeeAlso: []string{"probe"}},
+			Var: &check.Var{Type: probetypeType}},
+		{Name: "ctx", Doc: Doc{Group: "probe", Summary: "context of the program",
+			Text:    "A pointer to what the kernel gives the program: for `iter` probes a struct with the objects that it visits.",
+			Example: "iter:task { printf(\"%s\\n\", ctx.task.comm); }", SeeAlso: []string{"args"}},
+			Var: &check.Var{Type: ctxType}},
+	}
+}
+
+// unavailable reports a variable that a probe does not have.
+func unavailable(u *check.VarUse, p *check.Point, hint string) *types.Type {
+	d := u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "`%s` is not available in `%s` probes", u.Node.Name, p.Kind.Name())
+	if hint != "" {
+		d.Hint("%s", hint)
+	}
+	return types.TInvalid
+}
+
+func argsType(u *check.VarUse) *types.Type {
+	for _, p := range u.Body.Points {
+		if p.Args != nil {
+			continue
+		}
+		switch p.Kind.Name() {
+		case "kprobe", "uprobe", "usdt":
+			return unavailable(u, p, "use `arg0`, `arg1` ...")
+		case "kretprobe", "uretprobe":
+			return unavailable(u, p, "store what you need of the arguments in the entry probe: `@arg[tid] = arg0`")
+		}
+		return unavailable(u, p, "")
+	}
+	return u.Body.Points[0].Args
+}
+
+// maxArgs is how many arguments come in registers.
+func maxArgs(arch string) int {
+	if arch == "arm64" {
+		return 8
+	}
+	return 6
+}
+
+func argNType(u *check.VarUse) *types.Type {
+	for _, p := range u.Body.Points {
+		if p.NumArgs < 0 {
+			hint := ""
+			if p.Args != nil {
+				hint = "use `args`, which has names"
+			} else if p.Retval != nil {
+				hint = "use `retval`, or store the argument in the entry probe: `@arg[tid] = arg0`"
+			}
+			return unavailable(u, p, hint)
+		}
+		limit := p.NumArgs
+		if limit == 0 {
+			limit = maxArgs(u.Env.Arch)
+			if len(p.ArgTypes) > 0 {
+				limit = len(p.ArgTypes)
+			}
+		}
+		if u.Index >= limit {
+			u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "`%s` does not exist: `%s` has arguments up to `arg%d`", u.Node.Name, p.Name, limit-1)
+			return types.TInvalid
+		}
+	}
+	p := u.Body.Points[0]
+	if u.Index < len(p.ArgTypes) && p.ArgTypes[u.Index] != nil {
+		return p.ArgTypes[u.Index]
+	}
+	return inSpace(types.TUint64, p.Space, types.ProvRaw)
+}
+
+func retvalType(u *check.VarUse) *types.Type {
+	for _, p := range u.Body.Points {
+		if p.Retval == nil {
+			switch p.Kind.Name() {
+			case "kprobe":
+				return unavailable(u, p, "use it in a `kretprobe`")
+			case "fentry":
+				return unavailable(u, p, "use it in an `fexit` probe")
+			case "uprobe":
+				return unavailable(u, p, "use it in a `uretprobe`")
+			case "tracepoint":
+				return unavailable(u, p, "use `args.ret` where the tracepoint has it")
+			}
+			return unavailable(u, p, "")
+		}
+	}
+	return u.Body.Points[0].Retval
+}
+
+func funcType(u *check.VarUse) *types.Type {
+	ok := []string{"kprobe", "kretprobe", "uprobe", "uretprobe", "fentry", "fexit", "lsm", "usdt"}
+	for _, p := range u.Body.Points {
+		if !slices.Contains(ok, p.Kind.Name()) {
+			return unavailable(u, p, "use `probe`")
+		}
+	}
+	return tFunc
+}
+
+// probetypeType is a string that is known while compiling, because all points of a body are of one kind.
+func probetypeType(u *check.VarUse) *types.Type {
+	name := probetype(u.Body.Points[0])
+	size := 0
+	for _, p := range u.Body.Points {
+		size = max(size, len(probetype(p))+1)
+	}
+	same := true
+	for _, p := range u.Body.Points {
+		same = same && probetype(p) == name
+	}
+	if same {
+		u.Body.Consts[u.Node] = check.Const{Str: name, IsString: true}
+	}
+	return types.StringOf(size)
+}
+
+func probetype(p *check.Point) string {
+	switch n := p.Kind.Name(); n {
+	case "begin", "end", "BEGIN", "END":
+		return "special"
+	default:
+		return n
+	}
+}
+
+func ctxType(u *check.VarUse) *types.Type {
+	for _, p := range u.Body.Points {
+		if p.Kind.Name() != "iter" || p.Args == nil {
+			return unavailable(u, p, "use `args`, `argN` or `reg(...)`")
+		}
+	}
+	return u.Body.Points[0].Args
+}

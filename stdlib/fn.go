@@ -74,8 +74,8 @@ func setInt(c *check.Call, v int64, t *types.Type) *types.Type {
 	return t
 }
 
-// kindNames are the kinds of the points of a body.
-func kindNames(b *check.Body) []string {
+// bodyKinds are the kinds of the points of a body.
+func bodyKinds(b *check.Body) []string {
 	var names []string
 	for _, p := range b.Points {
 		if n := p.Kind.Name(); !slices.Contains(names, n) {
@@ -87,7 +87,7 @@ func kindNames(b *check.Body) []string {
 
 // onlyIn reports a call in a probe of a kind that does not have it.
 func onlyIn(c *check.Call, kinds ...string) bool {
-	for _, k := range kindNames(c.Body) {
+	for _, k := range bodyKinds(c.Body) {
 		if !slices.Contains(kinds, k) {
 			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k).
 				Hint("use it in %s probes", list(kinds))
@@ -99,7 +99,7 @@ func onlyIn(c *check.Call, kinds ...string) bool {
 
 // notIn reports a call in a probe of one of some kinds.
 func notIn(c *check.Call, kinds ...string) bool {
-	for _, k := range kindNames(c.Body) {
+	for _, k := range bodyKinds(c.Body) {
 		if slices.Contains(kinds, k) {
 			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k)
 			return false

@@ -12,11 +12,11 @@ func addressFuncs() []Builtin {
 		{Name: "ksym", Doc: Doc{Group: "address", Summary: "kernel symbol of an address",
 			Text:    "The name of the kernel function or variable at an address. The name is looked up by user space when the value is printed.",
 			Example: "tracepoint:timer:hrtimer_expire_entry { @[ksym(args.function)] = count(); }", SeeAlso: []string{"usym", "kaddr", "kstack"}},
-			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbol(tKSym)}},
+			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tKSym)}},
 		{Name: "usym", Doc: Doc{Group: "address", Summary: "symbol of an address in the current process",
 			Text:    "The name of the function or variable at an address of the process that the probe runs in.",
 			Example: "uprobe:/bin/bash:readline { printf(\"%s\\n\", usym(reg(\"ip\"))); }", SeeAlso: []string{"ksym", "uaddr", "ustack"}},
-			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbol(tUSym)}},
+			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tUSym)}},
 		{Name: "kaddr", Doc: Doc{Group: "address", Summary: "address of a kernel symbol",
 			Text:    "The address of a function or variable of the kernel, found while compiling in /proc/kallsyms.",
 			Example: "interval:s:1 { printf(\"%d\\n\", *kaddr(\"jiffies\")); exit(); }", SeeAlso: []string{"uaddr", "percpu_kaddr", "ksym"}},
@@ -59,7 +59,7 @@ func addressFuncs() []Builtin {
 	}
 }
 
-func symbol(t *types.Type) func(*check.Call) *types.Type {
+func symbolResult(t *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		if a := c.Type(0); !a.IsInteger() && a.Kind != types.Pointer && a.Kind != types.KSym && a.Kind != types.USym {
 			return typeError(c, 0, "an integer or a pointer")

@@ -144,7 +144,7 @@ func (r *Registry) Var(name string) *check.Var {
 func (r *Registry) Func(name string) *check.Func { return r.funcs[name] }
 
 // Kind returns a probe kind by name or alias.
-func (r *Registry) Kind(name string) check.ProbeKind { return findKind(r.kinds, name) }
+func (r *Registry) Kind(name string) check.ProbeKind { return FindKind(r.kinds, name) }
 
 // MapKind returns a map kind by name.
 func (r *Registry) MapKind(name string) *check.MapKind {
@@ -232,13 +232,3 @@ func (r *Registry) Config() []ConfigEntry { return r.config }
 
 // Kinds lists the probe kinds.
 func (r *Registry) Kinds() []KindEntry { return r.kinds }
-
-// findKind finds a kind by its name or an alias.
-func findKind(entries []KindEntry, name string) check.ProbeKind {
-	for _, e := range entries {
-		if e.Kind.Name() == name || slices.Contains(e.Aliases, name) {
-			return e.Kind
-		}
-	}
-	return nil
-}

@@ -14,7 +14,7 @@ func probeVars() []Builtin {
 			Text: "The fields have the names and types that the kernel's types, a tracepoint's format or debug information give them: `args.filename`. `-lv` lists them. " +
 				"`print(args)` prints all of them.",
 			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"argN", "retval"}},
-			Var: &check.Var{Type: argsType}},
+			Var: &check.Var{Type: typeOfArgs}},
 		{Name: "argN", Doc: Doc{Group: "probe", Summary: "arguments by number",
 			Text: "`arg0`, `arg1` ... are the arguments of a function as 64-bit integers. Cast them to what they are: `(struct file *)arg0`. Those that a function gets on the stack are not " +
 				"among them.",
@@ -52,7 +52,7 @@ func unavailable(u *check.VarUse, p *check.Point, hint string) *types.Type {
 	return types.TInvalid
 }
 
-func argsType(u *check.VarUse) *types.Type {
+func typeOfArgs(u *check.VarUse) *types.Type {
 	for _, p := range u.Body.Points {
 		if p.Args != nil {
 			continue

@@ -74,7 +74,7 @@ func (f *Func) DropTrivialParams() bool {
 				into[e.To] = append(into[e.To], e)
 			}
 		}
-		used := f.liveValues()
+		used := f.liveValues(true)
 		by := make(map[*Value]*Value)
 		find := func(v *Value) *Value {
 			for by[v] != nil {
@@ -122,8 +122,8 @@ func (f *Func) DropTrivialParams() bool {
 	}
 }
 
-// liveValues returns, by ID, the values on which an effect or a branch depends.
-func (f *Func) liveValues() []bool {
+// liveValues returns, by ID, the values on which an effect or a branch depends; with all set, also those that any other value uses.
+func (f *Func) liveValues(all bool) []bool {
 	live := make([]bool, f.NumIDs())
 	var work []*Value
 	mark := func(v *Value) {
@@ -132,13 +132,10 @@ func (f *Func) liveValues() []bool {
 			work = append(work, v)
 		}
 	}
-	type incoming struct {
-		e *Edge
-	}
-	into := make(map[*Block][]incoming)
+	into := make(map[*Block][]*Edge)
 	for _, b := range f.Blocks {
 		for _, v := range b.Values {
-			if Ops[v.Op].Effect == Writes {
+			if all || Ops[v.Op].Effect == Writes {
 				mark(v)
 			}
 		}
@@ -146,7 +143,7 @@ func (f *Func) liveValues() []bool {
 		mark(b.Term.Y)
 		for s := range b.Term.Succs {
 			e := &b.Term.Succs[s]
-			into[e.To] = append(into[e.To], incoming{e})
+			into[e.To] = append(into[e.To], e)
 		}
 	}
 	for len(work) > 0 {
@@ -160,8 +157,8 @@ func (f *Func) liveValues() []bool {
 		}
 		for i, p := range v.Block.Params {
 			if p == v {
-				for _, in := range into[v.Block] {
-					mark(in.e.Args[i])
+				for _, e := range into[v.Block] {
+					mark(e.Args[i])
 				}
 			}
 		}
@@ -171,7 +168,7 @@ func (f *Func) liveValues() []bool {
 
 // DropDead removes values without effect that nothing needs, and parameters likewise. It reports whether there were any.
 func (f *Func) DropDead() bool {
-	live := f.liveValues()
+	live := f.liveValues(false)
 	any := false
 	for bi, b := range f.Blocks {
 		kept := b.Values[:0]

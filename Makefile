@@ -68,7 +68,7 @@ define run-fuzz
 	for dir in $$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
 		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | sort -u); do \
 			echo "fuzz $$dir $$f for $(1)"; \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(1) $$dir </dev/null; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(1) $$dir </dev/null | { grep -v '^fuzz: elapsed' || true; }; \
 		done; \
 	done
 endef

@@ -23,6 +23,7 @@ func (s *scanner) directive() {
 
 // noteDefine remembers an object-like macro whose text is a value, so that `(NAME) - 1` is not taken for a cast.
 func (s *scanner) noteDefine(line string) {
+	line = strings.ReplaceAll(line, "\\\n", " ")
 	f := strings.Fields(strings.TrimSpace(strings.TrimPrefix(line, "#")))
 	if len(f) < 3 || f[0] != "define" || strings.ContainsRune(f[1], '(') {
 		return

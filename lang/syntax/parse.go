@@ -182,6 +182,8 @@ func (r *reader) precheck(tokens []lexer.Token) *fault {
 	case t.Kind == lexer.Op && t.Text == "{":
 		return newFault("E0111", t.Span, "unexpected `{`, expected an attach point before the body").
 			hint("name the event, for example `kprobe:vfs_read { ... }`")
+	case t.Kind == lexer.Op && t.Text == ",":
+		return newFault("E0111", t.Span, "unexpected `,`, expected an attach point").hint("remove it")
 	case t.Kind == lexer.Op && t.Text == ";":
 		return newFault("E0101", t.Span, "unexpected `;` between probes").hint("remove it")
 	case t.Kind == lexer.PredOpen:

@@ -27,10 +27,10 @@ func FormatWith(s *Script, set *source.Set, opts FormatOptions) string {
 		p.lastLine = 1
 	}
 	for i, it := range s.Items {
-		p.leading(it.Span().Start)
 		if i > 0 && separate(s.Items[i-1], it) {
 			p.wantBlank = true
 		}
+		p.leading(it.Span().Start)
 		p.blankIfApart(it.Span())
 		p.item(it)
 		p.done(it.Span().End)
@@ -179,6 +179,7 @@ func (p *printer) done(off int32) {
 			line = p.lineOf(c.Sp.End - 1)
 			break
 		}
+		off = max(off, c.Sp.End)
 	}
 	p.newline()
 	p.lastLine = line

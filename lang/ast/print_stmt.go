@@ -156,12 +156,13 @@ func (p *printer) openBlock(sp source.Span) {
 		return
 	}
 	// Comments that stand before the brace, or behind it on its line, stay at the end of the line.
-	line := p.lineOf(sp.Start)
+	line, from := p.lineOf(sp.Start), sp.Start+1
 	for len(p.comments) > 0 {
 		c := p.comments[0]
-		if c.Sp.Start > sp.Start && (p.lineOf(c.Sp.Start) != line || strings.Contains(c.Text, "\n") || p.codeBetween(sp.Start+1, c.Sp.Start)) {
+		if c.Sp.Start > sp.Start && (p.lineOf(c.Sp.Start) != line || strings.Contains(c.Text, "\n") || p.codeBetween(from, c.Sp.Start)) {
 			break
 		}
+		from = max(from, c.Sp.End)
 		p.comments = p.comments[1:]
 		p.text(" " + p.commentText(c))
 		if strings.HasPrefix(c.Text, "//") {

@@ -55,16 +55,8 @@ func (s *scanner) isCDefinition(i int) bool {
 			i = s.wordEnd(i)
 			words++
 		case c == '(':
-			depth := 0
-			for ; i < len(s.src); i++ {
-				if s.src[i] == '(' {
-					depth++
-				} else if s.src[i] == ')' {
-					if depth--; depth == 0 {
-						i++
-						break
-					}
-				}
+			if i = s.parensEnd(i); i < 0 {
+				return false
 			}
 		case c == ':' && words > 0 && s.src[s.pos] == 'e':
 			i++ // enum name : type {
@@ -74,6 +66,25 @@ func (s *scanner) isCDefinition(i int) bool {
 		i = s.layoutEnd(i)
 	}
 	return false
+}
+
+// parensEnd returns the offset behind the parenthesis that closes the one at i, -1 when there is none.
+func (s *scanner) parensEnd(i int) int {
+	for depth := 0; i < len(s.src); i++ {
+		switch s.src[i] {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if depth == 0 {
+			if s.src[i] == ')' {
+				return i + 1
+			}
+			return -1
+		}
+	}
+	return -1
 }
 
 // cDefinition scans a struct, union, enum or typedef as one token, through its optional `;`.
@@ -120,8 +131,8 @@ func (s *scanner) cDefinition() {
 	for !isTypedef {
 		i := s.layoutEnd(s.pos)
 		if strings.HasPrefix(s.src[i:], "__attribute__") {
-			if j := strings.Index(s.src[i:], "))"); j >= 0 {
-				s.pos = i + j + 2
+			if j := s.parensEnd(s.layoutEnd(s.wordEnd(i))); j > 0 {
+				s.pos = j
 				continue
 			}
 		}

@@ -21,6 +21,8 @@ type fault struct {
 	msg   string
 	hints []string
 	label *diag.Label
+	// echo marks a fault that is likely the consequence of one in the item before, which then is the only one reported.
+	echo bool
 }
 
 func (f *fault) Error() string   { return f.msg }

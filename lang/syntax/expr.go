@@ -277,8 +277,8 @@ func (p *parser) postfix(x ast.Expr, inc bool) ast.Expr {
 // field parses the name or number behind `.` or `->`.
 func (p *parser) field(x ast.Expr, dot *token) ast.Expr {
 	t := *p.peek()
-	switch kindOf(&t) {
-	case lexer.Int:
+	switch k := kindOf(&t); {
+	case k == lexer.Int && dot.Value == ".":
 		if _, ok := x.(*ast.IntLit); ok {
 			p.fail(newFault("E0115", x.Span().To(spanOf(&t)), "there are no floating-point numbers").
 				hint("scale the value to an integer, for example microseconds instead of seconds"))
@@ -289,7 +289,7 @@ func (p *parser) field(x ast.Expr, dot *token) ast.Expr {
 			p.fail(newFault("E0105", spanOf(&t), "`%s` is not a tuple index", t.Value).hint("count elements from 0, like `$t.0`"))
 		}
 		return &ast.TupleField{Base: base(p.from(x.Span())), X: x, Index: int(n.Value)}
-	case lexer.Ident, lexer.Const, lexer.Keyword:
+	case k == lexer.Ident || k == lexer.Const || k == lexer.Keyword:
 		p.next()
 		return &ast.Field{Base: base(p.from(x.Span())), X: x, Name: t.Value, NameSp: spanOf(&t), Arrow: dot.Value == "->"}
 	}

@@ -34,16 +34,18 @@ func Parse(set *source.Set, f *source.File, diags *diag.List) *ast.Script {
 		it := &res.Items[i]
 		if it.Broken {
 			r.wasBroken = true
+			r.note(it)
 			continue
 		}
 		item, fault := r.item(it)
 		if fault != nil {
 			line := set.Position(fault.span.Start).Line
-			if !faultLines[line] && !(r.wasBroken && fault.code == "E0111") {
+			if !faultLines[line] && !(r.wasBroken && fault.echo) {
 				fault.report(diags)
 			}
 			faultLines[line] = true
 			r.wasBroken = true
+			r.note(it)
 			continue
 		}
 		r.wasBroken = false
@@ -193,8 +195,10 @@ func (r *reader) precheck(tokens []lexer.Token) *fault {
 		return newFault("E0117", t.Span, "`let` outside of a probe declares a map").
 			hint("write `let @name = hash(100);`, or move the scratch variable into a probe")
 	case t.Kind == lexer.AttachPoint && !strings.Contains(t.Text, ":") && looksLikeCode(t.Text):
-		return newFault("E0111", t.Span, "`%s` is not an attach point", t.Text).
+		f := newFault("E0111", t.Span, "`%s` is not an attach point", t.Text).
 			hint("statements belong into the `{ }` of a probe; look for a `}` too many above")
+		f.echo = true
+		return f
 	case t.Kind == lexer.AttachPoint:
 		return checkAttachList(tokens)
 	}
@@ -293,6 +297,13 @@ func (r *reader) order(item ast.Item) *fault {
 		r.main = firstWord(item)
 	}
 	return nil
+}
+
+// note remembers where the main part starts although the item there was faulty.
+func (r *reader) note(it *lexer.Item) {
+	if !r.main.IsValid() && it.Last > it.First && r.res.Tokens[it.First].Kind == lexer.AttachPoint {
+		r.main = r.res.Tokens[it.First].Span
+	}
 }
 
 // firstWord returns a short span at the start of an item, for labels.

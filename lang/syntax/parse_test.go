@@ -105,6 +105,7 @@ var rejected = []struct{ text, code, message string }{
 	{"BEGIN { &pid }", "E0113", ""},
 	{"BEGIN { pid = 1; }", "E0109", "cannot assign to `pid`"}, {"BEGIN { x = 1; }", "E0109", ""}, {"BEGIN { $x.1 = 2; }", "E0109", "field"},
 	{"BEGIN { $x[1] = 2; }", "E0109", "array"}, {"BEGIN { *$p = 1; }", "E0109", ""}, {"BEGIN { $a = $b = 1; }", "E0101", "unexpected `=`"},
+	{"BEGIN { $x->1 }", "E0101", "expected a field name after `->`"},
 	{"BEGIN { (a=1, a=2) }", "E0114", "twice"},
 	{"BEGIN { else }", "E0101", "unexpected keyword `else`"},
 	{"BEGIN { for (i = 0; i < 3; i++) { } }", "E0101", "scratch variable"},
@@ -175,5 +176,59 @@ func BenchmarkProbes10000(b *testing.B) {
 func BenchmarkBuildGrammar(b *testing.B) {
 	for b.Loop() {
 		buildGrammar()
+	}
+}
+
+func TestIncomplete(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "BEGIN { exit(); }": false, "BEGIN {": true, "BEGIN": true, "kprobe:f,": true, "kprobe:f /pid == 1": true, "kprobe:f /pid == 1/": true,
+		"kprobe:f { print(1": true, "kprobe:f { if (1) { }": true, "kprobe:f { } kprobe:g {": true, "/* c": true, "// c": false,
+		"struct s { int x;": true, "struct s { int x; }": false, "#define A \\": true, "#define A 1": false, "config = {": true, "let @a = hash(": true,
+		"let @a = hash(1);": false, "macro f(x)": true, "fn f($a : int8) : int8 {": true, "BEGIN { $x = ; }": false, "BEGIN { } }": false,
+		"@x[pid": true, "print(@x": true, "print(@x)": false, "@x = 1 +": true, "@x": false, "$x = {": true, "import \"x\"": false,
+	} {
+		if got := Incomplete(text); got != want {
+			t.Errorf("Incomplete(%q) = %v", text, got)
+		}
+	}
+}
+
+func TestParseExpr(t *testing.T) {
+	for text, want := range map[string]string{
+		"1 + 2 * 3": "(+ 1 (* 2 3))", "a - b - c": "(- (- a b) c)", "1 ? 2 : 3 ? 4 : 5": "(? 1 2 (? 3 4 5))", "a || b && c | d ^ e & f": "(|| a (&& b (| c (^ d (& e f)))))",
+		"a == b < c << d + e * -f": "(== a (< b (<< c (+ d (* e (- f))))))", "!a.b[1]->c": "(! (-> (index (. a b) 1) c))", "(u32)a.b + 1": "(+ (cast (type u32) (. a b)) 1)",
+		"*a.b++": "", "-1": "-1", "- -1": "(- -1)", "(cpu) - 1": "(- (paren cpu) 1)", "(u8) - 1": "(cast (type u8) -1)", "(x)(y)": "(cast (type x) (paren y))",
+		"sizeof(x)": "(sizeof x)", "sizeof(int)": "(sizeof (type int))", "sizeof(x *)": "(sizeof (type x *))", "a ?: b ?: c": "(?: a (?: b c))",
+		"&@x": "(& @x)", "@x[1, 2][3]": "(index (index @x 1 2) 3)", "{ 1 } + { 2 }": "(+ (block (result 1)) (block (result 2)))", "1 2": "", "": "", "a +": "",
+		"(unsigned long)x": "(cast (type unsigned long) x)", "(struct a *)b->c": "(cast (type struct a *) (-> b c))", "(a, b)": "(tuple a b)", "(a)": "(paren a)",
+		"(a = 1)": "(record (a 1))", "$#": "$#", "comptime 1 + 2": "(+ (comptime 1) 2)", "if (a) { 1 } else { 2 }": "(if a (block (result 1)) (block (result 2)))",
+	} {
+		_, f := source.NewSet("stdin", text)
+		var diags diag.List
+		x := ParseExpr(f, &diags)
+		if want == "" {
+			if x != nil || !diags.HasErrors() {
+				t.Errorf("%q: accepted", text)
+			}
+			continue
+		}
+		if got := strings.TrimSpace(ast.Dump(x)); x == nil || got != want {
+			t.Errorf("%q: got %s %v, want %s", text, got, &diags, want)
+		}
+	}
+}
+
+func TestSeveralFaults(t *testing.T) {
+	_, diags := parse(t, "BEGIN { $x = ; }\nkprobe:f { print(1) print(2) }\nEND { 08 }\nkprobe:ok { }\n}\n")
+	var got []string
+	for _, d := range diags.All() {
+		got = append(got, string(d.Code))
+	}
+	if want := "E0101 E0108 E0105 E0101"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	s, _ := parse(t, "BEGIN { $x = ; }\nkprobe:ok { }")
+	if len(s.Items) != 1 {
+		t.Errorf("%d items survive, want 1", len(s.Items))
 	}
 }

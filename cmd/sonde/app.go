@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/sonde-sh/sonde/codegen"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/lexer"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/syntax"
+	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/stdlib"
+)
+
+// app is one run of the program.
+type app struct {
+	opts    *options
+	std     stdio
+	kernel  *kernel.Kernel
+	machine *stdlib.Machine
+	set     *source.Set
+	child   *runtime.Child
+	closers []func() error
+}
+
+func (a *app) close() {
+	if a.child != nil {
+		_ = a.child.Stop()
+	}
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		_ = a.closers[i]()
+	}
+}
+
+// errReported says that the diagnostics are printed already.
+var errReported = errors.New("reported")
+
+// kernelError marks an error as the kernel's refusal: exit code 3.
+type kernelError struct{ error }
+
+func (e kernelError) Unwrap() error { return e.error }
+
+// fail prints an error and gives its exit code.
+func (a *app) fail(err error) int {
+	var ue *usageError
+	var us *userError
+	var ke kernelError
+	switch {
+	case errors.Is(err, errReported):
+		return exitUser
+	case errors.As(err, &ue):
+		fmt.Fprintf(a.std.err, "ERROR: %v\nHINT: run `%s --help` for the options\n", err, a.opts.name)
+		return exitUsage
+	case errors.As(err, &us):
+		fmt.Fprintf(a.std.err, "ERROR: %s\n", us.text)
+		if us.hint != "" {
+			fmt.Fprintf(a.std.err, "HINT: %s\n", us.hint)
+		}
+		return exitUser
+	case errors.As(err, &ke):
+		if d := runtime.Diagnose(err); d != nil {
+			a.report(d)
+		} else {
+			fmt.Fprintf(a.std.err, "ERROR: %v\n", err)
+		}
+		return exitKernel
+	}
+	fmt.Fprintf(a.std.err, "ERROR: %v\n", err)
+	return exitInternal
+}
+
+func (a *app) renderer() *diag.Renderer {
+	return &diag.Renderer{Set: a.set, Color: a.colour()}
+}
+
+// colour reports whether messages are coloured: on a terminal, unless NO_COLOR or BPFTRACE_COLOR says otherwise.
+func (a *app) colour() bool {
+	switch os.Getenv("BPFTRACE_COLOR") {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	f, ok := a.std.err.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isatty.IsTerminal(f.Fd())
+}
+
+func (a *app) report(d *diag.Diagnostic) {
+	if d.Severity == diag.Warning && a.opts.noWarn {
+		return
+	}
+	fmt.Fprint(a.std.err, a.renderer().Render(d))
+}
+
+func (a *app) reportAll(l *diag.List) error {
+	out := l
+	if a.opts.noWarn {
+		out = &diag.List{}
+		for _, d := range l.All() {
+			if d.Severity != diag.Warning {
+				out.Add(d)
+			}
+		}
+	}
+	if err := a.renderer().Write(a.std.err, out, diag.DefaultLimit); err != nil {
+		return err
+	}
+	if l.HasErrors() {
+		return errReported
+	}
+	return nil
+}
+
+func (a *app) openMachine() error {
+	if a.machine != nil {
+		return nil
+	}
+	k, err := kernel.Open(kernel.Options{BTF: os.Getenv("BPFTRACE_BTF")})
+	if err != nil {
+		return &userError{err.Error(), ""}
+	}
+	a.kernel = k
+	a.machine = stdlib.NewMachine(k)
+	a.closers = append(a.closers, k.Close, a.machine.Close)
+	return nil
+}
+
+func (a *app) main(ctx context.Context) (int, error) {
+	if err := a.openMachine(); err != nil {
+		return 0, err
+	}
+	switch {
+	case a.opts.info:
+		_, err := fmt.Fprint(a.std.out, a.kernel.Info())
+		return exitOK, err
+	case a.opts.list:
+		return exitOK, a.listProbes()
+	}
+	set, file, err := a.script()
+	if err != nil {
+		return 0, err
+	}
+	a.set = set
+	if a.opts.command != "" {
+		if a.child, err = runtime.StartChild(a.opts.command, os.Environ()); err != nil {
+			return 0, &userError{err.Error(), "give a command that can be run, such as -c 'ls /tmp'"}
+		}
+	}
+	obj, err := a.compile(file)
+	if err != nil || obj == nil {
+		return exitOK, err
+	}
+	return a.trace(ctx, obj)
+}
+
+// env is what the checker is told from outside.
+func (a *app) env() *check.Env {
+	o := a.opts
+	e := &check.Env{
+		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Command: o.command, Unsafe: o.unsafe,
+		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
+		ReadFile: os.ReadFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
+		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
+	}
+	if a.child != nil {
+		e.PID, e.ChildPID = 0, a.child.PID
+	}
+	return e
+}
+
+func readDir(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+// compile takes the script to an object. A nil object without an error means that only stages were printed or help was asked for.
+func (a *app) compile(file *source.File) (*object.Object, error) {
+	diags := &diag.List{}
+	if a.opts.stage("tokens") {
+		fmt.Fprint(a.std.out, lexer.Lex(file, &diag.List{}).Dump(a.set)) // the parser reports the errors
+	}
+	script := syntax.Parse(a.set, file, diags)
+	if a.opts.stage("ast") {
+		fmt.Fprint(a.std.out, ast.Dump(script))
+	}
+	if diags.HasErrors() {
+		return nil, a.reportAll(diags)
+	}
+	reg := stdlib.New(a.machine)
+	info := check.Check(script, a.set, reg, a.env(), diags)
+	if a.opts.help {
+		return nil, a.scriptHelp(info)
+	}
+	if diags.HasErrors() {
+		return nil, a.reportAll(diags)
+	}
+	if a.opts.stage("checked") {
+		fmt.Fprint(a.std.out, check.Dump(info))
+	}
+	if err := a.unknownOptions(info); err != nil {
+		return nil, err
+	}
+	obj, err := codegen.Compile(info, a.machine.Target(), codegen.Options{HelperErrors: a.opts.helperErr, Diags: diags, Dump: a.dump})
+	if err := a.reportAll(diags); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a.opts.stage("bpf") {
+		printBPF(a.std.out, obj)
+	}
+	if a.opts.explain {
+		printPlan(a.std.out, obj)
+	}
+	return obj, nil
+}
+
+// dump prints an intermediate stage of the compiler.
+func (a *app) dump(stage, text string) {
+	if a.opts.stage(stage) {
+		fmt.Fprint(a.std.out, text)
+	}
+}
+
+// trace runs an object.
+func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
+	w := a.std.out
+	if a.opts.output != "" {
+		f, err := os.Create(a.opts.output)
+		if err != nil {
+			return 0, &userError{fmt.Sprintf("cannot write `%s`: %v", a.opts.output, errors.Unwrap(err)), ""}
+		}
+		defer f.Close()
+		w = f
+	}
+	out := runtime.NewOutput(w, a.opts.format == "json", a.opts.buffer)
+	opts := runtime.Options{
+		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
+		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe,
+		Attached: func(n int) { a.attached(out, n) },
+	}
+	if a.opts.verbose {
+		opts.Log = a.std.err
+	}
+	s, err := runtime.New(opts)
+	if err != nil {
+		return 0, kernelError{err}
+	}
+	defer s.Close()
+	if a.opts.test || a.opts.bench {
+		return a.special(ctx, s, out)
+	}
+	stopSignals := a.forwardSignals(s)
+	defer stopSignals()
+	code, err := s.Run(ctx)
+	if err != nil {
+		return 0, kernelError{err}
+	}
+	return code, a.quality(s)
+}
+
+// attached prints what bpftrace prints once all probes are attached, and the word that wrappers wait for.
+func (a *app) attached(out *runtime.Output, n int) {
+	if !a.opts.quiet {
+		plural := "s"
+		if n == 1 {
+			plural = ""
+		}
+		if out.JSON() {
+			out.Append(func(dst []byte) []byte {
+				return fmt.Appendf(dst, `{"type": "attached_probes", "data": {"probes": %d}}`+"\n", n)
+			})
+		} else {
+			out.Message("", fmt.Sprintf("Attached %d probe%s\n", n, plural))
+		}
+	}
+	out.Flush()
+	if _, ok := os.LookupEnv("__BPFTRACE_NOTIFY_PROBES_ATTACHED"); ok {
+		fmt.Fprintln(a.std.out, "__BPFTRACE_NOTIFY_PROBES_ATTACHED")
+	}
+}
+
+// forwardSignals runs self:signal probes.
+func (a *app) forwardSignals(s *runtime.Session) func() {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGUSR1)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ch:
+				s.Signal("SIGUSR1")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(ch); close(done) }
+}
+
+// quality prints what was lost, refused or missed, and the costs of --stats.
+func (a *app) quality(s *runtime.Session) error {
+	lines, err := s.QualityReport(a.opts.verbose || a.opts.helperErr)
+	if err != nil {
+		return kernelError{err}
+	}
+	for _, l := range lines {
+		fmt.Fprintf(a.std.err, "WARNING: %s\n", l)
+	}
+	if a.opts.format == "json" {
+		b, err := s.QualityJSON(nil)
+		if err != nil {
+			return kernelError{err}
+		}
+		if len(b) > 0 {
+			if _, err := a.std.out.Write(b); err != nil {
+				return err
+			}
+		}
+	}
+	if !a.opts.stats {
+		return nil
+	}
+	stats, err := s.Stats()
+	if err != nil {
+		return kernelError{err}
+	}
+	fmt.Fprintf(a.std.err, "%-48s %12s %10s %8s\n", "PROBE", "HITS", "NS/HIT", "CPU %")
+	for _, st := range stats {
+		per := 0.0
+		if st.Runs > 0 {
+			per = float64(st.Time.Nanoseconds()) / float64(st.Runs)
+		}
+		fmt.Fprintf(a.std.err, "%-48s %12d %10.0f %8.3f\n", strings.TrimSpace(st.Probe), st.Runs, per, 100*st.CPU)
+	}
+	return nil
+}

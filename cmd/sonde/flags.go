@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sonde-sh/sonde/runtime"
+)
+
+// options are the command line.
+type options struct {
+	name string // what the program was called as: sonde, or bpftrace through a link
+
+	program string // -e
+	hasProg bool
+	file    string // FILE or -
+	args    []string
+	named   map[string]string
+
+	command   string
+	pid       int
+	list      bool
+	verbose   bool
+	format    string
+	output    string
+	buffer    runtime.BufferMode
+	quiet     bool
+	helperErr bool
+	dryRun    bool
+	unsafe    bool
+	noWarn    bool
+	info      bool
+	stats     bool
+	stages    []string
+	version   bool
+	help      bool
+	test      bool
+	bench     bool
+	include   []string
+	incDirs   []string
+	noFeature []string
+	explain   bool
+	usdtFile  bool
+}
+
+// usageError is a mistake in the command line: exit code 2.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// debugStages are the values of -d.
+var debugStages = []string{"tokens", "ast", "checked", "ir", "ir-opt", "bpf", "verifier", "all"}
+
+func parseFlags(argv []string) (*options, error) {
+	o := &options{named: map[string]string{}}
+	fs := pflag.NewFlagSet("sonde", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	buffer := "line"
+	fs.StringVarP(&o.program, "execute", "e", "", "")
+	fs.StringVarP(&o.command, "command", "c", "", "")
+	pid := fs.StringP("pid", "p", "", "")
+	fs.BoolVarP(&o.list, "list", "l", false, "")
+	fs.BoolVarP(&o.verbose, "verbose", "v", false, "")
+	fs.StringVarP(&o.format, "format", "f", "text", "")
+	fs.StringVarP(&o.output, "output", "o", "", "")
+	fs.StringVarP(&buffer, "buffer", "B", "line", "")
+	fs.BoolVarP(&o.quiet, "quiet", "q", false, "")
+	fs.CountP("keep", "k", "")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "")
+	fs.BoolVar(&o.unsafe, "unsafe", false, "")
+	fs.BoolVar(&o.noWarn, "no-warnings", false, "")
+	fs.BoolVar(&o.info, "info", false, "")
+	fs.BoolVar(&o.stats, "stats", false, "")
+	fs.StringSliceVarP(&o.stages, "debug", "d", nil, "")
+	fs.BoolVarP(&o.version, "version", "V", false, "")
+	fs.BoolVarP(&o.help, "help", "h", false, "")
+	fs.BoolVar(&o.test, "test", false, "")
+	fs.BoolVar(&o.bench, "bench", false, "")
+	fs.StringArrayVar(&o.include, "include", nil, "")
+	fs.StringArrayVarP(&o.incDirs, "include-dir", "I", nil, "")
+	fs.StringSliceVar(&o.noFeature, "no-feature", nil, "")
+	fs.BoolVar(&o.explain, "explain-attach", false, "")
+	fs.BoolVar(&o.usdtFile, "usdt-file-activation", false, "")
+	if err := fs.Parse(argv); err != nil {
+		return nil, usagef("%v", err)
+	}
+	o.hasProg = fs.Changed("execute")
+	n, _ := fs.GetCount("keep")
+	o.helperErr = n > 0
+	if fs.Changed("pid") {
+		p, err := strconv.Atoi(*pid)
+		if err != nil {
+			return nil, usagef("pid `%s` is not a valid decimal number", *pid)
+		}
+		if p < 1 || p > 4<<20 {
+			return nil, usagef("pid `%s` is out of the valid range [1,%d]", *pid, 4<<20)
+		}
+		o.pid = p
+	}
+	switch buffer {
+	case "line":
+		o.buffer = runtime.BufferLine
+	case "none":
+		o.buffer = runtime.BufferNone
+	case "full":
+		o.buffer = runtime.BufferFull
+	default:
+		return nil, usagef("buffer mode `%s` is not one of line, full, none", buffer)
+	}
+	if o.format != "text" && o.format != "json" {
+		return nil, usagef("output format `%s` is not one of text, json", o.format)
+	}
+	for _, st := range o.stages {
+		if !contains(debugStages, st) {
+			return nil, usagef("debug stage `%s` is not one of %s", st, strings.Join(debugStages, ", "))
+		}
+	}
+	if o.pid != 0 && o.command != "" {
+		return nil, usagef("-c and -p cannot be used together")
+	}
+	rest := fs.Args()
+	before := rest
+	var after []string
+	if at := fs.ArgsLenAtDash(); at >= 0 {
+		before, after = rest[:at], rest[at:]
+	}
+	if !o.hasProg && len(before) > 0 {
+		o.file, before = before[0], before[1:]
+	} else if !o.hasProg && len(after) > 0 {
+		o.file, after = after[0], after[1:]
+	}
+	o.args = before
+	for _, a := range after {
+		if !strings.HasPrefix(a, "--") || a == "--" {
+			o.args = append(o.args, a)
+			continue
+		}
+		name, value, has := strings.Cut(a[2:], "=")
+		if !has {
+			value = "true"
+		}
+		o.named[name] = value
+	}
+	return o, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *options) stage(name string) bool {
+	return contains(o.stages, name) || contains(o.stages, "all")
+}
+
+const usageText = `USAGE:
+    %[1]s [options] FILE [ARGS...]
+    %[1]s [options] -e 'PROGRAM' [ARGS...]
+    %[1]s [options] -            (reads the program from standard input)
+
+OPTIONS:
+    -e PROGRAM       run this program
+    -l [PATTERN]     list probes that match the pattern, or those of a program; -lv shows their arguments
+    -c COMMAND       run a command and trace it from its first instruction; the run ends with it
+    -p PID           attach to this process only; the run ends with it
+    -f FORMAT        output format: text or json (one JSON object a line)
+    -o FILE          write results to FILE
+    -B MODE          output buffering: line (default), full or none
+    -q               print no messages of our own
+    -k               report each failed memory read and map operation with its place in the script
+    -v               verbose messages
+    -d STAGE         print a stage of the compilation: tokens, ast, checked, ir, ir-opt, bpf, verifier, all
+    -I DIR           add a directory to the search path for headers
+    --include FILE   include a header before the program
+    --dry-run        compile, load and attach, then end
+    --unsafe         allow what can change the system: system(), signal(), override() ...
+    --no-warnings    print no warnings
+    --no-feature F,  do not use a kernel feature: uprobe_multi, kprobe_multi, kprobe_session
+    --explain-attach print how each probe is attached, and why
+    --stats          print what each probe cost: hits, time per hit, share of a CPU
+    --test, --bench  run the test: or bench: probes of the program
+    --info           print what this kernel offers
+    -V, --version    print the version
+    -h, --help       print this help
+
+OTHER COMMANDS:
+    %[1]s fmt FILE...   print scripts in canonical form (-w writes them back)
+
+EXAMPLES:
+    %[1]s -l 'tracepoint:syscalls:*open*'
+    %[1]s -e 'tracepoint:syscalls:sys_enter_openat { printf("%%s %%s\n", comm, str(args.filename)); }'
+    %[1]s -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
+    %[1]s -e 'tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @bytes = hist(args.ret); }'
+    %[1]s -e 'profile:hz:99 { @[kstack] = count(); }'
+
+Exit status: 0 success, 1 error in the program, 2 wrong usage, 3 refused by the kernel, 4 internal error, or the argument of exit().
+`

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/source"
+)
+
+// stdio are the standard streams, replaced in tests.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitUser     = 1
+	exitUsage    = 2
+	exitKernel   = 3
+	exitInternal = 4
+)
+
+// version is set by the linker; a build from a module knows its own.
+var version = ""
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if bi, ok := debug.ReadBuildInfo(); ok && bi.Main.Version != "" && bi.Main.Version != "(devel)" {
+		return bi.Main.Version
+	}
+	return "devel"
+}
+
+func run(ctx context.Context, argv []string, std stdio) int {
+	name := "sonde"
+	if len(argv) > 0 && filepath.Base(argv[0]) == "bpftrace" {
+		name = "bpftrace"
+	}
+	argv = argv[min(1, len(argv)):]
+	if len(argv) > 0 {
+		if cmd := command(argv[0]); cmd != nil {
+			return cmd(ctx, argv[1:], std)
+		}
+	}
+	o, err := parseFlags(argv)
+	if err != nil {
+		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `%s --help` for the options\n", err, name)
+		return exitUsage
+	}
+	o.name = name
+	switch {
+	case o.help && !o.hasProg && o.file == "":
+		fmt.Fprintf(std.out, usageText, name)
+		return exitOK
+	case o.version:
+		fmt.Fprintf(std.out, "%s %s\n", name, versionText())
+		return exitOK
+	}
+	a := &app{opts: o, std: std}
+	defer a.close()
+	code, err := a.main(ctx)
+	if err != nil {
+		return a.fail(err)
+	}
+	return code
+}
+
+// command gives a sub-command by its name.
+func command(name string) func(context.Context, []string, stdio) int {
+	switch name {
+	case "fmt":
+		return runFmt
+	}
+	return nil
+}
+
+// script reads the program text that the command line names.
+func (a *app) script() (set *source.Set, file *source.File, err error) {
+	o := a.opts
+	switch {
+	case o.hasProg:
+		set, file = source.NewSet("stdin", o.program)
+		return set, file, nil
+	case o.file == "-":
+		b, err := io.ReadAll(a.std.in)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read standard input: %w", err)
+		}
+		set, file = source.NewSet("stdin", string(b))
+		return set, file, nil
+	case o.file == "":
+		return nil, nil, usagef("no program: give a FILE, -e 'PROGRAM' or -")
+	}
+	b, err := os.ReadFile(o.file)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			return nil, nil, &userError{fmt.Sprintf("cannot open `%s`: %v", o.file, pe.Err), "give the path of a script, or use -e 'PROGRAM'"}
+		}
+		return nil, nil, err
+	}
+	set, file = source.NewSet(o.file, string(b))
+	return set, file, nil
+}
+
+// userError is an error in what the user gave that has no place in a script.
+type userError struct{ text, hint string }
+
+func (e *userError) Error() string { return e.text }
+
+// environ gives the variables of the environment that configure a script.
+func environ(list []string) map[string]string {
+	out := map[string]string{}
+	for _, kv := range list {
+		if k, v, ok := strings.Cut(kv, "="); ok && (strings.HasPrefix(k, "BPFTRACE_") || strings.HasPrefix(k, "SONDE_")) {
+			out[k] = v
+		}
+	}
+	return out
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/source"
+)
+
+// printBPF prints every program's instructions, each run of them under the script text that they come from.
+func printBPF(w io.Writer, obj *object.Object) {
+	for _, m := range obj.Maps {
+		if m.Global != nil {
+			fmt.Fprintf(w, "map %s: at byte %d of %s, %d copies\n", m.Name, m.Global.Off, m.Global.Map, max(1, m.Global.Copies))
+			continue
+		}
+		fmt.Fprintf(w, "map %s: %v, key %d bytes, value %d bytes, %d entries\n", m.Name, m.Type, m.KeySize, m.ValueSize, m.MaxEntries)
+	}
+	for _, p := range obj.Programs {
+		fmt.Fprintf(w, "\nprogram %s: %v %s, %d instructions, %d bytes of stack, %d bytes of scratch, %d spills\n", p.Name, p.Type, p.AttachTo,
+			p.Stats.Insns, p.Stats.StackBytes, p.Stats.ScratchBytes, p.Stats.Spills)
+		last := source.Span{}
+		for it := p.Insns.Iterate(); it.Next(); {
+			if sp := p.SpanOf(it.Offset); sp != last {
+				last = sp
+				if text := firstLine(obj.Files.Text(sp)); text != "" {
+					fmt.Fprintf(w, "; %d: %s\n", obj.Files.Position(sp.Start).Line, text)
+				}
+			}
+			sym := ""
+			if s := it.Ins.Symbol(); s != "" {
+				sym = s + ":\n"
+			}
+			fmt.Fprintf(w, "%s%6d: %v\n", sym, it.Offset, it.Ins)
+		}
+	}
+}
+
+func firstLine(s string) string {
+	line, rest, more := strings.Cut(strings.TrimSpace(s), "\n")
+	if more && strings.TrimSpace(rest) != "" {
+		line += " ..."
+	}
+	return line
+}
+
+var mechanismNames = map[object.Mechanism]string{
+	object.MechNone: "none", object.PerfTracepoint: "perf tracepoint", object.RawTracepoint: "raw tracepoint", object.TPBTF: "BTF raw tracepoint",
+	object.Kprobe: "kprobe", object.Kretprobe: "kretprobe", object.KprobeMulti: "kprobe.multi", object.KretprobeMulti: "kretprobe.multi",
+	object.Fentry: "trampoline (fentry, fexit)", object.Uprobe: "uprobe", object.Uretprobe: "uretprobe", object.UprobeMulti: "uprobe.multi",
+	object.UretprobeMulti: "uretprobe.multi", object.PerfEvent: "perf event", object.Iter: "iterator", object.Breakpoint: "hardware breakpoint", object.LSM: "BPF LSM",
+}
+
+// printPlan prints how each program is attached, and why.
+func printPlan(w io.Writer, obj *object.Object) {
+	for _, p := range obj.Programs {
+		if len(p.Attach) == 0 {
+			fmt.Fprintf(w, "%s: run by sonde itself\n", p.Name)
+		}
+		for _, a := range p.Attach {
+			var names []string
+			for _, i := range a.Points {
+				if i < len(obj.Points) {
+					names = append(names, obj.Points[i])
+				}
+			}
+			what := strings.Join(names, ", ")
+			if len(names) > 4 {
+				what = fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
+			}
+			fmt.Fprintf(w, "%s: %s", what, mechanismNames[a.Mechanism])
+			if a.Reason != "" {
+				fmt.Fprintf(w, " (%s)", a.Reason)
+			}
+			for f := a.Fallback; f != nil; f = f.Fallback {
+				fmt.Fprintf(w, ", else %s", mechanismNames[f.Mechanism])
+			}
+			fmt.Fprintln(w)
+		}
+	}
+}

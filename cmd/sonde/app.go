@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/sonde-sh/sonde/codegen"
+	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
@@ -205,7 +206,7 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	if diags.HasErrors() {
 		return nil, a.reportAll(diags)
 	}
-	reg := stdlib.New(a.machine)
+	reg := stdlib.New(stdlib.ProbeKinds(a.machine))
 	info := check.Check(script, a.set, reg, a.env(), diags)
 	if a.opts.help {
 		return nil, a.scriptHelp(info)
@@ -236,9 +237,9 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 }
 
 // dump prints an intermediate stage of the compiler.
-func (a *app) dump(stage, text string) {
+func (a *app) dump(stage string, m *ir.Module) {
 	if a.opts.stage(stage) {
-		fmt.Fprint(a.std.out, text)
+		fmt.Fprint(a.std.out, m)
 	}
 }
 

@@ -64,7 +64,7 @@ func (a *app) listScript(set *source.Set, file *source.File) error {
 	if diags.HasErrors() {
 		return a.reportAll(diags)
 	}
-	info := check.Check(script, set, stdlib.New(a.machine), a.env(), diags)
+	info := check.Check(script, set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
 	if diags.HasErrors() {
 		return a.reportAll(diags)
 	}

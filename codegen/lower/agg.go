@@ -282,3 +282,27 @@ func (g *Gen) LHistIndex(v *ir.Value, t *types.Type) *ir.Value {
 	})
 	return g.B.Get(idx)
 }
+
+// AggregateType gives the type of the aggregation that the current call is assigned to.
+func (g *Gen) AggregateType() *types.Type {
+	if g.aggMap == nil {
+		return nil
+	}
+	return g.aggMap.Value
+}
+
+// Element gives element i of a slot that is an array of elements of size bytes; i is clamped to the slot.
+func (s Slot) Element(i *ir.Value, size int) Slot {
+	g := s.g
+	i = g.B.Bound(i, int64(max(s.Size/size-1, 0)))
+	s.Ptr = g.B.PtrAdd(s.Ptr, g.scale(i, size))
+	s.Size = size
+	return s
+}
+
+// From gives the slot from word i on.
+func (s Slot) From(i int) Slot {
+	s.Off += int32(8 * i)
+	s.Size -= 8 * i
+	return s
+}

@@ -40,7 +40,7 @@ func (g *Gen) stringConst(e ast.Expr) (string, bool) {
 
 // equalLiteral compares a string with one known while compiling: the bytes up to its NUL decide.
 func (g *Gen) equalLiteral(x ast.Expr, s string, yes, no *ir.Block) {
-	a := g.exprWant(x, want{str: true})
+	a := g.exprWant(x, want{str: true, prefix: len(s) + 1})
 	if a.Type.IsScalar() {
 		g.bug(x, "a scalar beside a string")
 	}

@@ -29,6 +29,8 @@ type Item struct {
 	Type *types.Type
 	Expr ast.Expr
 	Op   Operand
+	// Fill writes a tail of at most Type.Size bytes itself and gives its length.
+	Fill func(dst Place) *ir.Value
 }
 
 // Event sends a record with the values of expressions. ev gives Kind, Format, Map and Text; the rest is filled in.
@@ -75,7 +77,7 @@ func (g *Gen) layout(ev *object.Event, items []Item) (tails int) {
 		}
 		f := object.EventField{Type: it.Type}
 		size, align := it.Type.Size, types.Align(it.Type)
-		if (it.Type.Kind == types.String || it.Type.Kind == types.Buffer) && it.Type.Size > maxInlineString {
+		if (it.Type.Kind == types.String || it.Type.Kind == types.Buffer) && (it.Type.Size > maxInlineString || it.Fill != nil) {
 			f.Tail, f.Cut = true, it.Type.Kind == types.String
 			size, align = 4, 4
 			tails += it.Type.Size + 1
@@ -212,6 +214,9 @@ func (g *Gen) tail(base, pos *ir.Value, it Item) (n, cut *ir.Value) {
 		dst.Ptr = g.B.PtrAdd(base, pos)
 	}
 	o := it.Op
+	if it.Fill != nil {
+		return it.Fill(dst), nil
+	}
 	if it.Expr != nil {
 		if c, ok := g.Body.Consts[it.Expr]; ok && c.IsString && it.Type.Kind == types.String {
 			s := c.Str[:min(len(c.Str), it.Type.Size-1)]

@@ -163,6 +163,7 @@ type Gen struct {
 type want struct {
 	dest   *Place // a large result is to be put here if that is no detour
 	str    bool   // a string need not be padded with zeros (Operand.Len)
+	prefix int    // only so many bytes of a string matter, when it is not 0
 	unused bool   // the result is dropped
 }
 
@@ -177,6 +178,7 @@ type frame struct {
 	free   map[int][]*ir.Slot // unused temporaries by size
 	used   []*ir.Slot         // temporaries of the current statement
 	cb     *callback
+	stack  *ir.Slot // where stacks are taken
 	// records are places to build events in that are not in use.
 	records []*ir.Slot
 }
@@ -316,6 +318,9 @@ func (g *Gen) Dest(t *types.Type) Place {
 
 // WantsStr reports whether a string result need not be padded with zeros if Operand.Len is set.
 func (g *Gen) WantsStr() bool { return g.want.str }
+
+// WantsPrefix gives the number of bytes of a string result that matter; 0 means all.
+func (g *Gen) WantsPrefix() int { return g.want.prefix }
 
 // Unused reports whether the result is dropped.
 func (g *Gen) Unused() bool { return g.want.unused }

@@ -319,3 +319,22 @@ func (g *Gen) Len(n ast.Node, m *Map) *ir.Value {
 	})
 	return n2
 }
+
+// IsAggregation reports whether the map's values are aggregations.
+func (m *Map) IsAggregation() bool { return m.plan.aggreg }
+
+// MapValue gives the value under a key as type t, over all CPUs for an aggregation; zero when there is none.
+func (g *Gen) MapValue(m *Map, key Place, t *types.Type) Operand {
+	switch {
+	case m.plan.store == storeGlobal:
+		return g.Convert(g.Load(g.globalPlace(m), m.Value), t)
+	case m.plan.store == storeLines:
+		return g.Convert(g.readAgg(m, nil, m.Value), t)
+	case m.plan.agg():
+		return g.Convert(g.readAgg(m, g.pointer(key), m.Value), t)
+	}
+	return g.Convert(g.readValue(m, key), t)
+}
+
+// DeclareVar makes sure that a scratch variable exists in the current function before code that assigns to it on some paths only.
+func (g *Gen) DeclareVar(v *check.LocalVar) { g.bindingOf(v) }

@@ -293,3 +293,70 @@ func (g *Gen) TaskMember(name string) (Operand, bool) {
 	}
 	return g.Load(p.At(f.Offset, f.Type.Size), f.Type), true
 }
+
+// HelperError reports a failure of a helper (a result below 0) with -k.
+func (g *Gen) HelperError(rc *ir.Value, name string) {
+	if !g.u.Opts.HelperErrors {
+		return
+	}
+	g.B.Unless(g.B.CmpImm(ir.OpSGe, rc, 0), func() {
+		g.scoped(func() {
+			g.EventValues(&object.Event{Kind: object.EvHelperError, Text: name}, Scalar(types.TInt64, rc))
+		})
+	})
+}
+
+// ReadDyn copies n bytes, bounded by dst.Size for the verifier, from memory of any kind.
+func (g *Gen) ReadDyn(dst Place, n *ir.Value, src Place) {
+	fn, name := g.readHelper(g.spaceOf(src), false)
+	rc := g.B.Helper(fn, g.pointer(dst), n, g.Address(src))
+	g.checkHelper(rc, name, object.CounterReadFail)
+}
+
+// Local makes n bytes readable by plain loads at any offset, copying them where they are not in the program's own memory.
+func (g *Gen) Local(p Place, n int) Place {
+	if p.IsPlain() {
+		return p
+	}
+	t := g.Temp("local", max(n, 1))
+	t.Size = n
+	g.ReadMem(t, p)
+	return t
+}
+
+// Reserve is Dest for a builtin that evaluates arguments before it writes its result.
+func (g *Gen) Reserve(t *types.Type) Place {
+	if d := g.want.dest; d != nil && d.Size >= t.Size {
+		g.want.dest = nil
+		return *d
+	}
+	return g.TempOf(t)
+}
+
+// BTFPointer gives an operand (a BTF pointer, or a struct inside of what one points to) as a BTF pointer for helpers that want one.
+func (g *Gen) BTFPointer(o Operand) (*ir.Value, bool) {
+	if o.V != nil {
+		return o.V, o.V.Type == ir.BTF
+	}
+	if o.P.Ptr.Type != ir.BTF {
+		return nil, false
+	}
+	return g.B.PtrAddImm(o.P.Ptr, int64(o.P.Off)), true
+}
+
+// TAIOffset gives TAI minus the clock that nanoseconds come from, as the runtime measured it.
+func (g *Gen) TAIOffset() *ir.Value {
+	g.u.global(0, 1)
+	return g.B.Load(g.B.MapValAddr(object.GlobalsMap, object.GlobalsTAI), 0, 8, false)
+}
+
+// BuildArgs makes the whole of args in memory, member by member.
+func (g *Gen) BuildArgs(t *types.Type) Operand {
+	p := g.Reserve(&types.Type{Kind: types.Struct, Size: t.Struct.Size})
+	p.Size = t.Struct.Size
+	g.zero(p)
+	for _, f := range t.Struct.Resolve() {
+		g.StoreValue(p.At(f.Offset, f.Type.Size), f.Type, g.Hook.Context.Member(g, f))
+	}
+	return Operand{Type: t, P: p}
+}

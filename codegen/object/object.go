@@ -282,6 +282,7 @@ const (
 const (
 	GlobalsMap     = "globals"
 	GlobalsHeader  = 64
-	GlobalsStartNS = 0 // u64 written by the runtime before the first program runs: bpf_ktime_get_boot_ns's clock, what `elapsed` counts from
-	GlobalsZero    = 8 // u64 that stays 0; an unknown value to the verifier
+	GlobalsStartNS = 0  // u64 written by the runtime before the first program runs: bpf_ktime_get_boot_ns's clock, what `elapsed` counts from
+	GlobalsTAI     = 16 // i64 written by the runtime: TAI minus that clock, in ns
+	GlobalsZero    = 8  // u64 that stays 0; an unknown value to the verifier
 )

@@ -1,0 +1,177 @@
+package lower
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Flags of bpf_get_stack.
+const (
+	stackSkipMask  = 0xff
+	stackUser      = 1 << 8
+	maxStacks      = 16384 // records of MapStacks where they are allocated one by one
+	maxStacksEager = 4096  // where all are allocated at once
+	hashMultiplier = -0x61c8864680b583eb
+	errExist       = -17
+)
+
+// Stack takes the current stack and gives its id (see object.StackRecord): a hash of its frames. The frames are stored once for each
+// id. frames is the limit, 0 the default.
+func (g *Gen) Stack(user bool, frames int) *ir.Value {
+	if frames <= 0 || frames > object.StackMaxFrames {
+		frames = object.StackMaxFrames
+	}
+	g.u.stacks()
+	flags := int64(0)
+	if user {
+		flags = stackUser
+	} else {
+		flags = int64(g.Hook.StackSkip & stackSkipMask)
+	}
+	if g.fr.stack == nil {
+		g.fr.stack = g.B.NewSlot("stack", object.StackRecordSize, 8)
+		g.fr.stack.Class = ir.SlotScratch
+	}
+	rec := g.B.SlotAddr(g.fr.stack, 0)
+	n := g.B.Helper(asm.FnGetStack, g.Ctx(), g.B.SlotAddr(g.fr.stack, object.StackHeader), g.B.Const(int64(8*frames)), g.B.Const(flags))
+	id := g.B.NewVar("stack", ir.I64)
+	g.B.Set(id, g.B.Const(0))
+	g.B.If(g.B.CmpImm(ir.OpSGt, n, 7), func() {
+		g.scoped(func() { g.B.Set(id, g.storeStack(rec, g.B.OpImm(ir.OpLShr, n, 3), frames, user)) })
+	}, nil)
+	return g.B.Get(id)
+}
+
+// storeStack hashes the n frames of a record and stores it unless it is known.
+func (g *Gen) storeStack(rec, n *ir.Value, frames int, user bool) *ir.Value {
+	n = g.B.Bound(n, int64(frames))
+	seed, flag := g.B.Const(1), int64(0)
+	task := g.PIDTGID()
+	tgid := g.B.OpImm(ir.OpLShr, task, 32)
+	g.B.Store(rec, 0, 4, n)
+	if user {
+		seed, flag = g.B.OpImm(ir.OpOr, g.B.OpImm(ir.OpShl, tgid, 1), 1<<40), 1
+		g.B.Store(rec, 8, 4, tgid)
+	} else {
+		g.B.Store(rec, 8, 4, g.B.Const(0))
+	}
+	g.B.Store(rec, 4, 4, g.B.Const(flag))
+	g.B.Store(rec, 12, 4, task)
+	h := g.B.NewVar("hash", ir.I64)
+	g.B.Set(h, seed)
+	g.B.For(g.B.Const(0), n, func(i *ir.Value, _ *ir.Loop) {
+		p := g.B.PtrAdd(rec, g.B.OpImm(ir.OpShl, i, 3))
+		x := g.B.Xor(g.B.Get(h), g.B.Load(p, object.StackHeader, 8, false))
+		x = g.B.OpImm(ir.OpMul, x, hashMultiplier)
+		g.B.Set(h, g.B.Xor(x, g.B.OpImm(ir.OpLShr, x, 32)))
+	})
+	g.B.If(g.B.CmpImm(ir.OpEq, g.B.Get(h), 0), func() { g.B.Set(h, g.B.Const(1)) }, nil)
+	id := g.B.Get(h)
+	key := g.Temp("stackid", 8)
+	g.B.Store(key.Ptr, 0, 8, id)
+	old := g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(stacksMap), key.Ptr)
+	g.B.If(g.B.CmpImm(ir.OpEq, old, 0), func() {
+		rc := g.B.Helper(asm.FnMapUpdateElem, g.B.MapRef(stacksMap), key.Ptr, rec, g.B.Const(updateNoExist))
+		fails := g.B.NewBlock("refused")
+		ok := g.B.NewBlock("stored")
+		bad := g.B.NewBlock("failed")
+		fails.Cold, bad.Cold = true, true
+		g.B.Branch(ir.OpEq, rc, g.B.Const(0), ok, fails)
+		g.B.Seal(fails)
+		g.B.SetBlock(fails)
+		g.B.Branch(ir.OpEq, rc, g.B.Const(errExist), ok, bad)
+		g.B.Seal(bad)
+		g.B.SetBlock(bad)
+		g.B.Cold(func() { g.scoped(func() { g.helperFailed(rc, "map_update_elem", object.CounterMapFull) }) })
+		g.B.Jump(ok)
+		g.B.Seal(ok)
+		g.B.SetBlock(ok)
+	}, nil)
+	return id
+}
+
+// stacks declares the store of stacks.
+func (u *Unit) stacks() {
+	if u.internal[stacksMap] != nil {
+		return
+	}
+	m := &object.Map{
+		Name: stacksMap, Role: object.MapStacks, Type: ebpf.Hash, KeySize: 8, ValueSize: object.StackRecordSize, MaxEntries: maxStacksEager,
+	}
+	if u.allocatesSafely() {
+		m.MaxEntries, m.Flags = maxStacks, flagNoPrealloc
+	}
+	u.addInternal(m)
+}
+
+// StackLen gives the number of frames of a stack id.
+func (g *Gen) StackLen(id *ir.Value) *ir.Value {
+	g.u.stacks()
+	key := g.Temp("stackid", 8)
+	g.B.Store(key.Ptr, 0, 8, id)
+	n := g.B.NewVar("frames", ir.I64)
+	g.B.Set(n, g.B.Const(0))
+	g.B.IfNonNil(g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(stacksMap), key.Ptr), func(p *ir.Value) {
+		g.B.Set(n, g.B.Load(p, 0, 4, false))
+	}, nil)
+	return g.B.Get(n)
+}
+
+// PIDTGID gives the process (high half) and thread (low half) as the initial pid namespace sees them.
+func (g *Gen) PIDTGID() *ir.Value {
+	return g.Cached("pid_tgid", func() *ir.Value { return g.B.Helper(asm.FnGetCurrentPidTgid) })
+}
+
+// PointIndex gives the index of the point that fired in object.Points.
+func (g *Gen) PointIndex() *ir.Value {
+	hooks := g.prog.Hooks
+	switch {
+	case len(hooks) == 1:
+		return g.B.Const(int64(hooks[0].Index))
+	case g.Hook.Which != nil:
+		return g.Cached("point", func() *ir.Value { return g.Hook.Which(g, hooks) })
+	}
+	return g.Cached("point", func() *ir.Value { return g.B.Helper(asm.FnGetAttachCookie, g.Ctx()) })
+}
+
+// FuncValue gives what `func` stands for: an index in object.Funcs, or a kernel address.
+func (g *Gen) FuncValue() *ir.Value {
+	named := true
+	for _, h := range g.prog.Hooks {
+		named = named && h.Point.FuncName != ""
+	}
+	if named {
+		return g.PointIndex()
+	}
+	return g.Hook.Context.IP(g)
+}
+
+// StartNS gives the time at which the tool started, on the clock of bpf_ktime_get_boot_ns.
+func (g *Gen) StartNS() *ir.Value {
+	g.u.global(0, 1)
+	return g.B.Load(g.B.MapValAddr(object.GlobalsMap, object.GlobalsStartNS), 0, 8, false)
+}
+
+// Follow reads a chain of members that starts at a struct or a pointer to one; false when a name is unknown.
+func (g *Gen) Follow(o Operand, names ...string) (Operand, bool) {
+	for _, n := range names {
+		t := o.Type
+		p := o.P
+		if t.Kind == types.Pointer {
+			p, t = g.target(o), t.Elem
+		}
+		if t == nil || t.Kind != types.Struct {
+			return Operand{}, false
+		}
+		f, ok := t.Struct.Field(n)
+		if !ok {
+			return Operand{}, false
+		}
+		o = g.member(p, f, f.Type)
+	}
+	return o, true
+}

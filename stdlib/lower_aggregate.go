@@ -1,0 +1,96 @@
+package stdlib
+
+import (
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// Aggregations: the value is evaluated first, then this CPU's copy is changed in place.
+
+func lowerCount(g *lower.Gen, _ *check.Call) lower.Operand {
+	g.Aggregate(func(s lower.Slot) { s.Add(0, g.B.Const(1)) })
+	return lower.Operand{}
+}
+
+// aggValue evaluates the first argument as a 64-bit value.
+func aggValue(g *lower.Gen, c *check.Call) *ir.Value { return g.Scalar(c.Args[0]) }
+
+func lowerSum(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	g.Aggregate(func(s lower.Slot) { s.Add(0, v) })
+	return lower.Operand{}
+}
+
+// lowerAvg serves avg and stats: total, count.
+func lowerAvg(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	g.Aggregate(func(s lower.Slot) {
+		s.Add(0, v)
+		s.Add(1, g.B.Const(1))
+	})
+	return lower.Operand{}
+}
+
+func lowerMinMax(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	t := aggType(g, c)
+	g.Aggregate(func(s lower.Slot) { s.MinMax(t, v) })
+	return lower.Operand{}
+}
+
+// aggType is the type of the map's value, which knows the sign of all the values together.
+func aggType(g *lower.Gen, c *check.Call) *types.Type {
+	if t := g.AggregateType(); t != nil {
+		return t
+	}
+	return g.Type(c.Node)
+}
+
+func lowerHist(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	i := g.HistIndex(v, aggType(g, c).Bits)
+	g.Aggregate(func(s lower.Slot) { s.AddAt(i, g.B.Const(1)) })
+	return lower.Operand{}
+}
+
+func lowerLHist(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	i := g.LHistIndex(v, aggType(g, c))
+	g.Aggregate(func(s lower.Slot) { s.AddAt(i, g.B.Const(1)) })
+	return lower.Operand{}
+}
+
+// lowerTSeries updates the interval that the current time falls in: {epoch, value, aux}, see codegen/object.
+func lowerTSeries(g *lower.Gen, c *check.Call) lower.Operand {
+	v := aggValue(g, c)
+	t := aggType(g, c)
+	now := nanoseconds(g)
+	number := g.B.OpImm(ir.OpUDiv, now, max(t.IntervalNS, 1))
+	bucket := g.B.OpImm(ir.OpUMod, number, int64(max(t.Buckets, 1)))
+	epoch := g.B.AddImm(number, 1)
+	g.Aggregate(func(s lower.Slot) {
+		e := s.Element(bucket, 24)
+		g.B.If(g.B.Cmp(ir.OpNe, e.Word(0), epoch), func() {
+			e.Set(0, epoch)
+			e.Set(1, g.B.Const(0))
+			e.Set(2, g.B.Const(0))
+		}, nil)
+		switch t.Agg {
+		case types.Avg:
+			e.Add(1, v)
+			e.Add(2, g.B.Const(1))
+		case types.Sum:
+			e.Add(1, v)
+		case types.Min, types.Max:
+			mm := *t
+			mm.Kind = t.Agg
+			e.From(1).MinMax(&mm, v)
+		default:
+			e.Set(1, v)
+			e.Set(2, now)
+		}
+	})
+	return lower.Operand{}
+}

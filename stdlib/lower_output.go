@@ -1,0 +1,163 @@
+package stdlib
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// lowerFormatted serves all that take a format and arguments.
+func lowerFormatted(kind object.EventKind) lower.Func {
+	return func(g *lower.Gen, c *check.Call) lower.Operand {
+		format, _ := c.Str(0)
+		g.Event(&object.Event{Kind: kind, Format: format}, c.Args[1:]...)
+		return lower.Operand{}
+	}
+}
+
+// lowerPrint prints a whole map by reference, and everything else by value.
+func lowerPrint(g *lower.Gen, c *check.Call) lower.Operand {
+	switch x := c.Args[0].(type) {
+	case *ast.MapRef:
+		ev := &object.Event{Kind: object.EvPrintMap, Map: x.Name}
+		g.Map(x.Name)
+		top, div := int64(0), int64(0)
+		if n, ok := c.Int(1); ok {
+			top = n
+		}
+		if n, ok := c.Int(2); ok {
+			div = n
+		}
+		g.EventValues(ev, lower.Scalar(types.TUint64, g.B.Const(top)), lower.Scalar(types.TUint64, g.B.Const(div)))
+		return lower.Operand{}
+	case *ast.Index:
+		ref, ok := x.X.(*ast.MapRef)
+		if !ok {
+			break
+		}
+		m := g.Map(ref.Name)
+		if m == nil || m.Key == nil {
+			break
+		}
+		key := g.Key(m, x.Keys)
+		t := g.Type(x)
+		val := g.MapValue(m, key, t)
+		g.EventValues(&object.Event{Kind: object.EvPrintMapKey, Map: ref.Name}, g.Load(key, m.Key), val)
+		return lower.Operand{}
+	}
+	g.Event(&object.Event{Kind: object.EvPrintValue}, c.Args[0])
+	return lower.Operand{}
+}
+
+// lowerMapEvent serves clear and zero, which user space does.
+func lowerMapEvent(kind object.EventKind) lower.Func {
+	return func(g *lower.Gen, c *check.Call) lower.Operand {
+		if m, _ := g.MapArg(c, 0); m != nil {
+			g.EventValues(&object.Event{Kind: kind, Map: m.Name})
+		}
+		return lower.Operand{}
+	}
+}
+
+// lowerExit tells user space and leaves the clause.
+func lowerExit(g *lower.Gen, c *check.Call) lower.Operand {
+	code := g.B.Const(0)
+	if len(c.Args) > 0 {
+		code = g.ScalarAs(c.Args[0], types.TInt64)
+	}
+	g.EventValues(&object.Event{Kind: object.EvExit}, lower.Scalar(types.TInt64, code))
+	g.Leave()
+	return lower.Operand{}
+}
+
+const defaultTimeFormat = "%H:%M:%S\n"
+
+func lowerTime(g *lower.Gen, c *check.Call) lower.Operand {
+	format, ok := c.Str(0)
+	if !ok {
+		format = defaultTimeFormat
+	}
+	g.EventValues(&object.Event{Kind: object.EvTime, Format: format, Text: format})
+	return lower.Operand{}
+}
+
+// maxJoin is the number of strings that join reads.
+const maxJoin = 16
+
+// lowerJoin sends the strings of an array of pointers, which a nil ends, one behind the other.
+func lowerJoin(g *lower.Gen, c *check.Call) lower.Operand {
+	sep, ok := c.Str(1)
+	if !ok {
+		sep = " "
+	}
+	limit := maxStrlen(g)
+	arr := g.Expr(c.Args[0])
+	base, space := g.ToInt(arr), arr.Type.Space
+	room := maxJoin * limit
+	fill := func(dst lower.Place) *ir.Value {
+		pos := g.B.NewVar("pos", ir.I64)
+		g.B.Set(pos, g.B.Const(0))
+		g.B.For(g.B.Const(0), g.B.Const(maxJoin), func(i *ir.Value, l *ir.Loop) {
+			at := lower.Place{Ptr: g.B.Add(base, g.B.OpImm(ir.OpShl, i, 3)), Size: 8, Space: space}
+			p := g.LoadScalar(at, types.TUint64)
+			some := g.B.NewBlock("string")
+			g.B.Branch(ir.OpNe, p, g.B.Const(0), some, l.Break)
+			g.B.Seal(some)
+			g.B.SetBlock(some)
+			off := g.B.Bound(g.B.Get(pos), int64(room-limit))
+			to := lower.Place{Ptr: g.B.PtrAdd(g.Pointer(dst), off), Size: limit, Space: types.SpaceBPF}
+			n := g.ReadStr(to, limit, lower.Place{Ptr: p, Size: limit, Space: space})
+			g.B.Set(pos, g.B.Add(g.B.AddImm(off, 1), n))
+		})
+		return g.B.Bound(g.B.Get(pos), int64(room))
+	}
+	g.EventItems(&object.Event{Kind: object.EvJoin, Text: sep}, lower.Item{Type: types.BufferOf(room), Fill: fill})
+	return lower.Operand{}
+}
+
+// maxStrlen is the limit of strings: their size with the NUL.
+func maxStrlen(g *lower.Gen) int {
+	if c := g.Info.Config; c != nil && c.MaxStrlen > 0 {
+		return c.MaxStrlen
+	}
+	return 1024
+}
+
+// lowerSignal sends a signal to the current process or thread.
+func lowerSignal(fn asm.BuiltinFunc, name string) lower.Func {
+	return func(g *lower.Gen, c *check.Call) lower.Operand {
+		var sig *ir.Value
+		if s, ok := c.Str(0); ok {
+			n, known := kernel.SignalNumber(s)
+			if !known {
+				g.Errorf("E0720", c.Args[0], "unknown signal `%s`", s).Hint("use a name such as `SIGTERM`, or its number")
+			}
+			sig = g.B.Const(int64(n))
+		} else {
+			sig = g.ScalarAs(c.Args[0], types.TUint32)
+		}
+		rc := g.B.Helper(fn, sig)
+		g.Count(object.CounterActions)
+		g.HelperError(rc, name)
+		return lower.Operand{}
+	}
+}
+
+// lowerOverride sets the return value of the probed function, which does not run.
+func lowerOverride(g *lower.Gen, c *check.Call) lower.Operand {
+	v := g.ScalarAs(c.Args[0], types.TUint64)
+	g.B.Helper(asm.FnOverrideReturn, g.Ctx(), v)
+	g.Count(object.CounterActions)
+	return lower.Operand{}
+}
+
+func lowerUnwatch(g *lower.Gen, c *check.Call) lower.Operand {
+	g.EventValues(&object.Event{Kind: object.EvUnwatch}, lower.Scalar(types.TUint64, g.ScalarAs(c.Args[0], types.TUint64)))
+	return lower.Operand{}
+}

@@ -1,0 +1,338 @@
+package stdlib
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
+)
+
+// addressOf gives the memory that an argument of str, buf and so on means: what a pointer or an integer points to, or a value in memory.
+func addressOf(g *lower.Gen, o lower.Operand, size int) lower.Place {
+	if o.V == nil {
+		return o.P
+	}
+	if o.Type.Kind == types.Pointer {
+		p := g.PlaceOf(o)
+		p.Size = size
+		return p
+	}
+	return lower.Place{Ptr: g.ToInt(o), Size: size, Space: o.Type.Space}
+}
+
+// lowerStr reads a string: straight to where it is sent when it goes into an event, padded with zeros elsewhere.
+func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	if t.Kind != types.String { // str(strerror(x)): rendered in user space
+		return g.Expr(c.Args[0])
+	}
+	bare, prefix := g.WantsStr(), g.WantsPrefix()
+	size := t.Size
+	want := g.Reserve(t)
+	src := addressOf(g, g.Expr(c.Args[0]), size)
+	_, explicit := c.Int(1)
+	var limit *ir.Value
+	if len(c.Args) > 1 && !explicit {
+		n := g.Scalar(c.Args[1])
+		limit = g.B.AddImm(g.B.Bound(n, int64(size-1)), 1)
+	}
+	if bare && prefix > 0 && prefix+1 < size && limit == nil {
+		size = prefix + 1
+		t = types.StringOf(size)
+		want = g.Temp("prefix", size)
+	}
+	dst := want
+	dst.Size = size
+	if !bare || limit != nil && !want.IsPlain() {
+		g.B.Zero(dst.Ptr, int(dst.Off), size)
+		if limit == nil {
+			limit = g.B.Const(int64(size))
+		}
+		g.ReadStrDyn(dst, limit, size, src)
+		return lower.Operand{Type: t, P: dst}
+	}
+	if limit != nil {
+		return lower.Operand{Type: t, P: dst, Len: g.ReadStrDyn(dst, limit, size, src)}
+	}
+	if explicit || prefix > 0 || want.Size <= size {
+		return lower.Operand{Type: t, P: dst, Len: g.ReadStr(dst, size, src)}
+	}
+	// One byte more than the string may have tells a string that fits from one that is cut.
+	n := g.ReadStr(dst, size+1, src)
+	cut, length := g.B.NewVar("cut", ir.I64), g.B.NewVar("len", ir.I64)
+	g.B.Set(cut, g.B.Const(0))
+	g.B.Set(length, n)
+	g.B.Unless(g.B.CmpImm(ir.OpULt, n, int64(size)), func() {
+		g.B.Set(cut, g.B.Const(1<<31))
+		g.B.Set(length, g.B.Const(int64(size-1)))
+		g.Count(object.CounterCut)
+	})
+	return lower.Operand{Type: t, P: dst, Len: g.B.Get(length), Cut: g.B.Get(cut)}
+}
+
+// lowerBuf reads bytes: a length word and the data, or the data alone where they are sent.
+func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	limit := t.Size - 4
+	bare := g.WantsStr()
+	want := g.Reserve(t)
+	o := g.Expr(c.Args[0])
+	src := addressOf(g, o, limit)
+	var n *ir.Value
+	if k, ok := c.Int(1); ok {
+		n = g.B.Const(min(k, int64(limit)))
+	} else if len(c.Args) > 1 {
+		n = g.B.Bound(g.Scalar(c.Args[1]), int64(limit))
+	} else {
+		n = g.B.Const(int64(limit))
+	}
+	data := want.At(4, limit)
+	if bare {
+		data = want.At(0, limit)
+	} else {
+		g.B.Zero(want.Ptr, int(want.Off), t.Size)
+		g.B.Store(want.Ptr, int(want.Off), 4, n)
+	}
+	if n.Op == ir.OpConst && n.Imm > 0 {
+		data.Size = int(n.Imm)
+		g.ReadMem(data, src.At(0, int(n.Imm)))
+	} else {
+		g.ReadDyn(data, n, src)
+	}
+	if bare {
+		return lower.Operand{Type: t, P: data, Len: n}
+	}
+	return lower.Operand{Type: t, P: want}
+}
+
+// text evaluates a string argument; a byte array counts as one.
+func text(g *lower.Gen, e ast.Expr) (lower.Operand, int) {
+	o := g.Expr(e)
+	if o.V != nil { // a pointer to characters
+		n := maxStrlen(g)
+		p := g.Temp("text", n)
+		g.B.Zero(p.Ptr, int(p.Off), n)
+		g.ReadStr(p, n, addressOf(g, o, n))
+		return lower.Operand{Type: types.StringOf(n), P: p}, n
+	}
+	n := o.P.Size
+	o.P = g.Local(o.P, n)
+	return o, n
+}
+
+func lowerStrlen(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	if s, ok := c.Str(0); ok {
+		return lower.Scalar(t, g.B.Const(int64(len(s))))
+	}
+	o := g.Expr(c.Args[0])
+	n := maxStrlen(g)
+	if o.V == nil {
+		n = max(o.P.Size, 1)
+	}
+	p := g.Temp("strlen", n)
+	return lower.Scalar(t, g.ReadStr(p, n, addressOf(g, o, n)))
+}
+
+// lowerStrncmp compares up to n characters: 0 when they are equal, else the difference of the first that differ.
+func lowerStrncmp(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	n64, _ := c.Int(2)
+	a, na := text(g, c.Args[0])
+	b, nb := text(g, c.Args[1])
+	n := min(int(min(n64, 1<<20)), na, nb)
+	v := g.B.NewVar("strncmp", ir.I64)
+	g.B.Set(v, g.B.Const(0))
+	if n <= 0 {
+		return lower.Scalar(t, g.B.Get(v))
+	}
+	compareBytes(g, a.P, b.P, g.B.Const(int64(n)), n, v, true)
+	return lower.Scalar(t, g.B.Get(v))
+}
+
+// compareBytes sets v to the difference of the first bytes that differ among the first n (at most limit), 0 when there are none; text
+// ends at a NUL.
+func compareBytes(g *lower.Gen, a, b lower.Place, n *ir.Value, limit int, v ir.Var, text bool) {
+	pa, pb := g.Pointer(a), g.Pointer(b)
+	end := g.B.NewBlock("compared")
+	g.B.For(g.B.Const(0), g.B.Bound(n, int64(limit)), func(i *ir.Value, _ *ir.Loop) {
+		x := g.B.Load(g.B.PtrAdd(pa, i), 0, 1, false)
+		y := g.B.Load(g.B.PtrAdd(pb, i), 0, 1, false)
+		same, differ := g.B.NewBlock("same"), g.B.NewBlock("differ")
+		g.B.Branch(ir.OpEq, x, y, same, differ)
+		g.B.Seal(differ)
+		g.B.SetBlock(differ)
+		g.B.Set(v, g.B.Sub(x, y))
+		g.B.Jump(end)
+		g.B.Seal(same)
+		g.B.SetBlock(same)
+		if text {
+			more := g.B.NewBlock("more")
+			g.B.Branch(ir.OpNe, x, g.B.Const(0), more, end)
+			g.B.Seal(more)
+			g.B.SetBlock(more)
+		}
+	})
+	g.B.Jump(end)
+	g.B.Seal(end)
+	g.B.SetBlock(end)
+}
+
+func lowerMemcmp(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	v := g.B.NewVar("memcmp", ir.I64)
+	g.B.Set(v, g.B.Const(0))
+	n := g.ScalarAs(c.Args[2], types.TUint64)
+	a, na := bytesOf(g, c.Args[0], n)
+	b, nb := bytesOf(g, c.Args[1], n)
+	limit := min(na, nb)
+	compareBytes(g, a, b, n, limit, v, false)
+	return lower.Scalar(t, g.B.Get(v))
+}
+
+// bytesOf makes the memory that an expression is, or points to, readable: at most max_strlen bytes behind a pointer.
+func bytesOf(g *lower.Gen, e ast.Expr, n *ir.Value) (lower.Place, int) {
+	o := g.Expr(e)
+	if o.V == nil {
+		size := o.P.Size
+		return g.Local(o.P, size), size
+	}
+	size := maxStrlen(g)
+	p := g.Temp("bytes", size)
+	g.B.Zero(p.Ptr, int(p.Off), size)
+	if o.Type.Kind == types.Pointer {
+		g.ReadDyn(p, g.B.Bound(n, int64(size)), addressOf(g, o, size))
+		return p, size
+	}
+	g.B.Store(p.Ptr, int(p.Off), 8, g.ToInt(o))
+	return p, 8
+}
+
+func lowerStrcontains(g *lower.Gen, c *check.Call) lower.Operand {
+	at := findText(g, c)
+	return lower.Scalar(g.Type(c.Node), g.B.CmpImm(ir.OpSGe, at, 0))
+}
+
+func lowerStrstr(g *lower.Gen, c *check.Call) lower.Operand {
+	return lower.Scalar(g.Type(c.Node), findText(g, c))
+}
+
+// findText gives the index of the needle in the haystack, -1 when it is not there.
+func findText(g *lower.Gen, c *check.Call) *ir.Value {
+	hay, nh := text(g, c.Args[0])
+	if s, ok := c.Str(1); ok {
+		return findLiteral(g, hay.P, nh, s)
+	}
+	needle, nn := text(g, c.Args[1])
+	return findDynamic(g, hay.P, nh, needle.P, nn)
+}
+
+// findLiteral searches for a text known while compiling. Its first character is compared at each place, the rest where that is equal.
+func findLiteral(g *lower.Gen, hay lower.Place, size int, s string) *ir.Value {
+	v := g.B.NewVar("index", ir.I64)
+	g.B.Set(v, g.B.Const(-1))
+	if s == "" {
+		return g.B.Const(0)
+	}
+	rounds := size - len(s)
+	if rounds <= 0 {
+		return g.B.Get(v)
+	}
+	base := g.Pointer(hay)
+	end := g.B.NewBlock("found")
+	g.B.For(g.B.Const(0), g.B.Const(int64(rounds)), func(i *ir.Value, l *ir.Loop) {
+		p := g.B.PtrAdd(base, i)
+		first := g.B.Load(p, 0, 1, false)
+		test, next, hit := g.B.NewBlock("test"), g.B.NewBlock("next"), g.B.NewBlock("hit")
+		g.B.Branch(ir.OpEq, first, g.B.Const(int64(s[0])), test, next)
+		g.B.Seal(test)
+		g.B.SetBlock(test)
+		for off := 1; off < len(s); off++ {
+			more := g.B.NewBlock("more")
+			g.B.Branch(ir.OpEq, g.B.Load(p, off, 1, false), g.B.Const(int64(s[off])), more, l.Continue)
+			g.B.Seal(more)
+			g.B.SetBlock(more)
+		}
+		g.B.Jump(hit)
+		g.B.Seal(hit)
+		g.B.SetBlock(hit)
+		g.B.Set(v, i)
+		g.B.Jump(end)
+		g.B.Seal(next)
+		g.B.SetBlock(next)
+		g.B.Branch(ir.OpNe, first, g.B.Const(0), l.Continue, l.Break)
+		cont := g.B.NewBlock("cont")
+		g.B.SetBlock(cont)
+	})
+	g.B.Jump(end)
+	g.B.Seal(end)
+	g.B.SetBlock(end)
+	return g.B.Get(v)
+}
+
+// maxFindSteps bounds a search for a text that is computed; the verifier follows each step.
+const maxFindSteps = 1024
+
+// findDynamic searches for a text that is computed: the needle is compared at one place after the other, and a mismatch goes back to the
+// place behind the last start, so one loop with a bounded number of steps does it. Where we are lies in scratch memory, of which the
+// verifier knows nothing: it would otherwise follow every combination.
+func findDynamic(g *lower.Gen, hay lower.Place, nh int, needle lower.Place, nn int) *ir.Value {
+	v := g.B.NewVar("index", ir.I64)
+	g.B.Set(v, g.B.Const(-1))
+	state := g.Keep("search", 16, ir.SlotScratch)
+	start := func() *ir.Value { return g.B.Load(state.Ptr, 0, 8, false) }
+	at := func() *ir.Value { return g.B.Load(state.Ptr, 8, 8, false) }
+	g.B.Zero(state.Ptr, 0, 16)
+	ph, pn := g.Pointer(hay), g.Pointer(needle)
+	end := g.B.NewBlock("searched")
+	steps := min(nh*nn, maxFindSteps)
+	g.B.For(g.B.Const(0), g.B.Const(int64(steps)), func(_ *ir.Value, l *ir.Loop) {
+		s, a := start(), at()
+		y := g.B.Load(g.B.PtrAdd(pn, g.B.Bound(a, int64(nn-1))), 0, 1, false)
+		hit, look := g.B.NewBlock("hit"), g.B.NewBlock("look")
+		g.B.Branch(ir.OpEq, y, g.B.Const(0), hit, look)
+		g.B.Seal(hit)
+		g.B.SetBlock(hit)
+		g.B.Set(v, s)
+		g.B.Jump(end)
+		g.B.Seal(look)
+		g.B.SetBlock(look)
+		x := g.B.Load(g.B.PtrAdd(ph, g.B.Bound(g.B.Add(s, a), int64(nh-1))), 0, 1, false)
+		g.B.If(g.B.Cmp(ir.OpEq, x, y), func() {
+			g.B.Store(state.Ptr, 8, 8, g.B.AddImm(a, 1))
+		}, func() {
+			more := g.B.NewBlock("more")
+			g.B.Branch(ir.OpNe, x, g.B.Const(0), more, end)
+			g.B.Seal(more)
+			g.B.SetBlock(more)
+			g.B.Store(state.Ptr, 0, 8, g.B.AddImm(s, 1))
+			g.B.Store(state.Ptr, 8, 8, g.B.Const(0))
+		})
+	})
+	g.B.Cold(func() { g.Count(object.CounterLoop) })
+	g.B.Jump(end)
+	g.B.Seal(end)
+	g.B.SetBlock(end)
+	return g.B.Get(v)
+}
+
+// lowerPath asks the kernel for the full path of a struct path.
+func lowerPath(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	o := g.Expr(c.Args[0])
+	dst := g.Dest(t)
+	g.B.Zero(dst.Ptr, int(dst.Off), t.Size)
+	p, ok := g.BTFPointer(o)
+	if !ok {
+		g.Errorf("E0725", c.Args[0], "`path` needs a pointer that the kernel gave with its type").
+			Hint("use it in fentry, fexit, iter or lsm probes, with a member of `args`")
+		return lower.Operand{Type: t, P: dst}
+	}
+	rc := g.B.Helper(asm.FnDPath, p, g.Pointer(dst), g.B.Const(int64(t.Size)))
+	g.CheckHelper(rc, "d_path", object.CounterReadFail)
+	return lower.Operand{Type: t, P: dst}
+}

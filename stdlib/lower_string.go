@@ -110,7 +110,7 @@ func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 }
 
 // text evaluates a string argument; a byte array counts as one.
-func text(g *lower.Gen, e ast.Expr) (lower.Operand, int) {
+func stringText(g *lower.Gen, e ast.Expr) (lower.Operand, int) {
 	o := g.Expr(e)
 	if o.V != nil { // a pointer to characters
 		n := maxStrlen(g)
@@ -142,8 +142,8 @@ func lowerStrlen(g *lower.Gen, c *check.Call) lower.Operand {
 func lowerStrncmp(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	n64, _ := c.Int(2)
-	a, na := text(g, c.Args[0])
-	b, nb := text(g, c.Args[1])
+	a, na := stringText(g, c.Args[0])
+	b, nb := stringText(g, c.Args[1])
 	n := min(int(min(n64, 1<<20)), na, nb)
 	v := g.B.NewVar("strncmp", ir.I64)
 	g.B.Set(v, g.B.Const(0))
@@ -223,11 +223,11 @@ func lowerStrstr(g *lower.Gen, c *check.Call) lower.Operand {
 
 // findText gives the index of the needle in the haystack, -1 when it is not there.
 func findText(g *lower.Gen, c *check.Call) *ir.Value {
-	hay, nh := text(g, c.Args[0])
+	hay, nh := stringText(g, c.Args[0])
 	if s, ok := c.Str(1); ok {
 		return findLiteral(g, hay.P, nh, s)
 	}
-	needle, nn := text(g, c.Args[1])
+	needle, nn := stringText(g, c.Args[1])
 	return findDynamic(g, hay.P, nh, needle.P, nn)
 }
 

@@ -1,8 +1,54 @@
 package stdlib
 
-import "github.com/sonde-sh/sonde/codegen/lower"
+import (
+	"github.com/cilium/ebpf/asm"
 
-// lowerFuncs and lowerVars say how builtins become IR, by canonical name.
-func lowerFuncs() map[string]lower.Func { return nil }
+	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
+)
 
-func lowerVars() map[string]lower.VarFunc { return nil }
+// lowerFuncs and lowerVars say how builtins become IR, by canonical name. A builtin that is known while compiling needs none.
+func lowerFuncs() map[string]lower.Func {
+	return map[string]lower.Func{
+		"count": lowerCount, "sum": lowerSum, "avg": lowerAvg, "stats": lowerAvg, "min": lowerMinMax, "max": lowerMinMax,
+		"hist": lowerHist, "lhist": lowerLHist, "tseries": lowerTSeries,
+
+		"delete": lowerDelete, "has_key": lowerHasKey, "find": lowerFind, "len": lowerLen,
+		"clear": lowerMapEvent(object.EvClear), "zero": lowerMapEvent(object.EvZero),
+
+		"printf": lowerFormatted(object.EvPrintf), "errorf": lowerFormatted(object.EvErrorf), "warnf": lowerFormatted(object.EvWarnf),
+		"cat": lowerFormatted(object.EvCat), "system": lowerFormatted(object.EvSystem),
+		"print": lowerPrint, "join": lowerJoin, "time": lowerTime, "exit": lowerExit,
+
+		"signal": lowerSignal(asm.FnSendSignal, "send_signal"), "signal_thread": lowerSignal(asm.FnSendSignalThread, "send_signal_thread"),
+		"override": lowerOverride, "unwatch": lowerUnwatch,
+
+		"ntop": lowerNtop, "pton": lowerPton, "macaddr": lowerMacaddr, "bswap": lowerBswap,
+
+		"pid": lowerPIDCall(pidOf, hostPID), "tid": lowerPIDCall(tidOf, hostTID), "comm": lowerCommCall, "pcomm": lowerPcommCall, "ppid": lowerPPIDCall,
+		"cgroup_path": lowerCgroupPath,
+
+		"str": lowerStr, "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lowerStrncmp, "memcmp": lowerMemcmp,
+		"strcontains": lowerStrcontains, "strstr": lowerStrstr, "path": lowerPath,
+		"strerror": lowerScalarOf, "signal_name": lowerScalarOf, "syscall_name": lowerScalarOf,
+
+		"nsecs": lowerNsecs, "strftime": lowerStrftime,
+
+		"kstack": lowerStackCall(false), "ustack": lowerStackCall(true), "reg": lowerReg,
+		"ksym": lowerScalarOf, "usym": lowerUSym, "kptr": lowerScalarOf, "uptr": lowerScalarOf,
+	}
+}
+
+func lowerVars() map[string]lower.VarFunc {
+	return map[string]lower.VarFunc{
+		"args": lowerArgs, "argN": lowerArgN, "retval": lowerRetval, "ctx": lowerArgs,
+		"func": scalarVar(funcValue), "probe": scalarVar(probeIndex),
+		"pid": scalarVar(pidOf), "tid": scalarVar(tidOf), "uid": scalarVar(uidOf), "gid": scalarVar(gidOf), "username": scalarVar(uidOf),
+		"comm": lowerComm, "pcomm": lowerPcomm, "ppid": lowerPPID,
+		"cgroup": scalarVar(cachedHelper("cgroup", asm.FnGetCurrentCgroupId)),
+		"nsecs":  scalarVar(nanoseconds), "elapsed": scalarVar(elapsed), "jiffies": scalarVar(helperValue(asm.FnJiffies64)),
+		"cpu": scalarVar(cachedHelper("cpu", asm.FnGetSmpProcessorId)), "numaid": scalarVar(helperValue(asm.FnGetNumaNodeId)),
+		"rand": scalarVar(helperValue(asm.FnGetPrandomU32)), "usermode": scalarVar(userMode), "curtask": lowerCurtask,
+		"kstack": lowerStackVar(false), "ustack": lowerStackVar(true),
+	}
+}

@@ -174,6 +174,9 @@ func (a *app) env() *check.Env {
 		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
 		ReadFile: os.ReadFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
 		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
+		ParseScript: func(f *source.File, diags *diag.List) *ast.Script { return syntax.Parse(a.set, f, diags) },
+		ParseExpr:   func(f *source.File) ast.Expr { return syntax.ParseExpr(f, &diag.List{}) },
+		ParseC:      stdlib.ParseC(a.set),
 	}
 	if a.child != nil {
 		e.PID, e.ChildPID = 0, a.child.PID

@@ -2,6 +2,7 @@ package cdef
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -271,4 +272,15 @@ func addKeys[V any](m map[string]V, add func(string)) {
 	for k := range m {
 		add(k)
 	}
+}
+
+// Literal returns the value as the language writes it.
+func (v Value) Literal() string {
+	switch {
+	case v.IsString:
+		return strconv.Quote(v.Str)
+	case v.Unsigned:
+		return strconv.FormatUint(uint64(v.Int), 10)
+	}
+	return strconv.FormatInt(v.Int, 10)
 }

@@ -208,6 +208,7 @@ type Env struct {
 	CPUs       int
 	PID        int    // -p, 0 when absent
 	Command    string // -c
+	ChildPID   int    // the process that -c started, 0 when there is none
 	Unsafe     bool
 	Positional []string          // $1 ...
 	Named      map[string]string // --name=value after `--`; a bare --name has value "true"

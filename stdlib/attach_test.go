@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,35 +104,66 @@ func attachAll(t testing.TB, m *Machine, text string, env *check.Env, uses ...st
 	}, links
 }
 
-// TestAttachHost attaches what the kinds plan to the running kernel and sees the events arrive.
-func TestAttachHost(t *testing.T) {
+//go:noinline
+func probeMe(n int) int { return n + len(os.Args) }
+
+// TestKernelAttach attaches what the kinds plan to the running kernel and sees the events arrive.
+func TestKernelAttach(t *testing.T) {
 	m := hostMachine(t)
 	if _, err := m.Kernel.Tracefs(); err != nil {
 		t.Skip("needs tracefs: ", err)
 	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := exe + `:"github.com/sonde-sh/sonde/stdlib.probeMe"`
 	syscall := func() { unix.Getppid() }
-	program := func() { _ = exec.Command("/usr/bin/env").Run() }
+	read := func() {
+		f, err := os.Open("/proc/self/status")
+		if err == nil {
+			_, _ = f.Read(make([]byte, 10))
+			f.Close()
+		}
+	}
+	call := func() { probeMe(1) }
 	nothing := func() {}
+	kprobes, fentries := []string{kernel.FeatureKprobes}, []string{kernel.FeatureFentry}
 	cases := []struct {
-		text string
-		uses []string
-		hit  func()
-		min  uint64
+		text  string
+		uses  []string
+		needs []string
+		hit   func()
+		min   uint64
 	}{
-		{"tracepoint:syscalls:sys_enter_getppid", nil, syscall, 1},
-		{"t:syscalls:sys_*_getppid", nil, syscall, 2},
-		{"rawtracepoint:sys_enter", nil, syscall, 1},
-		{"rawtracepoint:sys_enter", []string{"args"}, syscall, 1},
-		{"interval:ms:5", nil, nothing, 2},
-		{"profile:hz:200", nil, nothing, 2},
-		{"uprobe:libc:getenv", nil, program, 1},
-		{"uprobe:libc:getenv", []string{"ustack"}, program, 1},
-		{"uretprobe:libc:getenv", nil, program, 1},
-		{"uprobe:libc:*env*", nil, program, 1},
-		{"uprobe:libc:getenv,uprobe:libc:setlocale", nil, program, 2},
+		{"tracepoint:syscalls:sys_enter_getppid", nil, nil, syscall, 1},
+		{"t:syscalls:sys_*_getppid", nil, nil, syscall, 2},
+		{"rawtracepoint:sys_enter", nil, nil, syscall, 1},
+		{"rawtracepoint:sys_enter", []string{"args"}, []string{kernel.FeatureTPBTF}, syscall, 1},
+		{"syscall:getppid", nil, nil, syscall, 1},
+		{"syscall:getppid:return", nil, nil, syscall, 1},
+		{"interval:ms:5", nil, nil, nothing, 2},
+		{"profile:hz:200", nil, nil, nothing, 2},
+		{"software:context-switches:1", nil, nil, func() { time.Sleep(time.Millisecond) }, 2},
+		{"kprobe:vfs_read", nil, kprobes, read, 1},
+		{"kprobe:vfs_read+0", nil, kprobes, read, 1},
+		{"kprobe:vfs_rea*", nil, kprobes, read, 1},
+		{"kretprobe:vfs_read", nil, kprobes, read, 1},
+		{"kretprobe:vfs_rea*", nil, kprobes, read, 1},
+		{"fentry:vfs_read", nil, fentries, read, 1},
+		{"fexit:vfs_read", nil, fentries, read, 1},
+		{"uprobe:" + own, nil, nil, call, 1},
+		{"uprobe:" + own, []string{"ustack"}, nil, call, 1},
+		{"uretprobe:" + own, nil, nil, call, 1},
+		{"lsm:file_open", nil, []string{kernel.FeatureLSM, kernel.FeatureLSMActive}, read, 1},
 	}
 	for _, c := range cases {
-		t.Run(c.text, func(t *testing.T) {
+		t.Run(strings.ReplaceAll(c.text, exe, "self"), func(t *testing.T) {
+			for _, f := range c.needs {
+				if err := m.Kernel.Features().Check(f); err != nil {
+					t.Skip("needs ", err)
+				}
+			}
 			hits, links := attachAll(t, m, c.text, &check.Env{}, c.uses...)
 			for end := time.Now().Add(5 * time.Second); hits() < c.min; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
@@ -144,9 +176,32 @@ func TestAttachHost(t *testing.T) {
 	}
 }
 
+// TestAttachLibrary probes the C library in processes that use it.
+func TestAttachLibrary(t *testing.T) {
+	m := hostMachine(t)
+	if _, err := m.findBinaries("libc", 0); err != nil {
+		t.Skip("needs a C library: ", err)
+	}
+	for _, text := range []string{"uprobe:libc:getenv", "uretprobe:libc:getenv", "uprobe:libc:*env*", "uprobe:libc:getenv,uprobe:libc:setlocale"} {
+		t.Run(text, func(t *testing.T) {
+			hits, links := attachAll(t, m, text, &check.Env{})
+			for end := time.Now().Add(5 * time.Second); hits() == 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("no hit")
+				}
+				_ = exec.Command("/usr/bin/env").Run()
+			}
+			t.Logf("%s, %d hits", attach.MechanismName(links[0].Used.Mechanism), hits())
+		})
+	}
+}
+
 // TestAttachProcess probes one process only.
 func TestAttachProcess(t *testing.T) {
 	m := hostMachine(t)
+	if _, err := m.findBinaries("libc", 0); err != nil {
+		t.Skip("needs a C library: ", err)
+	}
 	wanted := exec.Command("/bin/sh", "-c", "while :; do /bin/true; sleep 0.01; done")
 	if err := wanted.Start(); err != nil {
 		t.Fatal(err)

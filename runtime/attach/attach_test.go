@@ -89,7 +89,7 @@ func tracefs(t testing.TB) {
 	}
 }
 
-func TestAttachAndDetach(t *testing.T) {
+func TestKernelAttachAndDetach(t *testing.T) {
 	tracefs(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -150,7 +150,7 @@ func TestAttachAndDetach(t *testing.T) {
 	}
 }
 
-func TestLeave(t *testing.T) {
+func TestKernelLeave(t *testing.T) {
 	tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.TracePoint})
 	a := New(Config{})
@@ -179,7 +179,7 @@ func TestLeave(t *testing.T) {
 	t.Logf("silent after %v", time.Since(start))
 }
 
-func TestAttachErrors(t *testing.T) {
+func TestKernelAttachErrors(t *testing.T) {
 	tracefs(t)
 	cases := []struct {
 		name  string
@@ -216,7 +216,7 @@ func TestAttachErrors(t *testing.T) {
 	}
 }
 
-func TestFallback(t *testing.T) {
+func TestKernelFallback(t *testing.T) {
 	tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.RawTracepoint})
 	at := &object.Attach{Mechanism: object.KprobeMulti, Targets: []string{"vfs_read"},

@@ -68,8 +68,10 @@ func discard(fds []int) (left []int) {
 				_ = unix.Close(fd) // the socket holds another reference: this one is free
 			}
 		}
-		_ = unix.Close(pair[0])
+		// The receiver first: it stays alive through itself. Closing the sender then is what starts the collection, which must
+		// find the circle complete.
 		_ = unix.Close(pair[1])
+		_ = unix.Close(pair[0])
 		if err != nil {
 			return fds
 		}

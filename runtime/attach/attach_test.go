@@ -91,11 +91,6 @@ func tracefs(t testing.TB) {
 
 func TestKernelAttachAndDetach(t *testing.T) {
 	tracefs(t)
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = exe
 	cases := []struct {
 		name string
 		spec ebpf.ProgramSpec
@@ -181,6 +176,10 @@ func TestKernelLeave(t *testing.T) {
 
 func TestKernelAttachErrors(t *testing.T) {
 	tracefs(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cases := []struct {
 		name  string
 		spec  ebpf.ProgramSpec
@@ -194,8 +193,8 @@ func TestKernelAttachErrors(t *testing.T) {
 			Missing, "cannot attach raw tracepoint nothing: the kernel has no such tracepoint"},
 		{"unknown file", ebpf.ProgramSpec{Type: ebpf.Kprobe}, object.Attach{Mechanism: object.Uprobe, Path: "/no/such/file", Offsets: []uint64{1}},
 			Missing, "cannot attach uprobe /no/such/file at offset 0x1: the file does not exist"},
-		{"offset outside", ebpf.ProgramSpec{Type: ebpf.Kprobe}, object.Attach{Mechanism: object.Uprobe, Path: "/bin/true", Offsets: []uint64{1 << 40}},
-			Untraceable, "cannot attach uprobe /bin/true at offset 0x10000000000: the offset is outside of the file's code, or not the start of an instruction"},
+		{"offset outside", ebpf.ProgramSpec{Type: ebpf.Kprobe}, object.Attach{Mechanism: object.Uprobe, Path: exe, Offsets: []uint64{1 << 40}},
+			Untraceable, "cannot attach uprobe " + exe + " at offset 0x10000000000: the offset is outside of the file's code, or not the start of an instruction"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

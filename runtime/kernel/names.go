@@ -17,12 +17,16 @@ func syscallTable(arch string) []string {
 		return amd64Syscalls[:]
 	case "arm64":
 		return arm64Syscalls[:]
+	case "386":
+		return i386Syscalls[:]
+	case "arm":
+		return armSyscalls[:]
 	}
 	return nil
 }
 
-// SyscallName is the name of a system call by its number on an architecture (amd64 or arm64), "" for an unknown one. Names are
-// those of the manual, for example newfstatat and pread64.
+// SyscallName is the name of a system call by its number on an architecture (amd64, arm64, or the 32-bit 386 and arm that they also run),
+// "" for an unknown one. Names are those of the manual, for example newfstatat and pread64.
 func SyscallName(arch string, number int) string {
 	t := syscallTable(arch)
 	if number < 0 || number >= len(t) {

@@ -17,8 +17,8 @@ func (c cText) Macro(name string) (string, bool) {
 	if m, ok := c.Define(name); ok {
 		return m.Body, !m.FuncLike
 	}
-	v, _, ok := c.Const(name)
-	if !ok {
+	v, enum, ok := c.Const(name)
+	if !ok || enum != nil { // an enumerator keeps its type, so that it prints by its name
 		return "", false
 	}
 	return v.Literal(), true

@@ -25,6 +25,7 @@ type checker struct {
 	expansionCount int
 	libraryFiles   map[*source.File]bool
 	defineFiles    map[string]*source.File
+	ownMacros      map[string]bool // C macros of the script's own text
 
 	maps    map[string]*mapState
 	bodies  []*body

@@ -97,10 +97,7 @@ func (d *definitions) sources() []types.Source {
 // define reads the C definitions of a script.
 func (c *checker) define(items []*ast.CDef) {
 	c.defs = &definitions{base: c.env.Types, simple: map[string]string{}}
-	if len(items) == 0 && len(c.env.Includes) == 0 {
-		return
-	}
-	if c.env.ParseC != nil {
+	if c.env.ParseC != nil { // also without C text: it knows the constants of C that the kernel's types lack
 		c.defs.own = c.env.ParseC(items, c.env.Types, c.env, c.diags)
 		return
 	}
@@ -156,15 +153,6 @@ func (c *checker) parseDefine(name, text string) ast.Expr {
 	return c.env.ParseExpr(f)
 }
 
-// isConstant tells whether a name is an enumerator or C macro, which win over functions that are called without parentheses.
-func (c *checker) isConstant(name string) bool {
-	if _, ok := c.defs.Macro(name); ok {
-		return true
-	}
-	_, _, ok := c.defs.EnumConst(name)
-	return ok
-}
-
 func (c *checker) collectDefines() {
 	c.info.Defines = map[string]Const{}
 	names := make([]string, 0, len(c.defs.simple))
@@ -174,7 +162,9 @@ func (c *checker) collectDefines() {
 	if c.defs.own != nil {
 		names = append(names, c.defs.own.Macros()...)
 	}
+	c.ownMacros = map[string]bool{}
 	for _, n := range names {
+		c.ownMacros[n] = true
 		text, _ := c.defs.Macro(n)
 		e := c.parseDefine(n, text)
 		if e == nil {

@@ -359,10 +359,14 @@ func (x *expander) ident(e *ast.Ident) ast.Expr {
 		x.diags.Errorf(CodeMacro, e.Sp, "macro `%s` needs arguments: %s", e.Name, x.c.arities(e.Name))
 		return &ast.Bad{Base: e.Base}
 	}
-	if d := x.define(e); d != nil {
-		return d
+	// Names of builtins are looked up first, because asking for a constant may have to read the kernel's types.
+	v, f := x.c.u.Var(e.Name), x.c.u.Func(e.Name)
+	if v == nil && f == nil || x.c.ownMacros[e.Name] {
+		if d := x.define(e); d != nil {
+			return d
+		}
 	}
-	if f := x.c.u.Func(e.Name); f != nil && x.c.u.Var(e.Name) == nil && minArgs(f) == 0 && !x.c.isConstant(e.Name) {
+	if f != nil && v == nil && minArgs(f) == 0 {
 		return &ast.Call{Base: e.Base, Func: e.Name, FuncSp: e.Sp}
 	}
 	c := *e

@@ -139,9 +139,9 @@ func semantics() []tableEntry {
 	return t
 }
 
-// TestSemantics computes every op of the table on pairs of edge cases in the interpreter and in the kernel. One program handles all
+// TestKernelSemantics computes every op of the table on pairs of edge cases in the interpreter and in the kernel. One program handles all
 // pairs of one op: its context is the two operands.
-func TestSemantics(t *testing.T) {
+func TestKernelSemantics(t *testing.T) {
 	needBPF(t)
 	for name, opts := range variants() {
 		t.Run(name, func(t *testing.T) {

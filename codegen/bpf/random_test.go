@@ -136,8 +136,8 @@ func randomInput(r *rand.Rand) []byte {
 	return in
 }
 
-// TestRandom compares random functions: as built, after placement, and in the kernel.
-func TestRandom(t *testing.T) {
+// TestKernelRandom compares random functions: as built, after placement, and in the kernel.
+func TestKernelRandom(t *testing.T) {
 	needBPF(t)
 	loop := haveLoop()
 	for name, opts := range variants() {

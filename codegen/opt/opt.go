@@ -1,0 +1,176 @@
+package opt
+
+import (
+	"fmt"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+)
+
+// Options say what to do and what the kernel can do.
+type Options struct {
+	// Verify checks the function after each pass.
+	Verify bool
+	// Trace, when set, is told each pass that changed a function.
+	Trace func(pass string, f *ir.Func)
+	// Only limits the passes to those named; nil runs all.
+	Only []string
+}
+
+// Counts tells how often each rule applied and how often each pass changed something.
+type Counts map[string]int
+
+// Pass is a row of the pass table. Func reports whether it changed the function.
+type Pass struct {
+	Name string
+	Doc  string
+	Func func(c *context, f *ir.Func) bool
+}
+
+// Passes returns the passes in the order in which they run. The list repeats until nothing changes.
+func Passes() []Pass {
+	return []Pass{
+		{"constants", "each constant once, at the start of the function", constants},
+		{"simplify", "rewrite rules", simplify},
+		{"cse", "equal values computed once", cse},
+		{"forward", "loads from slots see what was stored", forward},
+		{"deadstore", "stores to slots that nobody reads", deadStores},
+		{"implied", "branches and bounds that a dominating branch decides", implied},
+		{"branches", "constant branches, jumps to jumps, blocks in a row", branches},
+		{"dead", "values, parameters and blocks that nobody needs", dead},
+	}
+}
+
+// Order is a pair of passes whose order matters.
+type Order struct{ First, Then, Reason string }
+
+// Orders returns the ordered pairs. TestOrders checks Passes against it.
+func Orders() []Order {
+	return []Order{
+		{"constants", "simplify", "rules compare constants by identity, and threading needs blocks without values"},
+		{"constants", "cse", "values are equal only when their constant arguments are the same values"},
+		{"simplify", "cse", "rules bring equal values into the same form"},
+		{"cse", "forward", "addresses of the same place must be the same value"},
+		{"forward", "deadstore", "a store that every load has forgotten is dead"},
+		{"cse", "implied", "conditions are recognised by their operands"},
+		{"implied", "branches", "decided branches become jumps"},
+		{"branches", "dead", "parameters and blocks that lost their edges go"},
+	}
+}
+
+// maxRounds bounds how often the passes repeat; the last rounds of real scripts change nothing.
+const maxRounds = 8
+
+// context is the state of one run.
+type context struct {
+	opts   *Options
+	counts Counts
+}
+
+// Run optimises every function of the module in place.
+func Run(m *ir.Module, opts Options) (Counts, error) {
+	c := &context{opts: &opts, counts: Counts{}}
+	for _, f := range m.Funcs {
+		if err := c.function(f); err != nil {
+			return c.counts, err
+		}
+	}
+	return c.counts, nil
+}
+
+func (c *context) function(f *ir.Func) error {
+	for round := 0; round < maxRounds; round++ {
+		changed := false
+		for _, p := range Passes() {
+			if !c.wants(p.Name) {
+				continue
+			}
+			if p.Func(c, f) {
+				f.DropUnreachable() // branches may have been decided
+				c.counts[p.Name]++
+				changed = changed || p.Name != "constants"
+				if c.opts.Trace != nil {
+					c.opts.Trace(p.Name, f)
+				}
+			}
+			if c.opts.Verify {
+				if err := ir.Verify(f); err != nil {
+					return fmt.Errorf("after pass %s: %w", p.Name, err)
+				}
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	return nil
+}
+
+func (c *context) wants(name string) bool {
+	if c.opts.Only == nil {
+		return true
+	}
+	for _, n := range c.opts.Only {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// constants moves every constant to the start of the function, each value once. It costs nothing: instruction selection makes constants
+// again at each use.
+func constants(_ *context, f *ir.Func) bool {
+	type key struct {
+		n int64
+		t ir.Type
+	}
+	entry := f.Blocks[0]
+	known := map[key]*ir.Value{}
+	by := map[*ir.Value]*ir.Value{}
+	var all []*ir.Value
+	changed := false
+	leading := true
+	for _, b := range f.Blocks {
+		kept := b.Values[:0]
+		for _, v := range b.Values {
+			if v.Op != ir.OpConst {
+				leading = false
+				kept = append(kept, v)
+				continue
+			}
+			if b != entry {
+				leading = false
+			}
+			k := key{v.Imm, v.Type}
+			if w := known[k]; w != nil {
+				by[v] = w
+				changed = true
+				continue
+			}
+			changed = changed || !leading
+			v.Block = entry
+			known[k] = v
+			all = append(all, v)
+		}
+		clear(b.Values[len(kept):])
+		b.Values = kept
+	}
+	entry.Values = append(all, entry.Values...)
+	f.Replace(by)
+	return changed
+}
+
+// dead removes what nobody needs.
+func dead(c *context, f *ir.Func) bool {
+	changed := f.DropUnreachable()
+	if f.DropTrivialParams() {
+		changed = true
+	}
+	if dropStable(f) {
+		changed = true
+	}
+	if f.DropDead() {
+		changed = true
+	}
+	return changed
+}

@@ -59,6 +59,11 @@ var features = sync.OnceValue(func() bpf.Options {
 func variants() map[string]bpf.Options {
 	full := features()
 	v := map[string]bpf.Options{"full": full}
+	if full.AtomicFetch {
+		vary := full
+		vary.StackVarOff = true
+		v["variable stack"] = vary
+	}
 	old := full
 	old.AtomicFetch, old.CPUv4 = false, false
 	v["5.10"] = old

@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"math/bits"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -216,36 +218,56 @@ func (e *expander) signedDiv(v *ir.Value) (*ir.Value, bool) {
 	return e.op(ir.OpSub, e.op(ir.OpXor, u, sign), sign), true
 }
 
-// where tells what is known of an address's alignment: off is its distance from a multiple of 8; the kernel insists on natural alignment
-// in the stack frame only.
-func where(p *ir.Value) (off int64, strict bool) {
-	p = strip(p)
-	root, c := splitAddr(p)
+// alignment is what is known of an address's alignment: it is off plus a multiple of align. The kernel insists on natural alignment in the
+// stack frame and the context only; elsewhere align is 0, which stands for whatever is wanted.
+type alignment struct{ off, align int64 }
+
+// where tells what is known of an address's alignment.
+func where(p *ir.Value) alignment {
+	root, c := splitAddr(strip(p))
 	root = strip(root)
 	switch {
 	case root.Op == ir.OpSlotAddr:
 		s := root.Aux.(*ir.Slot)
-		return int64(s.Off) + int64(root.Off) + c, true
+		return alignment{int64(s.Off) + int64(root.Off) + c, 8}
 	case root.Op == ir.OpPtrAdd && root.Type == ir.Stack:
-		base, _ := splitAddr(root.Args[0])
+		base := root.Args[0]
 		if base.Type != ir.Stack {
-			return 0, false
+			return alignment{}
 		}
-		return 1, true // a variable index: only single bytes are sure
+		w := where(base)
+		return alignment{w.off + c, min(w.align, 1<<lowZeros(root.Args[1], 0))}
 	case root.Type == ir.Stack || root.Type == ir.Ctx:
-		return c, true
+		return alignment{c, 8}
 	}
-	return c, false
+	return alignment{}
 }
 
-// chunk returns the size of the next access: at most n bytes, a power of two, aligned for each strict address.
-func chunk(n int64, addrs ...int64) int64 {
+// lowZeros returns how many low bits of an index, up to three, are zero by its making.
+func lowZeros(v *ir.Value, depth int) int {
+	n := 0
+	switch {
+	case depth > 4:
+	case v.Op == ir.OpConst:
+		n = bits.TrailingZeros64(uint64(v.Imm))
+	case v.Op == ir.OpShl && v.Args[1].Op == ir.OpConst:
+		n = int(v.Args[1].Imm&63) + lowZeros(v.Args[0], depth+1)
+	case v.Op == ir.OpAnd:
+		n = max(lowZeros(v.Args[0], depth+1), lowZeros(v.Args[1], depth+1))
+	case v.Op == ir.OpAdd:
+		n = min(lowZeros(v.Args[0], depth+1), lowZeros(v.Args[1], depth+1))
+	}
+	return min(n, 3)
+}
+
+// chunk returns the size of the next access, i bytes behind addresses of the given alignments: at most n bytes, a power of two.
+func chunk(n, i int64, at ...alignment) int64 {
 	size := int64(8)
 	for size > n {
 		size /= 2
 	}
-	for _, a := range addrs {
-		for a%size != 0 {
+	for _, a := range at {
+		for a.align > 0 && (size > a.align || (a.off+i)%size != 0) {
 			size /= 2
 		}
 	}
@@ -259,14 +281,10 @@ func (e *expander) zero(v *ir.Value) bool {
 		e.helper(asm.FnProbeReadKernel, e.ptrAdd(p, off), e.imm(n), e.imm(0))
 		return true
 	}
-	at, strict := where(p)
+	at := where(p)
 	zero := e.imm(0)
 	for i := int64(0); i < n; {
-		a := int64(0)
-		if strict {
-			a = at + off + i
-		}
-		size := chunk(n-i, a)
+		size := chunk(n-i, off+i, at)
 		e.store(p, off+i, int(size), zero)
 		i += size
 	}
@@ -279,17 +297,10 @@ func (e *expander) copyMem(v *ir.Value) bool {
 		e.helper(asm.FnProbeReadKernel, e.ptrAdd(dst, off), e.imm(n), src)
 		return true
 	}
-	da, dstrict := where(dst)
-	sa, sstrict := where(src)
+	da, sa := where(dst), where(src)
+	da.off += off
 	for i := int64(0); i < n; {
-		var a, b int64
-		if dstrict {
-			a = da + off + i
-		}
-		if sstrict {
-			b = sa + i
-		}
-		size := chunk(n-i, a, b)
+		size := chunk(n-i, i, da, sa)
 		e.store(dst, off+i, int(size), e.load(src, i, int(size)))
 		i += size
 	}
@@ -299,13 +310,13 @@ func (e *expander) copyMem(v *ir.Value) bool {
 // splitLoad reads a misaligned place of the stack frame in pieces.
 func (e *expander) splitLoad(v *ir.Value) (*ir.Value, bool) {
 	p, off, n := v.Args[0], int64(v.Off), int64(v.Size)
-	at, strict := where(p)
-	if !strict || v.Type != ir.I64 || p.Type != ir.Stack || chunk(n, at+off) == n {
+	at := where(p)
+	if v.Type != ir.I64 || p.Type != ir.Stack || chunk(n, off, at) == n {
 		return nil, false
 	}
 	var sum *ir.Value
 	for i := int64(0); i < n; {
-		size := chunk(n-i, at+off+i)
+		size := chunk(n-i, off+i, at)
 		x := e.load(p, off+i, int(size))
 		if i > 0 {
 			x = e.op(ir.OpOr, sum, e.op(ir.OpShl, x, e.imm(8*i)))
@@ -323,12 +334,12 @@ func (e *expander) splitLoad(v *ir.Value) (*ir.Value, bool) {
 // splitStore writes a misaligned place of the stack frame in pieces.
 func (e *expander) splitStore(v *ir.Value) bool {
 	p, x, off, n := v.Args[0], v.Args[1], int64(v.Off), int64(v.Size)
-	at, strict := where(p)
-	if !strict || x.Type != ir.I64 || p.Type != ir.Stack || chunk(n, at+off) == n {
+	at := where(p)
+	if x.Type != ir.I64 || p.Type != ir.Stack || chunk(n, off, at) == n {
 		return false
 	}
 	for i := int64(0); i < n; {
-		size := chunk(n-i, at+off+i)
+		size := chunk(n-i, off+i, at)
 		part := x
 		if i > 0 {
 			part = e.op(ir.OpLShr, x, e.imm(8*i))

@@ -15,6 +15,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/ir/interp"
 	"github.com/sonde-sh/sonde/codegen/ir/irgen"
+	"github.com/sonde-sh/sonde/codegen/opt"
 )
 
 var (
@@ -153,6 +154,11 @@ func TestKernelRandom(t *testing.T) {
 				mod := irgen.Module(r, o)
 				if err := mod.Verify(); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
+				}
+				if i%2 == 1 {
+					if _, err := opt.Run(mod, opt.Options{Verify: true}); err != nil {
+						t.Fatalf("seed %d: %v", seed, err)
+					}
 				}
 				checkRandom(t, m, mod, r, seed)
 				if t.Failed() {

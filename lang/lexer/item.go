@@ -147,6 +147,9 @@ func (s *scanner) probe() {
 			s.pos++
 			s.emit(PredOpen, start)
 			s.predicate()
+			if s.item.Resumed.IsValid() {
+				return
+			}
 		default:
 			if n := len(s.res.Tokens); n > s.item.First && s.res.Tokens[n-1].Text != "," && s.resumes() {
 				return

@@ -74,7 +74,7 @@ func (d *Defs) hasOwnHeaders(diags *diag.List) bool {
 			diags.Errorf("E0203", inc.span, "header `%s` not found", inc.path).
 				Hint("name its directory with `-I`, or write <%s> for a header of the system", inc.path)
 		case !isSystemHeader(inc.path) && !d.findSystem(inc.path):
-			diags.Warnf("W0201", inc.span, "header `%s` not found", inc.path).
+			diags.Warnf("W0210", inc.span, "header `%s` not found", inc.path).
 				Hint("types of the kernel need no header; name the directory of other headers with `-I`")
 		}
 	}

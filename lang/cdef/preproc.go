@@ -94,7 +94,7 @@ func (p *preprocessor) directive(t Text) {
 	case "error":
 		p.diags.Errorf("E0205", t.Span, "#error %s", rest)
 	case "warning":
-		p.diags.Warnf("W0205", t.Span, "#warning %s", rest)
+		p.diags.Warnf("W0212", t.Span, "#warning %s", rest)
 	case "pragma", "line", "":
 	default:
 		p.diags.Errorf("E0204", t.Span, "unknown preprocessor directive `#%s`", word).
@@ -199,7 +199,7 @@ func (p *preprocessor) define(t Text, rest string) {
 	if old := p.defs.defines[name]; old == nil {
 		p.defs.order = append(p.defs.order, name)
 	} else if old.Body != m.Body || old.FuncLike != m.FuncLike {
-		p.diags.Warnf("W0202", t.Span, "`%s` is defined again with another value", name).Label(old.Span, "defined here first")
+		p.diags.Warnf("W0211", t.Span, "`%s` is defined again with another value", name).Label(old.Span, "defined here first")
 	}
 	p.defs.defines[name] = m
 }

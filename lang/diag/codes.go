@@ -1,6 +1,9 @@
 package diag
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Entry documents a code. Doc is a paragraph of Markdown; Example is the shortest script that makes sonde report the
 // code, "" when no script alone can (the machine must take part).
@@ -15,7 +18,9 @@ type Entry struct {
 // calls and builtins, E05 maps, E06 probes and attach points, E07 kernel features and limits, E08 load, attach and run time,
 // E09 internal; W likewise for warnings. The caller must not change it.
 func Codes() []Entry {
-	return slices.Concat(syntaxCodes(), cdefCodes(), checkCodes(), runtimeCodes())
+	all := slices.Concat(syntaxCodes(), cdefCodes(), checkCodes(), runtimeCodes())
+	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(string(a.Code), string(b.Code)) })
+	return all
 }
 
 // Explain returns the entry of a code, as `sonde explain E0301` prints it.

@@ -1,5 +1,0 @@
-package diag
-
-func checkCodes() []Entry { return nil }
-
-func runtimeCodes() []Entry { return nil }

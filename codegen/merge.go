@@ -89,7 +89,7 @@ func makePlan(info *check.Info, u *lower.Unit, t *target.Target) (*plan, error) 
 }
 
 // tellsApart reports whether bodies ask which point they run at.
-func tellsApart(u *lower.Uses) bool { return u.Has("probe", "func") }
+func tellsApart(u *lower.Uses) bool { return u.Has("probe", "func", "uaddr") }
 
 // programName makes a name unique.
 func programName(name string, seen map[string]int) string {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -55,16 +56,31 @@ func perCPU(t ebpf.MapType) bool {
 	return t == ebpf.PerCPUHash || t == ebpf.PerCPUArray || t == ebpf.LRUCPUHash
 }
 
+// isSet reports whether a scalar of the shared array was set: a set word or a byte of its value is not zero.
+func isSet(g *object.GlobalSlot, mem []byte, size int) bool {
+	for c := 0; c < max(g.Copies, 1); c++ {
+		if g.SetOff >= 0 && value.Word(mem[g.SetOff+c*g.Stride:], 8, false) != 0 {
+			return true
+		}
+		for _, b := range mem[g.Off+c*g.Stride:][:size] {
+			if b != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (u *userMap) dumpGlobal(d *value.Dump) error {
 	g := u.spec.Global
 	mem, err := u.globals()
 	if err != nil {
 		return err
 	}
-	if g.SetOff >= 0 && value.Word(mem[g.SetOff:], 8, false) == 0 {
+	size := object.AggSize(u.spec.Value)
+	if !isSet(g, mem, size) {
 		return nil
 	}
-	size := object.AggSize(u.spec.Value)
 	d.N, d.Copies, d.Stride = 1, max(g.Copies, 1), g.Stride
 	if d.Copies == 1 {
 		d.Stride = size
@@ -312,8 +328,13 @@ func (u *userMap) writeGlobal(unset bool) error {
 		at := g.Off + c*g.Stride
 		clear(mem[at : at+size])
 	}
-	if unset && g.SetOff >= 0 {
-		clear(mem[g.SetOff : g.SetOff+8])
+	if g.SetOff >= 0 {
+		for c := 0; c < max(g.Copies, 1); c++ {
+			clear(mem[g.SetOff+c*g.Stride:][:8])
+		}
+		if !unset {
+			binary.NativeEndian.PutUint64(mem[g.SetOff:], 1)
+		}
 	}
 	if u.mem != nil {
 		return nil

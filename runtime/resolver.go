@@ -210,6 +210,14 @@ func (r *resolver) CgroupPath(id uint64, filter string) string {
 	return "unified:" + p
 }
 
+// FuncName names the function of an attach point; it is empty where the kind has none.
+func (r *resolver) FuncName(i uint64) string {
+	if i < uint64(len(r.obj.Funcs)) {
+		return r.obj.Funcs[i]
+	}
+	return ""
+}
+
 // ProbeName names an attach point.
 func (r *resolver) ProbeName(i uint64) string {
 	if i < uint64(len(r.obj.Points)) {

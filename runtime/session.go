@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -162,6 +163,9 @@ func (s *Session) createMaps() error {
 		}
 		s.user[m.Name] = u
 	}
+	if err := s.startClock(); err != nil {
+		return err
+	}
 	ring := s.mapOf(object.MapRing)
 	if ring == nil {
 		return nil
@@ -169,6 +173,31 @@ func (s *Session) createMaps() error {
 	// Two ticks of the slowest clock (HZ=100) and a bit: see the wake-up rule of the programs.
 	s.reader, err = event.NewReader(ring, 25*time.Millisecond)
 	return err
+}
+
+// startClock tells programs when the session started and how far TAI is from the clock that they read.
+func (s *Session) startClock() error {
+	m := s.maps[object.GlobalsMap]
+	if m == nil || m.ValueSize() < object.GlobalsHeader {
+		return nil
+	}
+	var boot, tai unix.Timespec
+	if err := errors.Join(unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot), unix.ClockGettime(unix.CLOCK_TAI, &tai)); err != nil {
+		return fmt.Errorf("read the clocks: %w", err)
+	}
+	mem := s.globals
+	if mem == nil {
+		mem = make([]byte, m.ValueSize())
+	}
+	binary.NativeEndian.PutUint64(mem[object.GlobalsStartNS:], uint64(boot.Nano()))
+	binary.NativeEndian.PutUint64(mem[object.GlobalsTAI:], uint64(tai.Nano()-boot.Nano()))
+	if s.globals != nil {
+		return nil
+	}
+	if err := m.Put(uint32(0), mem); err != nil {
+		return fmt.Errorf("write the start time: %w", err)
+	}
+	return nil
 }
 
 func (s *Session) loadPrograms() error {

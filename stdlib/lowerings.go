@@ -35,6 +35,8 @@ func lowerFuncs() map[string]lower.Func {
 		"nsecs": lowerNsecs, "strftime": lowerStrftime,
 
 		"kstack": lowerStackCall(false), "ustack": lowerStackCall(true), "reg": lowerReg,
+		"kaddr": lowerKaddr, "uaddr": lowerUaddr, "percpu_kaddr": lowerPercpuKaddr, "cgroupid": lowerCgroupID,
+		"socket_cookie": lowerSocketCookie, "write_user": lowerWriteUser,
 		"ksym": lowerScalarOf, "usym": lowerUSym, "kptr": lowerScalarOf, "uptr": lowerScalarOf,
 	}
 }

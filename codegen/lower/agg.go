@@ -30,7 +30,7 @@ func (g *Gen) Aggregate(update func(s Slot)) {
 		p := g.cpuLine(m.Spec.Global)
 		s := slot(p)
 		update(s)
-		if gs := m.Spec.Global; gs.SetOff >= 0 {
+		if gs := m.Spec.Global; m.Value.Kind == types.Sum { // zero may be a sum
 			g.B.Store(p, gs.SetOff-gs.Off, 8, g.B.Const(1))
 		}
 		return

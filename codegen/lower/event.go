@@ -75,6 +75,10 @@ func (g *Gen) layout(ev *object.Event, items []Item) (tails int) {
 				it.Type = g.Type(it.Expr)
 			}
 		}
+		switch it.Type.Kind { // read over all CPUs
+		case types.Count, types.Sum, types.Min, types.Max, types.Avg:
+			it.Type = types.IntOf(8, it.Type.Signed)
+		}
 		f := object.EventField{Type: it.Type}
 		size, align := it.Type.Size, types.Align(it.Type)
 		if (it.Type.Kind == types.String || it.Type.Kind == types.Buffer) && (it.Type.Size > maxInlineString || it.Fill != nil) {

@@ -6,7 +6,6 @@ import (
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
-	"github.com/sonde-sh/sonde/lang/types"
 )
 
 // Map is a map of the script with its place in the kernel.
@@ -93,7 +92,7 @@ func (u *Unit) planMap(m *check.Map) *mapPlan {
 	switch {
 	case m.Key == nil && m.Kind == "" && p.aggreg && u.linesFit(p.size):
 		p.store = storeLines
-		p.spec.Global = u.globalLines(p.size, m.Value.Kind == types.Sum)
+		p.spec.Global = u.globalLines(p.size, true)
 		p.spec.PerCPU = true
 	case m.Key == nil && m.Kind == "" && !p.aggreg && m.Value.IsScalar():
 		p.store = storeGlobal

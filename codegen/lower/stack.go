@@ -6,6 +6,7 @@ import (
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
@@ -175,3 +176,15 @@ func (g *Gen) Follow(o Operand, names ...string) (Operand, bool) {
 	}
 	return o, true
 }
+
+// Points gives the points that the program serves.
+func (g *Gen) Points() []*check.Point {
+	out := make([]*check.Point, len(g.prog.Hooks))
+	for i, h := range g.prog.Hooks {
+		out[i] = h.Point
+	}
+	return out
+}
+
+// Point gives the first of the points that the program serves.
+func (g *Gen) Point() *check.Point { return g.prog.Hooks[0].Point }

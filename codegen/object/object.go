@@ -188,8 +188,8 @@ type GlobalSlot struct {
 	Stride int // 0 when there is one copy
 	Copies int
 	// SetOff, when >= 0, is the offset in the same array of a u64 that tells whether the scalar was ever set (unset scalars do not print);
-	// with a Stride there is one for each copy, Stride bytes apart, and the scalar is set when one of them is. When it is -1, a copy whose
-	// bytes are not all zero tells it.
+	// with a Stride there is one for each copy, Stride bytes apart. A scalar is set when one of these words or a byte of a copy is not
+	// zero: programs write the word only where a value that was set may be zero, and zero() writes the first.
 	SetOff int
 }
 

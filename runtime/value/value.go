@@ -54,6 +54,8 @@ type Resolver interface {
 	WallTime(mode string, ns uint64) time.Time
 	CgroupPath(id uint64, filter string) string
 	ProbeName(index uint64) string
+	// FuncName names the function of an attach point.
+	FuncName(index uint64) string
 	SyscallName(nr int64) string
 }
 
@@ -206,6 +208,9 @@ func (d *Decoder) special(t *types.Type, b []byte) V {
 	case types.Probe:
 		return V{Kind: Str, S: d.R.ProbeName(order.Uint64(b))}
 	case types.Func:
+		if n := order.Uint64(b); n>>63 == 0 {
+			return V{Kind: Str, S: d.R.FuncName(n)}
+		}
 		return V{Kind: Str, S: d.R.KernelSymbol(order.Uint64(b), false)}
 	case types.Timestamp:
 		return V{Kind: Str, S: Strftime(t.Format, d.R.WallTime(t.Name, order.Uint64(b)))}

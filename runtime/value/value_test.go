@@ -19,6 +19,7 @@ func (fakeResolver) Username(uid uint32) string                          { retur
 func (fakeResolver) WallTime(mode string, ns uint64) time.Time           { return time.Unix(0, int64(ns)).UTC() }
 func (fakeResolver) CgroupPath(id uint64, filter string) string          { return "unified:/x" }
 func (fakeResolver) ProbeName(i uint64) string                           { return "BEGIN" }
+func (fakeResolver) FuncName(i uint64) string                            { return "main" }
 func (fakeResolver) SyscallName(nr int64) string                         { return "read" }
 
 var dec = &Decoder{R: fakeResolver{}, Trailer: "..", Indent: 8}

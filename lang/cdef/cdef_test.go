@@ -95,12 +95,14 @@ func (fakeBTF) StructType(name string) *types.Type {
 	}
 	return nil
 }
+
 func (fakeBTF) EnumType(name string) *types.Type {
 	if name == "color" {
 		return &types.Type{Kind: types.Enum, Size: 4, Enum: &types.EnumDef{Name: name, Size: 4, Values: []types.EnumValue{{Name: "RED", Value: 7}}}}
 	}
 	return nil
 }
+
 func (f fakeBTF) Typedef(name string) *types.Type {
 	switch name {
 	case "u32":
@@ -113,6 +115,7 @@ func (f fakeBTF) Typedef(name string) *types.Type {
 	}
 	return nil
 }
+
 func (f fakeBTF) EnumConst(name string) (int64, *types.Type, bool) {
 	if name == "RED" {
 		return 7, f.EnumType("color"), true
@@ -131,25 +134,37 @@ func TestStructs(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"plain", "struct s { char a; int b; short c; }", "12: a@0:int8 b@4:int32 c@8:int16"},
 		{"no semicolon, then another", "struct x { int a; }\nstruct s { struct x y; char z; }", "8: y@0:structx z@4:int8"},
-		{"pointer to itself and to the unknown", "struct s { struct s *next; struct other *o; void (*f)(int); };",
-			"24: next@0:structs* o@8:structother* f@16:void*"},
-		{"array, flexible array and string", "struct s { int a[3]; char name[16]; unsigned char raw[4]; long tail[]; };",
-			"32: a@0:int32[3] name@12:string[16] raw@28:uint8[4] tail@32:int64[0]"},
-		{"anonymous members", "struct s { int a; union { int b; char c[8]; }; struct { short d; } e; };",
-			"16: a@0:int32 @4:union(anonymous) e@12:struct(anonymous)"},
+		{
+			"pointer to itself and to the unknown", "struct s { struct s *next; struct other *o; void (*f)(int); };",
+			"24: next@0:structs* o@8:structother* f@16:void*",
+		},
+		{
+			"array, flexible array and string", "struct s { int a[3]; char name[16]; unsigned char raw[4]; long tail[]; };",
+			"32: a@0:int32[3] name@12:string[16] raw@28:uint8[4] tail@32:int64[0]",
+		},
+		{
+			"anonymous members", "struct s { int a; union { int b; char c[8]; }; struct { short d; } e; };",
+			"16: a@0:int32 @4:union(anonymous) e@12:struct(anonymous)",
+		},
 		{"union", "union s { char a; long b; int c[3]; };", "16: a@0:int8 b@0:int64 c@0:int32[3]"},
-		{"bit-fields", "struct s { unsigned a:1, b:2; unsigned :0; unsigned long c:40; char d; };",
-			"16: a@0+0/1:uint32 b@0+1/2:uint32 c@8+0/40:uint64 d@13:int8"},
+		{
+			"bit-fields", "struct s { unsigned a:1, b:2; unsigned :0; unsigned long c:40; char d; };",
+			"16: a@0+0/1:uint32 b@0+1/2:uint32 c@8+0/40:uint64 d@13:int8",
+		},
 		{"packed", "struct s { char a; int b; short c; } __attribute__((packed));", "7: a@0:int8 b@1:int32 c@5:int16"},
 		{"packed in front, aligned", "struct __attribute__((packed, aligned(4))) s { char a; int b; };", "8: a@0:int8 b@1:int32"},
 		{"kernel's words", "struct s { char a; __u32 b; u64 __user *c; } __packed;", "13: a@0:int8 b@1:uint32 c@5:uint64*"},
 		{"aligned member", "struct s { char a; int b __attribute__((aligned(16))); char c; };", "32: a@0:int8 b@16:int32 c@20:int8"},
 		{"packed member", "struct s { char a; int b __attribute__((packed)); };", "5: a@0:int8 b@1:int32"},
 		{"aligned struct", "struct s { char a; } __attribute__((aligned(8)));", "8: a@0:int8"},
-		{"sizes from macros and enums", "#define N 4\n#define M (N * 2)\nenum { K = M + 1 };\nstruct s { char a[N]; short b[K]; int c[sizeof(long)]; };",
-			"56: a@0:string[4] b@4:int16[9] c@24:int32[8]"},
-		{"typedef", "typedef struct { int x; } inner_t;\ntypedef unsigned short word;\nstruct s { inner_t a; word b; word *c; };",
-			"16: a@0:struct(anonymous) b@4:uint16 c@8:uint16*"},
+		{
+			"sizes from macros and enums", "#define N 4\n#define M (N * 2)\nenum { K = M + 1 };\nstruct s { char a[N]; short b[K]; int c[sizeof(long)]; };",
+			"56: a@0:string[4] b@4:int16[9] c@24:int32[8]",
+		},
+		{
+			"typedef", "typedef struct { int x; } inner_t;\ntypedef unsigned short word;\nstruct s { inner_t a; word b; word *c; };",
+			"16: a@0:struct(anonymous) b@4:uint16 c@8:uint16*",
+		},
 		{"constants of the table", "struct s { char comm[TASK_COMM_LEN]; };", "16: comm@0:string[16]"},
 		{"enum member", "enum e { A, B };\nstruct s { enum e x; };", "4: x@0:enume"},
 		{"comments", "struct s { int a; // }\n /* } */ int b; };", "8: a@0:int32 b@4:int32"},
@@ -214,10 +229,23 @@ enum { ONE = 1, TWO, BIG = 0xffffffff };
 		name string
 		want Value
 	}{
-		{"A", Value{Int: 1}}, {"B", Value{Int: 16}}, {"C", Value{Int: 'a'}}, {"D", Value{Str: "x\ty", IsString: true}}, {"E", Value{Int: -5}},
-		{"F", Value{Int: 16}}, {"J", Value{Int: 8}}, {"K", Value{Int: 12}}, {"ONE", Value{Int: 1}}, {"TWO", Value{Int: 2}}, {"BIG", Value{Int: 0xffffffff}},
-		{"AF_INET6", Value{Int: 10}}, {"IPPROTO_UDP", Value{Int: 17}}, {"ENOENT", Value{Int: 2}}, {"TASK_UNINTERRUPTIBLE", Value{Int: 2}},
-		{"O_DIRECT", Value{Int: 0x4000}}, {"AT_FDCWD", Value{Int: -100}},
+		{"A", Value{Int: 1}},
+		{"B", Value{Int: 16}},
+		{"C", Value{Int: 'a'}},
+		{"D", Value{Str: "x\ty", IsString: true}},
+		{"E", Value{Int: -5}},
+		{"F", Value{Int: 16}},
+		{"J", Value{Int: 8}},
+		{"K", Value{Int: 12}},
+		{"ONE", Value{Int: 1}},
+		{"TWO", Value{Int: 2}},
+		{"BIG", Value{Int: 0xffffffff}},
+		{"AF_INET6", Value{Int: 10}},
+		{"IPPROTO_UDP", Value{Int: 17}},
+		{"ENOENT", Value{Int: 2}},
+		{"TASK_UNINTERRUPTIBLE", Value{Int: 2}},
+		{"O_DIRECT", Value{Int: 0x4000}},
+		{"AT_FDCWD", Value{Int: -100}},
 	} {
 		if got, _, ok := d.Const(c.name); !ok || got != c.want {
 			t.Errorf("%s = %+v %v, want %+v", c.name, got, ok, c.want)
@@ -255,11 +283,18 @@ func TestConditionals(t *testing.T) {
 		text string
 		want bool
 	}{
-		{"#ifdef X\n#define R 1\n#endif", false}, {"#ifndef X\n#define R 1\n#endif", true}, {"#define X\n#ifdef X\n#define R 1\n#endif", true},
-		{"#if 0\n#define R 1\n#endif", false}, {"#if 0\n#else\n#define R 1\n#endif", true}, {"#if 0\n#elif 1\n#define R 1\n#else\n#endif", true},
-		{"#if 1\n#elif 1\n#define R 1\n#endif", false}, {"#if defined(X) || !defined Y\n#define R 1\n#endif", true},
-		{"#if defined(__x86_64__) && defined(__linux__)\n#define R 1\n#endif", true}, {"#if 0\n#if 1\n#define R 1\n#endif\n#endif", false},
-		{"#define X\n#undef X\n#ifdef X\n#define R 1\n#endif", false}, {"#ifdef __aarch64__\n#define R 1\n#endif", false},
+		{"#ifdef X\n#define R 1\n#endif", false},
+		{"#ifndef X\n#define R 1\n#endif", true},
+		{"#define X\n#ifdef X\n#define R 1\n#endif", true},
+		{"#if 0\n#define R 1\n#endif", false},
+		{"#if 0\n#else\n#define R 1\n#endif", true},
+		{"#if 0\n#elif 1\n#define R 1\n#else\n#endif", true},
+		{"#if 1\n#elif 1\n#define R 1\n#endif", false},
+		{"#if defined(X) || !defined Y\n#define R 1\n#endif", true},
+		{"#if defined(__x86_64__) && defined(__linux__)\n#define R 1\n#endif", true},
+		{"#if 0\n#if 1\n#define R 1\n#endif\n#endif", false},
+		{"#define X\n#undef X\n#ifdef X\n#define R 1\n#endif", false},
+		{"#ifdef __aarch64__\n#define R 1\n#endif", false},
 	} {
 		d := mustParse(t, c.text, Options{})
 		if _, ok := d.Define("R"); ok != c.want {

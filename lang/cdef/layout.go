@@ -101,6 +101,7 @@ func alignOf(t *types.Type) int {
 			return 1
 		}
 		return a
+	default:
+		return types.Align(t)
 	}
-	return types.Align(t)
 }

@@ -12,9 +12,14 @@ func TestInstalledHeaders(t *testing.T) {
 		t.Skip("needs the C library's headers in /usr/include")
 	}
 	for _, c := range []struct{ header, structName, constName string }{
-		{"netdb.h", "addrinfo", "AI_CANONNAME"}, {"sys/socket.h", "msghdr", "SOMAXCONN"}, {"netinet/in.h", "sockaddr_in", "IN_CLASSA_NET"},
-		{"linux/tcp.h", "tcphdr", "TCP_MD5SIG_MAXKEYLEN"}, {"pwd.h", "passwd", "NSS_BUFLEN_PASSWD"},
-		{"linux/input.h", "input_event", "EV_VERSION"}, {"sys/stat.h", "stat", "UTIME_NOW"}, {"linux/if_link.h", "rtnl_link_stats", "IFLA_INET6_MAX"},
+		{"netdb.h", "addrinfo", "AI_CANONNAME"},
+		{"sys/socket.h", "msghdr", "SOMAXCONN"},
+		{"netinet/in.h", "sockaddr_in", "IN_CLASSA_NET"},
+		{"linux/tcp.h", "tcphdr", "TCP_MD5SIG_MAXKEYLEN"},
+		{"pwd.h", "passwd", "NSS_BUFLEN_PASSWD"},
+		{"linux/input.h", "input_event", "EV_VERSION"},
+		{"sys/stat.h", "stat", "UTIME_NOW"},
+		{"linux/if_link.h", "rtnl_link_stats", "IFLA_INET6_MAX"},
 	} {
 		start := time.Now()
 		d := mustParse(t, "#include <"+c.header+">\n", Options{ReadFile: os.ReadFile})

@@ -1,6 +1,7 @@
 package cdef
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"sort"
@@ -171,7 +172,8 @@ func lazyPattern(expr string) func() *regexp.Regexp {
 
 // report turns the front end's messages into diagnostics, one per line of the script.
 func (d *Defs) report(err error, files []cFile, diags *diag.List) {
-	if faults, ok := err.(conversionFaults); ok {
+	var faults conversionFaults
+	if errors.As(err, &faults) {
 		for _, f := range faults {
 			diags.Errorf(f.code, findWord(files, f.word), "%s", f.msg).Hint("define it before it is used, once")
 		}

@@ -28,8 +28,9 @@ func (s Severity) String() string {
 		return "ERROR"
 	case Warning:
 		return "WARNING"
+	default:
+		return "NOTE"
 	}
-	return "NOTE"
 }
 
 // Code is a stable name such as "E0301"; the table in codes.go documents each one.

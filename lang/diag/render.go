@@ -88,14 +88,14 @@ func code(c Code) string {
 
 // painter returns the function that colours text of a severity.
 func (r *Renderer) painter(s Severity) func(string) string {
-	attr := color.FgRed
 	switch s {
 	case Warning:
-		attr = color.FgYellow
+		return r.paint(color.FgYellow)
 	case Note:
-		attr = color.FgCyan
+		return r.paint(color.FgCyan)
+	default:
+		return r.paint(color.FgRed)
 	}
-	return r.paint(attr)
 }
 
 func (r *Renderer) note(text string) string { return r.paint(color.FgCyan)(text) }

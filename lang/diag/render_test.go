@@ -20,30 +20,42 @@ func TestRender(t *testing.T) {
 		d    *Diagnostic
 		want string
 	}{
-		{"one line",
+		{
+			"one line",
 			(&Diagnostic{Code: "E0301", Span: at("foo"), Message: "unknown name `foo`"}).Hint("declare it"),
 			"stdin:1:25-28: ERROR: unknown name `foo` [E0301]\n" +
 				"kprobe:f { printf(\"%d\", foo); }\n" +
-				"                        ~~~\nHINT: declare it\n"},
-		{"tab and rune before the span",
+				"                        ~~~\nHINT: declare it\n",
+		},
+		{
+			"tab and rune before the span",
 			&Diagnostic{Severity: Warning, Code: "W0301", Span: at("pid"), Message: "m"},
-			"stdin:2:8-11: WARNING: m [W0301]\n    $ü = pid;\n         ~~~\n"},
-		{"span over several lines",
+			"stdin:2:8-11: WARNING: m [W0301]\n    $ü = pid;\n         ~~~\n",
+		},
+		{
+			"span over several lines",
 			&Diagnostic{Span: at("{ printf(\"%d\", foo); }\n\t$ü"), Message: "m"},
-			"stdin:1-2: ERROR: m\nkprobe:f { printf(\"%d\", foo); }\n         ~~~~~~~~~~~~~~~~~~~~~~\n"},
-		{"empty span at the end of the text",
+			"stdin:1-2: ERROR: m\nkprobe:f { printf(\"%d\", foo); }\n         ~~~~~~~~~~~~~~~~~~~~~~\n",
+		},
+		{
+			"empty span at the end of the text",
 			&Diagnostic{Span: f.Span(len(f.Text), len(f.Text)), Message: "m"},
-			"stdin:3:5-6: ERROR: m\nlast\n    ~\n"},
-		{"span that is the line break",
+			"stdin:3:5-6: ERROR: m\nlast\n    ~\n",
+		},
+		{
+			"span that is the line break",
 			&Diagnostic{Span: at("\n\t"), Message: "m"},
-			"stdin:1-2: ERROR: m\nkprobe:f { printf(\"%d\", foo); }\n                               ~\n"},
+			"stdin:1-2: ERROR: m\nkprobe:f { printf(\"%d\", foo); }\n                               ~\n",
+		},
 		{"no span", &Diagnostic{Code: "E0801", Message: "m"}, "ERROR: m [E0801]\n"},
-		{"label, origin and note",
+		{
+			"label, origin and note",
 			(&Diagnostic{Span: at("foo"), Message: "m", Origins: []Label{{at("last"), "expanded from here"}}, Notes: []string{"R1 invalid"}}).
 				Label(at("kprobe"), "this probe"),
 			"stdin:1:25-28: ERROR: m\nkprobe:f { printf(\"%d\", foo); }\n                        ~~~\n" +
 				"stdin:1:1-7: NOTE: this probe\nkprobe:f { printf(\"%d\", foo); }\n~~~~~~\n" +
-				"stdin:3:1-5: NOTE: expanded from here\nlast\n~~~~\nNOTE: R1 invalid\n"},
+				"stdin:3:1-5: NOTE: expanded from here\nlast\n~~~~\nNOTE: R1 invalid\n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := r.Render(c.d); got != c.want {
@@ -121,8 +133,20 @@ func TestJSON(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"comm", "count", "printf", "print", "kstack", "ustack", "pid", "tid", "uid", "$start", "@start", "nsecs", "strncmp"}
 	for _, c := range []struct{ name, want string }{
-		{"prinft", "printf"}, {"Comm", "comm"}, {"k_stack", "kstack"}, {"kstak", "kstack"}, {"conut", "count"}, {"$strat", "$start"},
-		{"@stat", "@start"}, {"pdi", "pid"}, {"xyz", ""}, {"q", ""}, {"completely_other", ""}, {"", ""}, {"nsec", "nsecs"}, {"strcmp", "strncmp"},
+		{"prinft", "printf"},
+		{"Comm", "comm"},
+		{"k_stack", "kstack"},
+		{"kstak", "kstack"},
+		{"conut", "count"},
+		{"$stast", "$start"},
+		{"@stat", "@start"},
+		{"pdi", "pid"},
+		{"xyz", ""},
+		{"q", ""},
+		{"completely_other", ""},
+		{"", ""},
+		{"nsec", "nsecs"},
+		{"strcmp", "strncmp"},
 		{"zzd", ""},
 	} {
 		if got := Nearest(c.name, names); got != c.want {

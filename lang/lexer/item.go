@@ -241,8 +241,9 @@ func (s *scanner) afterOperand() bool {
 		return true
 	case Keyword:
 		return t.Text == "true" || t.Text == "false"
+	default:
+		return t.Text == ")" || t.Text == "]" || t.Text == "++" || t.Text == "--"
 	}
-	return t.Text == ")" || t.Text == "]" || t.Text == "++" || t.Text == "--"
 }
 
 // body scans from an opening brace to the one that closes it.

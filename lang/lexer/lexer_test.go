@@ -42,22 +42,32 @@ func TestTokens(t *testing.T) {
 		{"path", "uprobe:/bin/a-b.so*:f+4, usdt:./x:y:z {}", "attach-point:uprobe:/bin/a-b.so*:f+4 , attach-point:usdt:./x:y:z { }"},
 		{"quoted segment", `u:/x:"f(int, {})" {}`, `attach-point:u:/x:"f(int, {})" { }`},
 		{"comment glued to a kind", "BEGIN// c\n{}", "attach-point:BEGIN { }"},
-		{"several items", "config = { a = 1; }\nlet @m = hash(5);\nmacro f(x) { x }\nBEGIN {} END {}",
-			"keyword:config = { ident:a = int:1 ; } | keyword:let map:@m = ident:hash ( int:5 ) ; | keyword:macro ident:f ( ident:x ) { const:x } | attach-point:BEGIN { } | attach-point:END { }"},
+		{
+			"several items", "config = { a = 1; }\nlet @m = hash(5);\nmacro f(x) { x }\nBEGIN {} END {}",
+			"keyword:config = { ident:a = int:1 ; } | keyword:let map:@m = ident:hash ( int:5 ) ; | keyword:macro ident:f ( ident:x ) { const:x } | attach-point:BEGIN { } | attach-point:END { }",
+		},
 		{"words that are keywords only at the top", "BEGIN { config; macro; fn; }", "attach-point:BEGIN { ident:config ; ident:macro ; ident:fn ; }"},
 		{"keyword as a field", "i:s:1 { a.if->let; if }", "attach-point:i:s:1 { ident:a . ident:if -> ident:let ; keyword:if }"},
-		{"range and tuple index", "i:s:1 { 0..10; $a.0.1; $t.1e3 }",
-			"attach-point:i:s:1 { int:0 .. int:10 ; var:$a . int:0 . int:1 ; var:$t . int:1e3 }"},
-		{"operators", "i:s:1 { a<<=b>>c>=d&&e&=f--->g }",
-			"attach-point:i:s:1 { ident:a <<= ident:b >> ident:c >= ident:d && ident:e &= ident:f -- -> ident:g }"},
+		{
+			"range and tuple index", "i:s:1 { 0..10; $a.0.1; $t.1e3 }",
+			"attach-point:i:s:1 { int:0 .. int:10 ; var:$a . int:0 . int:1 ; var:$t . int:1e3 }",
+		},
+		{
+			"operators", "i:s:1 { a<<=b>>c>=d&&e&=f--->g }",
+			"attach-point:i:s:1 { ident:a <<= ident:b >> ident:c >= ident:d && ident:e &= ident:f -- -> ident:g }",
+		},
 		{"maps and parameters", "i:s:1 { @ @x $# $12 $x }", "attach-point:i:s:1 { map:@ map:@x param:$# param:$12 var:$x }"},
-		{"C text", "#define A \\\n 1\nstruct s { int x; /* } */ };enum e{X};BEGIN{(A)(X)(Y)}",
-			"directive:#define A \\\n 1 | c:struct s { int x; /* } */ }; | c:enum e{X}; | attach-point:BEGIN { ( const:A ) ( const:X ) ( ident:Y ) }"},
+		{
+			"C text", "#define A \\\n 1\nstruct s { int x; /* } */ };enum e{X};BEGIN{(A)(X)(Y)}",
+			"directive:#define A \\\n 1 | c:struct s { int x; /* } */ }; | c:enum e{X}; | attach-point:BEGIN { ( const:A ) ( const:X ) ( ident:Y ) }",
+		},
 		{"kind named like a C word", "struct:x {}", "attach-point:struct:x { }"},
 		{"missing brace", "BEGIN { a;\nkprobe:f { b }", "attach-point:BEGIN { ident:a ; | attach-point:kprobe:f { ident:b }"},
 		{"missing closing slash", "k:f /pid == 1 { a }", "attach-point:k:f predicate-open:/ ident:pid == int:1 { ident:a }"},
-		{"if in a predicate", "k:f /if a { b } else { c }/ { d }",
-			"attach-point:k:f predicate-open:/ keyword:if ident:a { ident:b } keyword:else { ident:c } predicate-close:/ { ident:d }"},
+		{
+			"if in a predicate", "k:f /if a { b } else { c }/ { d }",
+			"attach-point:k:f predicate-open:/ keyword:if ident:a { ident:b } keyword:else { ident:c } predicate-close:/ { ident:d }",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, diags := lex(c.text)
@@ -87,13 +97,28 @@ func TestParseInt(t *testing.T) {
 		text string
 		want Number
 	}{
-		{"0", Number{}}, {"42", Number{Value: 42}}, {"0x1f", Number{Value: 31}}, {"0XFF", Number{Value: 255}}, {"017", Number{Value: 15}},
-		{"1_000", Number{Value: 1000}}, {"1e6", Number{Value: 1e6}}, {"9e18", Number{Value: 9e18}}, {"0x1e6", Number{Value: 0x1e6}},
-		{"12U", Number{Value: 12, Suffix: "u"}}, {"12uLL", Number{Value: 12, Suffix: "ull"}}, {"5ms", Number{Value: 5e6, Duration: true}},
-		{"1d", Number{Value: 86400e9, Duration: true}}, {"2m", Number{Value: 120e9, Duration: true}}, {"1e3us", Number{Value: 1e6, Duration: true}},
-		{"18446744073709551615", Number{Value: 1<<64 - 1}}, {"18446744073709551616", Number{Overflow: true}},
-		{"4294967295u", Number{Value: 1<<32 - 1, Suffix: "u"}}, {"4294967296u", Number{Value: 1 << 32, Suffix: "u", Overflow: true}},
-		{"9e19", Number{Overflow: true}}, {"0x10000000000000000", Number{Overflow: true}}, {"999999d", Number{Duration: true, Overflow: true}},
+		{"0", Number{}},
+		{"42", Number{Value: 42}},
+		{"0x1f", Number{Value: 31}},
+		{"0XFF", Number{Value: 255}},
+		{"017", Number{Value: 15}},
+		{"1_000", Number{Value: 1000}},
+		{"1e6", Number{Value: 1e6}},
+		{"9e18", Number{Value: 9e18}},
+		{"0x1e6", Number{Value: 0x1e6}},
+		{"12U", Number{Value: 12, Suffix: "u"}},
+		{"12uLL", Number{Value: 12, Suffix: "ull"}},
+		{"5ms", Number{Value: 5e6, Duration: true}},
+		{"1d", Number{Value: 86400e9, Duration: true}},
+		{"2m", Number{Value: 120e9, Duration: true}},
+		{"1e3us", Number{Value: 1e6, Duration: true}},
+		{"18446744073709551615", Number{Value: 1<<64 - 1}},
+		{"18446744073709551616", Number{Overflow: true}},
+		{"4294967295u", Number{Value: 1<<32 - 1, Suffix: "u"}},
+		{"4294967296u", Number{Value: 1 << 32, Suffix: "u", Overflow: true}},
+		{"9e19", Number{Overflow: true}},
+		{"0x10000000000000000", Number{Overflow: true}},
+		{"999999d", Number{Duration: true, Overflow: true}},
 	} {
 		got := ParseInt(c.text)
 		if got.Overflow {

@@ -112,6 +112,8 @@ func isKeyword(word string) bool {
 
 // Keywords returns the reserved words in alphabetical order, for completion.
 func Keywords() []string {
-	return []string{"break", "comptime", "config", "continue", "else", "false", "fn", "for", "if", "import", "let", "macro",
-		"offsetof", "return", "sizeof", "true", "typeinfo", "typeof", "unroll", "while"}
+	return []string{
+		"break", "comptime", "config", "continue", "else", "false", "fn", "for", "if", "import", "let", "macro",
+		"offsetof", "return", "sizeof", "true", "typeinfo", "typeof", "unroll", "while",
+	}
 }

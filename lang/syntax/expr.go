@@ -150,6 +150,7 @@ func startsOperand(t *token) bool {
 		case "(", "{", "-", "!", "~", "*", "&", "++", "--":
 			return true
 		}
+	default:
 	}
 	return false
 }

@@ -64,13 +64,10 @@ func convertConfig(c *gConfig, b ast.Base) (ast.Item, *fault) {
 			return nil, f
 		}
 		value := s.Value.Value
-		switch kindOf(&s.Value) {
-		case lexer.String:
+		if kindOf(&s.Value) == lexer.String {
 			value = lexer.Unquote(value)
-		case lexer.Int:
-			if num := lexer.ParseInt(value); num.Overflow {
-				return nil, newFault("E0105", spanOf(&s.Value), "integer literal `%s` is too large", value)
-			}
+		} else if kindOf(&s.Value) == lexer.Int && lexer.ParseInt(value).Overflow {
+			return nil, newFault("E0105", spanOf(&s.Value), "integer literal `%s` is too large", value)
 		}
 		n.Settings = append(n.Settings, &ast.ConfigSetting{
 			Base: base(sp), Name: s.Name.Value, NameSp: spanOf(&s.Name), Value: value, ValueSp: spanOf(&s.Value),

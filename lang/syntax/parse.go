@@ -40,7 +40,8 @@ func Parse(set *source.Set, f *source.File, diags *diag.List) *ast.Script {
 		item, fault := r.item(it)
 		if fault != nil {
 			line := set.Position(fault.span.Start).Line
-			if !faultLines[line] && !(r.wasBroken && fault.echo) {
+			isEcho := r.wasBroken && fault.echo
+			if !faultLines[line] && !isEcho {
 				fault.report(diags)
 			}
 			faultLines[line] = true
@@ -113,7 +114,10 @@ func looksLikeCode(text string) bool {
 		return true
 	}
 	i := strings.IndexAny(text, ":(=;")
-	return i >= 0 && text[i] != ':' && !(text[i] == '=' && strings.Contains(text, ":"))
+	if i < 0 || text[i] == ':' {
+		return false
+	}
+	return text[i] != '=' || !strings.Contains(text, ":") // `name=kind:...` names a probe
 }
 
 // reader turns items into tree nodes, one after the other.

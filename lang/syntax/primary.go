@@ -52,6 +52,7 @@ func (p *parser) primary() ast.Expr {
 		case "+":
 			p.fail(unexpected(&t, "an expression").hint("drop the `+`; there is no unary plus"))
 		}
+	default:
 	}
 	f := unexpected(&t, "an expression")
 	if kindOf(&t) == lexer.Assign && t.Value == "=" {

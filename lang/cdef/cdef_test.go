@@ -322,6 +322,7 @@ func TestFaults(t *testing.T) {
 		{"struct s {\n  int a;\n  unknown_t b;\n};", "E0202", "unknown type `unknown_t`", "unknown_t"},
 		{"struct s { int a; int b[; };", "E0201", "", "["},
 		{"struct s { int a; int a; };", "E0205", "twice", "a"},
+		{"struct s { char a[1ul << 40]; };", "E0205", "too large", "["},
 		{"struct s { struct nowhere n; };", "E0202", "unknown type `struct nowhere`", "nowhere"},
 	} {
 		_, diags := parse(t, c.text, Options{})

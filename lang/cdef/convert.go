@@ -129,6 +129,9 @@ func (c *converter) nameEnums(u *unit) {
 	}
 }
 
+// maxArrayBytes keeps sizes far from overflow; nothing in a kernel comes near it.
+const maxArrayBytes = 1 << 30
+
 func (c *converter) convert(t cc.Type) *types.Type {
 	if td := t.Typedef(); td != nil && c.prelude != nil {
 		if base := c.prelude.typedefs[td.Name()]; base != nil {
@@ -139,8 +142,12 @@ func (c *converter) convert(t cc.Type) *types.Type {
 	case *cc.PointerType:
 		return types.PointerTo(c.pointee(t.Elem()), types.SpaceNone, types.ProvRaw)
 	case *cc.ArrayType:
-		n := int(max(t.Len(), 0))
 		elem := t.Elem()
+		if size := max(elem.Size(), 1); t.Len() > maxArrayBytes/size {
+			c.fault("E0205", "[", "array of %d elements is too large", t.Len())
+			return types.ArrayOf(types.TUint8, 0)
+		}
+		n := int(max(t.Len(), 0))
 		if elem.Kind() == cc.Char && elem.Typedef() == nil && n > 0 {
 			return types.StringOf(n) // as BTF's char arrays are taken
 		}

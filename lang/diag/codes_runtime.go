@@ -113,6 +113,21 @@ func runtimeCodes() []Entry {
 			"",
 		},
 		{
+			"E0726", "unknown symbol",
+			"`kaddr`, `uaddr` and the like need a symbol that the kernel or the binary has. Symbols of the kernel are in /proc/kallsyms, for those who may read them.",
+			"",
+		},
+		{
+			"E0727", "no such control group",
+			"`cgroupid` needs the path of a control group below /sys/fs/cgroup.",
+			"BEGIN { print(cgroupid(\"/no/such/group\")); }",
+		},
+		{
+			"E0728", "symbol not in the binary",
+			"`uaddr` needs a symbol of the binary that the probe is in.",
+			"",
+		},
+		{
 			"E0799", "not supported yet",
 			"The builtin is known but not compiled by this version of sonde.",
 			"",

@@ -87,6 +87,7 @@ const (
 	CodeSpaceMix       diag.Code = "W0305"
 	CodeAlwaysEmpty    diag.Code = "W0306"
 	CodeDiscarded      diag.Code = "W0307"
+	CodeLeakedVar      diag.Code = "W0308"
 	CodeDeprecated     diag.Code = "W0401"
 	CodeTooLong        diag.Code = "W0402"
 	CodeUnusedMap      diag.Code = "W0501"

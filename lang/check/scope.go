@@ -26,6 +26,7 @@ type scope struct {
 // resolve runs the resolver.
 func (b *body) resolve() {
 	r := &resolver{b: b, diags: b.c.diags}
+	b.hoist()
 	r.push()
 	if b.Predicate != nil {
 		r.expr(b.Predicate)

@@ -338,6 +338,11 @@ func checkCodes() []Entry {
 			"BEGIN { @a[1] = 1; has_key(@a, 1); }",
 		},
 		{
+			"W0308", "variable used outside of its block",
+			"A scratch variable lives in the block that assigns it first. Older scripts read it behind that block; this still works, as if it were declared at the start of the action.",
+			"BEGIN { if (pid) { $a = 1; } print($a); }",
+		},
+		{
 			"W0401", "deprecated",
 			"An old form that still works; the hint names the new one.",
 			"BEGIN { @a[1] = 1; delete(@a[1]); }",

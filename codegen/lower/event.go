@@ -127,8 +127,23 @@ func leavesEarly(e ast.Expr) bool {
 	return found
 }
 
+// header writes the record's head and zeros between the fields.
 func (g *Gen) header(ev *object.Event, p Place) {
 	g.B.Store(p.Ptr, int(p.Off), 8, g.B.Const(int64(ev.ID)))
+	end := object.EventHeader
+	gap := func(to int) {
+		if to > end {
+			g.zero(p.At(end, to-end))
+		}
+	}
+	for _, f := range ev.Fields {
+		gap(f.Off)
+		end = f.Off + f.Type.Size
+		if f.Tail {
+			end = f.Off + 4
+		}
+	}
+	gap(ev.Size)
 }
 
 func (g *Gen) storeItem(p Place, f object.EventField, it Item) {

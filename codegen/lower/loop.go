@@ -19,7 +19,6 @@ import (
 const (
 	maxInlineRounds  = 32      // of a loop with constant bounds, times those of the loops around it
 	maxCallbackLoops = 1 << 23 // BPF_MAX_LOOPS
-	fallbackRounds   = 512     // where bpf_loop is missing
 )
 
 // loopTarget is where break and continue go.
@@ -393,9 +392,36 @@ func (g *Gen) rangeLength(lo, hi *ir.Value) *ir.Value {
 	return g.B.Bound(d, maxCallbackLoops+1)
 }
 
+// boundedRounds is the limit of a loop where bpf_loop is missing: what the verifier can walk through, shared out to the loops inside.
+func (g *Gen) boundedRounds(s ast.Stmt) int {
+	if n := len(g.rounds); n > 0 {
+		return g.rounds[n-1]
+	}
+	switch loopDepth(s) {
+	case 1:
+		return 1024
+	case 2:
+		return 64
+	case 3:
+		return 16
+	}
+	return 8
+}
+
+// loopDepth counts how deep loops are nested in a statement.
+func loopDepth(n ast.Node) int {
+	most := 0
+	each(n, func(c ast.Node) { most = max(most, loopDepth(c)) })
+	switch n.(type) {
+	case *ast.While, *ast.ForRange:
+		most++
+	}
+	return most
+}
+
 // boundedRange is a range loop where bpf_loop is missing.
 func (g *Gen) boundedRange(s *ast.ForRange, v *check.LocalVar, wide *types.Type, lo, n *ir.Value) {
-	limit := max(fallbackRounds/g.inlineRounds(), 1)
+	limit := g.boundedRounds(s)
 	g.B.For(g.B.Const(0), g.B.Bound(n, int64(limit)), func(i *ir.Value, l *ir.Loop) {
 		g.inlineLoop(limit, l, func() {
 			delete(g.fr.vars, v)
@@ -432,7 +458,7 @@ func (g *Gen) while(s *ast.While) {
 
 // boundedWhile is a while loop where bpf_loop is missing.
 func (g *Gen) boundedWhile(s *ast.While) {
-	limit := max(fallbackRounds/g.inlineRounds(), 1)
+	limit := g.boundedRounds(s)
 	n := g.B.NewVar("rounds", ir.I64)
 	g.B.Set(n, g.B.Const(0))
 	head, check, body, exit := g.B.NewBlock("while"), g.B.NewBlock("check"), g.B.NewBlock("body"), g.B.NewBlock("endwhile")

@@ -1,0 +1,289 @@
+package codegen_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen"
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/ir/interp"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/event"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/value"
+	"github.com/sonde-sh/sonde/stdlib"
+)
+
+// The same script runs three times: in the interpreter of the IR, in the kernel, and in the kernel with the code for old kernels.
+// body is the action of a begin probe.
+type semantics struct {
+	name, body, want string
+	top              string // what stands before the probe
+	kernelOnly       bool   // helpers that the interpreter does not have
+	newOnly          bool   // needs what old kernels lack
+}
+
+var semanticsTable = []semantics{
+	{name: "literals", body: `printf("%d %d %d %d\n", 1, -1, 0x10, 1e3);`, want: "1 -1 16 1000\n"},
+	{name: "durations", body: `printf("%d %d\n", 5ms, 1m);`, want: "5000000 60000000000\n"},
+	{name: "addition wraps at the width of the cast", body: `$a = (uint8)200; $b = (uint8)($a + 100); printf("%d\n", $b);`, want: "44\n"},
+	{name: "signed cast", body: `printf("%d %d %d\n", (int8)200, (uint8)-1, (int32)0xffffffff);`, want: "-56 255 -1\n"},
+	{name: "division", body: `$a = (int64)-8; $b = (int64)2; @z = (int64)3; printf("%d %d %d\n", $a/$b, $a%@z, 7/@z);`, want: "-4 -2 2\n"},
+	{name: "unsigned division", body: `@a = (uint64)100; @b = (uint64)7; printf("%d %d\n", @a/@b, @a%@b);`, want: "14 2\n"},
+	{name: "shifts", body: `@a = (int64)-16; @b = (uint64)256; printf("%d %d %d\n", @a >> 2, @b >> 4, @b << 2);`, want: "-4 16 1024\n"},
+	{name: "bits", body: `@a = 12; printf("%d %d %d %d\n", @a & 10, @a | 3, @a ^ 5, ~@a);`, want: "8 15 9 -13\n"},
+	{name: "comparisons by sign", body: `@a = (int64)-1; @b = (uint64)-1; printf("%d %d %d %d\n", @a < 1, @b < 1, @a <= -1, @b > 5);`, want: "1 0 1 1\n"},
+	{name: "logic", body: `@a = 5; @b = 0; printf("%d %d %d %d\n", @a && @b, @a || @b, !@a, !@b);`, want: "0 1 0 1\n"},
+	{name: "logic is evaluated only as far as needed", body: `@n = 0; if (@n && @n++) { } if (!@n || @n++) { } printf("%d\n", @n);`, want: "0\n"},
+	{name: "ternary", body: `@a = 5; $x = @a > 3 ? 10 : 20; printf("%d %s\n", $x, @a == 5 ? "five" : "other");`, want: "10 five\n"},
+	{name: "if else chain", body: `@a = 2; if (@a == 1) { printf("one\n"); } else if (@a == 2) { printf("two\n"); } else { printf("more\n"); }`, want: "two\n"},
+	{name: "block expression", body: `$x = { let $y = 5; $y * 2 }; printf("%d\n", $x);`, want: "10\n"},
+	{name: "if expression", body: `@a = 1; $x = if (@a) { 7 } else { 8 }; printf("%d\n", $x);`, want: "7\n"},
+	{name: "variables in branches", body: `@c = 1; $x = 1; if (@c) { $x = 2; } else { $x = 3; } $x += 10; printf("%d\n", $x);`, want: "12\n"},
+	{name: "increments of a variable", body: `$x = 5; $a = $x++; $b = ++$x; $c = $x--; $d = --$x; printf("%d %d %d %d %d\n", $a, $b, $c, $d, $x);`, want: "5 7 7 5 5\n"},
+	{name: "increments of a map", body: `@x = 5; $a = @x++; $b = ++@x; $c = @x--; $d = --@x; printf("%d %d %d %d %d\n", $a, $b, $c, $d, @x);`, want: "5 7 7 5 5\n"},
+	{name: "increments of a key", body: `$a = @x[1]++; $b = ++@x[1]; @x[1] += 10; @x[1] *= 2; @x[2] -= 3; printf("%d %d %d %d\n", $a, $b, @x[1], @x[2]);`, want: "0 2 24 -3\n"},
+	{name: "missing keys are zero", body: `@x[1] = 5; @s[1] = "abc"; printf("%d [%s]\n", @x[2], @s[2]);`, want: "0 []\n"},
+	{name: "keys of several parts", body: `@x[1, "a"] = 7; @x[1, "b"] = 8; $k = "b"; printf("%d %d\n", @x[1, "a"], @x[1, $k]);`, want: "7 8\n"},
+	{name: "tuple as key", body: `@x[(1, 2)] = 7; printf("%d\n", @x[1, 2]);`, want: "7\n"},
+	{name: "delete and has_key", body: `@x[1] = 5; printf("%d ", has_key(@x, 1)); $r = delete(@x, 1); $s = delete(@x, 1); printf("%d %d %d\n", has_key(@x, 1), $r, $s);`, want: "1 0 1 0\n"},
+	{name: "find", body: `@x[2] = 9; let $v = 1; if (find(@x, 2, $v)) { printf("%d ", $v); } if (!find(@x, 3, $v)) { printf("%d\n", $v); }`, want: "9 9\n"},
+	{name: "large values", body: `@x[1] = (1, "hello", 2); printf("%d %s %d\n", @x[1].0, @x[1].1, @x[1].2); $t = @x[1]; printf("%s\n", $t.1);`, want: "1 hello 2\nhello\n"},
+	{name: "scalar string", body: `@s = "abc"; @t = @s; printf("%s %s\n", @s, @t);`, want: "abc abc\n"},
+	{name: "string comparison", body: `$a = "hello"; @b = "hello"; printf("%d %d %d %d\n", $a == "hello", $a == "help", $a != "hello", $a == @b);`, want: "1 0 0 1\n"},
+	{name: "long string comparison", body: `$a = "0123456789abcdef0123456789abcdef"; $b = "0123456789abcdef0123456789abcdeX"; printf("%d %d\n", $a == $b, $a == "0123456789abcdef0123456789abcdef");`, want: "0 1\n"},
+	{name: "assignment of a longer string", body: `$a = "x"; $a = "longer text"; printf("%s\n", $a);`, want: "longer text\n"},
+	{name: "assignment of a shorter string", body: `$a = "longer text"; $a = "x"; @k[$a] = 1; printf("%s %d\n", $a, @k["x"]);`, want: "x 1\n"},
+	{name: "tuples", body: `$t = (1, ("a", 2)); printf("%d %s %d\n", $t.0, $t.1.0, $t.1.1); print($t);`, want: "1 a 2\n(1, (a, 2))\n"},
+	{name: "tuple built from itself", body: `$t = (1, 2); $t = ($t.1, $t.0); printf("%d %d\n", $t.0, $t.1);`, want: "2 1\n"},
+	{name: "tuple comparison", body: `$t = (1, 2); printf("%d %d\n", $t == (1, 2), $t == (1, 3));`, want: "1 0\n"},
+	{name: "record", body: `$r = (a=1, b="x"); printf("%d %s\n", $r.a, $r.b);`, want: "1 x\n"},
+	{name: "array casts", body: `$a = (int8[8])12345; printf("%d %d %d\n", $a[0], $a[1], (uint64)$a);`, want: "57 48 12345\n"},
+	{name: "address of a variable", body: `$x = 5; $p = &$x; printf("%d\n", *$p);`, want: "5\n"},
+	{name: "let without a value", body: `let $x; $x = 3; printf("%d\n", $x);`, want: "3\n"},
+	{name: "scopes", body: `$x = 1; if ($x) { let $y = 2; $x = $y; } { let $y = 9; $x += $y; } printf("%d\n", $x);`, want: "11\n"},
+	{name: "unroll", body: `unroll (3) { @n++; } $i = 0; unroll (5) { if ($i < 3) { $i++; } } printf("%d %d\n", @n, $i);`, want: "3 3\n"},
+	{name: "while", body: `$i = 0; while ($i < 5) { $i++; if ($i == 2) { continue; } printf("%d ", $i); } printf("\n");`, want: "1 3 4 5 \n"},
+	{name: "while with break", body: `$i = 0; while (1) { $i++; if ($i == 7) { break; } } printf("%d\n", $i);`, want: "7\n"},
+	{name: "nested while", body: `$i = 0; $n = 0; while ($i < 4) { $j = 0; while ($j < 3) { $n++; $j++; } $i++; } printf("%d %d\n", $i, $n);`, want: "4 12\n"},
+	{name: "return inside a loop", body: `$i = 0; while ($i < 10) { $i++; if ($i == 3) { printf("%d\n", $i); return; } } printf("no\n");`, want: "3\n"},
+	{name: "range", body: `for ($i : 0..4) { printf("%d ", $i); } printf("\n");`, want: "0 1 2 3 \n"},
+	{name: "range of many rounds", body: `@s = 0; for ($i : 10..110) { if ($i % 2) { continue; } @s += $i; } printf("%d\n", @s);`, want: "2950\n"},
+	{name: "range with computed bounds", body: `@n = 5; $s = 0; for ($i : 0..@n) { $s += $i; } for ($i : @n..2) { $s = 100; } printf("%d\n", $s);`, want: "10\n"},
+	{name: "range keeps its bounds", body: `$a = 5; $n = 0; for ($i : 0..$a) { $a--; $n++; } printf("%d\n", $n);`, want: "5\n"},
+	{name: "nested ranges", body: `$n = 0; for ($i : 0..50) { for ($j : 0..40) { if ($j == 30) { break; } $n++; } } printf("%d\n", $n);`, want: "1500\n"},
+	{name: "large variable in a loop", body: `$s = "start"; $t = (0, "x"); for ($i : 0..100) { if ($i == 50) { $s = "fifty"; $t = ($i, "y"); } } printf("%s %d %s\n", $s, $t.0, $t.1);`, want: "fifty 50 y\n"},
+	{name: "loop over a map", body: `@x[1] = 10; @x[2] = 20; $s = 0; for ($kv : @x) { $s += $kv.0 + $kv.1; } printf("%d\n", $s);`, want: "33\n", newOnly: true},
+	{name: "loop over a map of strings", body: `@x["k"] = "v"; for ($kv : @x) { printf("%s=%s\n", $kv.0, $kv.1); print($kv); }`, want: "k=v\n(k, v)\n", newOnly: true},
+	{name: "loop over a map with keys of several parts", body: `@x[1, "a"] = 5; for ($kv : @x) { printf("%d %s %d\n", $kv.0.0, $kv.0.1, $kv.1); }`, want: "1 a 5\n", newOnly: true},
+	{name: "nested loops over maps", body: `@a[1] = 2; @b[3] = 4; for ($x : @a) { for ($y : @b) { printf("%d %d %d %d\n", $x.0, $x.1, $y.0, $y.1); } }`, want: "1 2 3 4\n", newOnly: true},
+	{name: "len", body: `@x[1] = 1; @x[2] = 2; printf("%d\n", len(@x));`, want: "2\n", newOnly: true},
+	{name: "count and sum", body: `@c = count(); @c = count(); @s = sum(5); @s = sum(-2); printf("%d %d\n", @c, @s);`, want: "2 3\n"},
+	{name: "min max avg", body: `@a = min(5); @a = min(-3); @a = min(9); @b = max(-5); @b = max(-9); @c = avg(4); @c = avg(8); printf("%d %d %d\n", @a, @b, @c);`, want: "-3 -5 6\n"},
+	{name: "aggregations under keys", body: `@c[1] = count(); @c[1] = count(); @s["x"] = sum(7); @m[1] = max(4); @a[1] = avg(9); printf("%d %d %d %d %d\n", @c[1], @s["x"], @m[1], @a[1], @c[2]);`, want: "2 7 4 9 0\n", kernelOnly: true},
+	{name: "aggregation in a condition", body: `@c = count(); if (@c == 1) { printf("one\n"); } if ((int64)@c > 5) { printf("many\n"); }`, want: "one\n"},
+	{name: "strncmp", body: `printf("%d %d\n", strncmp("abcd", "abxx", 2), strncmp("abcd", "abxx", 3) != 0); $a = "hello"; printf("%d %d\n", strncmp($a, "hello", 9), strncmp($a, "help", 4) == 0);`, want: "0 1\n0 0\n"},
+	{name: "strcontains", body: `$h = "some long text"; printf("%d %d %d\n", strcontains($h, "long"), strcontains($h, "short"), strcontains("ab", "abc"));`, want: "1 0 0\n"},
+	{name: "strcontains with a computed needle", body: `$h = "aaab"; $n = "aab"; printf("%d\n", strcontains($h, $n));`, want: "1\n"},
+	{name: "strstr", body: `$h = "aababc"; printf("%d %d %d\n", strstr($h, "abc"), strstr($h, "x"), strstr($h, "aa"));`, want: "3 -1 0\n"},
+	{name: "strlen", body: `$h = "hello"; printf("%d %d\n", strlen($h), strlen(""));`, want: "5 0\n"},
+	{name: "bswap", body: `@a = (uint16)0x1234; @b = (uint32)0x12345678; printf("%x %x\n", bswap(@a), bswap(@b));`, want: "3412 78563412\n"},
+	{name: "str of a literal", body: `printf("%s %s\n", str("hello"), str("hello", 3));`, want: "hello hel\n"},
+	{name: "buf", body: `$a = (int8[4])0x64636261; printf("%r %rx\n", buf($a, 4), buf($a, 2));`, want: `abcd \x61\x62` + "\n"},
+	{name: "ntop", body: `printf("%s %s\n", ntop(0x0100007f), ntop(pton("::1")));`, want: "127.0.0.1 ::1\n"},
+	{name: "macaddr", body: `$a = (int8[8])0x665544332211; printf("%s\n", macaddr($a));`, want: "11:22:33:44:55:66\n"},
+	{name: "memcmp", body: `$a = "abc"; $b = "abd"; printf("%d %d\n", memcmp($a, $b, 2), memcmp($a, $b, 3) < 0);`, want: "0 1\n"},
+	{name: "division by zero gives one", body: `@z = 0; @n = 5; printf("%d %d\n", @n / @z, @n % @z);`, want: "WARNING\nWARNING\n1 1\n"},
+	{name: "printf with many strings", body: `$a = "0123456789012345678901234567890123456789"; printf("%s|%s|%d|%s\n", $a, "x", 5, $a);`, want: "0123456789012345678901234567890123456789|x|5|0123456789012345678901234567890123456789\n"},
+	{name: "an event in the argument of another", body: `printf("%d\n", { printf("inner %s\n", "012345678901234567890123456789012345"); 5 });`, want: "inner 012345678901234567890123456789012345\n5\n"},
+	{name: "exit leaves the action", body: `printf("a\n"); exit(); printf("b\n");`, want: "a\n"},
+	{name: "macro", top: `macro twice(x) { x * 2 }`, body: `printf("%d\n", twice(4 + 1));`, want: "10\n"},
+	{name: "probe", body: `printf("%s\n", probe);`, want: "begin\n"},
+	{name: "comm and ids", body: `printf("%d %d %d\n", comm == comm, pid == pid, tid >= pid);`, want: "1 1 1\n", kernelOnly: true},
+	{name: "current task", body: `printf("%d %d\n", curtask.tgid == pid, curtask.comm == comm);`, want: "1 1\n", kernelOnly: true},
+	{name: "time", body: `$a = nsecs; $b = nsecs; printf("%d %d\n", $b >= $a, elapsed < 3600000000000);`, want: "1 1\n", kernelOnly: true},
+	{name: "stack length", body: `printf("%d %d\n", len(kstack) > 1, len(kstack(2)));`, want: "1 2\n", kernelOnly: true},
+	{name: "pointers into the kernel", body: `$t = (struct task_struct *)curtask; $p = $t.real_parent; printf("%d\n", $p.tgid == ppid);`, want: "1\n", kernelOnly: true},
+}
+
+func (s *semantics) script() string { return s.top + "\nbegin { " + s.body + " }" }
+
+func TestSemanticsInTheInterpreter(t *testing.T) {
+	for _, c := range semanticsTable {
+		if c.kernelOnly {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			info := fixtureInfo(t, c.script())
+			for _, noOpt := range []bool{true, false} {
+				var m *ir.Module
+				obj := compile(t, info, fixtureTarget(target.TaskBTF), codegen.Options{NoOpt: noOpt, Dump: func(_ string, d *ir.Module) { m = d }})
+				if m == nil {
+					t.Fatal("no IR")
+				}
+				if got := interpret(t, obj, m); got != c.want {
+					t.Errorf("optimised %v: got %q, want %q\n%s", !noOpt, got, c.want, m)
+				}
+			}
+		})
+	}
+}
+
+// interpret runs the first function of a module and renders what it sent.
+func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
+	t.Helper()
+	jiffies := uint64(0)
+	mc := &interp.Machine{Maps: map[string]*interp.Map{}, Helpers: map[asm.BuiltinFunc]interp.Helper{
+		asm.FnJiffies64:         func(*interp.Machine, [5]uint64) (uint64, error) { jiffies++; return jiffies, nil },
+		asm.FnGetCurrentPidTgid: func(*interp.Machine, [5]uint64) (uint64, error) { return 7<<32 | 8, nil },
+		asm.FnProbeReadStr: func(m *interp.Machine, a [5]uint64) (uint64, error) {
+			return 0, errors.New("a string in no address space")
+		},
+	}}
+	for _, om := range obj.Maps {
+		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries}
+	}
+	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
+		t.Fatalf("%v\n%s", err, m)
+	}
+	values := &value.Decoder{R: noResolver{obj}, Trailer: ".."}
+	var out []byte
+	for _, rec := range mc.Records {
+		id, _ := event.ID(rec)
+		d, err := event.NewDecoder(obj.Events[id], values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch d.Event.Kind {
+		case object.EvPrintf:
+			out, err = d.AppendPrintf(out, rec)
+		case object.EvPrintValue:
+			var vals []value.V
+			if vals, err = d.Fields(rec); err == nil {
+				out = append(value.AppendText(out, vals[0]), '\n')
+			}
+		case object.EvWarnf:
+			out = append(out, "WARNING\n"...)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return string(out)
+}
+
+// noResolver names the points of an object and nothing else.
+type noResolver struct{ obj *object.Object }
+
+func (noResolver) KernelSymbol(addr uint64, _ bool) string         { return fmt.Sprintf("%#x", addr) }
+func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
+func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
+func (noResolver) Username(uint32) string                          { return "root" }
+func (noResolver) WallTime(string, uint64) time.Time               { return time.Time{} }
+func (noResolver) CgroupPath(uint64, string) string                { return "" }
+func (r noResolver) ProbeName(i uint64) string                     { return r.obj.Points[i] }
+func (r noResolver) FuncName(i uint64) string                      { return r.obj.Funcs[i] }
+func (noResolver) SyscallName(int64) string                        { return "" }
+
+// host is the running machine.
+type host struct {
+	kernel  *kernel.Kernel
+	machine *stdlib.Machine
+	reg     *stdlib.Registry
+}
+
+func openHost(t testing.TB) *host {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := stdlib.NewMachine(k)
+	t.Cleanup(func() { m.Close(); k.Close() })
+	return &host{k, m, stdlib.New(stdlib.ProbeKinds(m))}
+}
+
+func (h *host) info(t testing.TB, text string) *check.Info {
+	t.Helper()
+	env := &check.Env{Types: h.machine.Types, Arch: h.kernel.Arch(), CPUs: h.machine.Target().CPUs, Unsafe: true, NamedUsed: map[string]bool{}, Machine: h.machine}
+	return checked(t, text, h.reg, env)
+}
+
+// run runs an object until it ends and gives what it printed.
+func (h *host) run(t testing.TB, obj *object.Object) string {
+	t.Helper()
+	var buf bytes.Buffer
+	out := runtime.NewOutput(&buf, false, 0)
+	obj.Config.PrintMapsOnExit = false
+	s, err := runtime.New(runtime.Options{Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true,
+		Report: func(d *diag.Diagnostic) { out.Message("", d.Severity.String()+"\n") }})
+	if err != nil {
+		var le *runtime.LoadError
+		if errors.As(err, &le) {
+			t.Fatalf("%v\n%s", err, tail(le.Log, 40))
+		}
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	out.Flush()
+	return strings.TrimSuffix(buf.String(), "\n\n") // what the end of a run prints
+}
+
+func tail(s string, lines int) string {
+	l := strings.Split(s, "\n")
+	return strings.Join(l[max(0, len(l)-lines):], "\n")
+}
+
+func TestSemanticsInTheKernel(t *testing.T) {
+	h := openHost(t)
+	for _, c := range semanticsTable {
+		t.Run(c.name, func(t *testing.T) {
+			info := h.info(t, c.script())
+			obj := compile(t, info, h.machine.Target(), codegen.Options{})
+			if got := h.run(t, obj); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSemanticsWithTheCodeForOldKernels(t *testing.T) {
+	h := openHost(t)
+	for _, c := range semanticsTable {
+		if c.newOnly {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			tg := *h.machine.Target()
+			tg.Features = target.AllBut(old...)
+			obj := compile(t, h.info(t, c.script()), &tg, codegen.Options{})
+			if got := h.run(t, obj); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+var _ = ebpf.Hash

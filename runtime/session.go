@@ -366,7 +366,7 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 // watch ends the run when one of its reasons comes.
 func (s *Session) watch(ctx context.Context, end func()) {
 	defer end()
-	if s.opts.DryRun || !s.waits() {
+	if s.opts.DryRun || !s.waits() || s.runIterators(ctx) {
 		return
 	}
 	var child <-chan struct{}

@@ -83,7 +83,7 @@ func describe(t *testing.T, m *Machine, out *strings.Builder, line string) {
 	u := &lower.Uses{Names: map[string]bool{}, Fields: map[string]bool{}, MaxArg: -1}
 	for _, w := range strings.Fields(uses) {
 		if v, ok := strings.CutPrefix(w, "missing="); ok {
-			env.MissingProbes = v
+			env.Config = &check.Config{MissingProbes: v}
 			continue
 		}
 		u.Names[w] = true

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
@@ -160,7 +161,18 @@ func (k *iterKind) List(segments []string, opts ListOptions, yield func(Listed) 
 
 func (k *iterKind) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
 	d := p.Data.(*iterPoint)
-	return &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: d.name, Context: iterObjects{}, Data: d}
+	return &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: d.name, Context: iterObjects{}, Data: d,
+		Enter: func(g *lower.Gen) { onlyObjects(g, p.Args) }}
+}
+
+// onlyObjects leaves the program where there is no object: the kernel runs it once more behind the last one.
+func onlyObjects(g *lower.Gen, args *types.Type) {
+	for _, f := range args.Struct.Resolve() {
+		if f.Type.Kind == types.Pointer {
+			g.LeaveUnless(g.B.CmpImm(ir.OpNe, g.B.PtrInt(g.B.LoadPtr(g.Ctx(), f.Offset, ir.BTFNil)), 0))
+			return
+		}
+	}
 }
 
 func (k *iterKind) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {

@@ -222,12 +222,15 @@ type syscallExit struct{ lower.NoContext }
 
 // syscallRegisters are the offsets in pt_regs of a system call's arguments as they are at its return, and of its number.
 var syscallRegisters = map[string]struct {
-	args   [6]int32
-	number int32
-	mode   int32 // register that tells 32-bit programs
+	args       [6]int32
+	number     int32
+	numberSize int
+	// A program is a 64-bit one when the register at mode, masked, is mode64.
+	mode             int32
+	modeMask, mode64 int64
 }{
-	"amd64": {[6]int32{112, 104, 96, 56, 72, 64}, 120, 136},
-	"arm64": {[6]int32{272, 8, 16, 24, 32, 40}, 280, 264}, // x0 holds the result: orig_x0 is the first argument
+	"amd64": {[6]int32{112, 104, 96, 56, 72, 64}, 120, 8, 136, 0xffff, 0x33}, // cs is __USER_CS
+	"arm64": {[6]int32{272, 8, 16, 24, 32, 40}, 280, 4, 264, 0x10, 0},        // x0 holds the result: orig_x0 is the first argument; the nRW bit of pstate
 }
 
 // Member implements lower.Context.
@@ -252,14 +255,8 @@ func readRegister(g *lower.Gen, off int32, size int) *ir.Value {
 // onlySyscall leaves the program unless the call that returns is the wanted one of a 64-bit program: 32-bit programs have other numbers.
 func onlySyscall(g *lower.Gen, number int) {
 	regs := syscallRegisters[g.Target.Arch]
-	nr := readRegister(g, regs.number, 4)
+	nr := readRegister(g, regs.number, regs.numberSize)
 	g.LeaveUnless(g.B.CmpImm(ir.OpEq, nr, int64(number)))
 	mode := readRegister(g, regs.mode, 8)
-	if g.Target.Arch == "arm64" {
-		const aarch32 = 0x10
-		g.LeaveUnless(g.B.CmpImm(ir.OpEq, g.B.OpImm(ir.OpAnd, mode, aarch32), 0))
-		return
-	}
-	const user64 = 0x33 // __USER_CS
-	g.LeaveUnless(g.B.CmpImm(ir.OpEq, g.B.OpImm(ir.OpAnd, mode, 0xffff), user64))
+	g.LeaveUnless(g.B.CmpImm(ir.OpEq, g.B.OpImm(ir.OpAnd, mode, regs.modeMask), regs.mode64))
 }

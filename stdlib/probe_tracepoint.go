@@ -23,7 +23,11 @@ import (
 type tracepoint struct{ m *Machine }
 
 // tracepointPoint is one event.
-type tracepointPoint struct{ category, name string }
+type tracepointPoint struct {
+	category, name string
+	raw            func() bool   // the kernel has a tracepoint of the name
+	group          *syscallGroup // the system calls that the same pattern named, nil when they are few
+}
 
 func tracepointKinds(m *Machine) []KindEntry {
 	return []KindEntry{
@@ -61,8 +65,10 @@ func (k *tracepoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.Lis
 		k.missing(r, tr)
 		return nil
 	}
+	k.groupSyscalls(found, env.Arch)
 	points := make([]*check.Point, 0, len(found))
 	for _, e := range found {
+		e.raw = sync.OnceValue(func() bool { return k.hasRaw(e.name) })
 		p := r.point(k, "tracepoint:"+e.category+":"+e.name)
 		p.Scope, p.Base = p.Name, "tracepoint"
 		p.Space = types.SpaceKernel
@@ -76,6 +82,46 @@ func (k *tracepoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.Lis
 	return points
 }
 
+// hasRaw tells whether the kernel itself (no module) has a tracepoint of the name that raw programs can attach to.
+func (k *tracepoint) hasRaw(name string) bool {
+	b, err := k.m.Types.Kernel()
+	if err != nil {
+		return false
+	}
+	_, ok := b.TypeByName("btf_trace_"+name, kernel.KindTypedef)
+	return ok
+}
+
+// groupSyscalls puts the entries, and the returns, of many system calls into groups that one program can serve.
+func (k *tracepoint) groupSyscalls(found []*tracepointPoint, arch string) {
+	if len(found) < manySyscalls {
+		return
+	}
+	groups := map[string]*syscallGroup{"sys_enter_": {numbers: map[string]int{}}, "sys_exit_": {exit: true, numbers: map[string]int{}}}
+	for prefix, g := range groups {
+		for _, e := range found {
+			name, ok := strings.CutPrefix(e.name, prefix)
+			if !ok || e.category != "syscalls" {
+				continue
+			}
+			n, ok := kernel.SyscallNumber(arch, name)
+			if !ok {
+				g.numbers = nil // a call that we do not know: the events decide
+				break
+			}
+			g.numbers[e.name] = n
+		}
+		if len(g.numbers) < manySyscalls {
+			continue
+		}
+		for _, e := range found {
+			if _, ok := g.numbers[e.name]; ok && e.category == "syscalls" {
+				e.group = g
+			}
+		}
+	}
+}
+
 // isSyscallCategory tells whether pointers of a category are addresses of user space.
 func isSyscallCategory(category string) bool { return category == "syscalls" }
 
@@ -83,7 +129,7 @@ func isSyscallCategory(category string) bool { return category == "syscalls" }
 func events(tr *kernel.Tracefs, category, name string) []*tracepointPoint {
 	var found []*tracepointPoint
 	for c, n := range tr.Events(category, name) {
-		found = append(found, &tracepointPoint{c, n})
+		found = append(found, &tracepointPoint{category: c, name: n})
 	}
 	sort.Slice(found, func(i, j int) bool {
 		a, b := found[i], found[j]
@@ -309,6 +355,9 @@ func declare(f kernel.Field) string {
 }
 
 func (k *tracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
+	if h := lowerTracepoint(p, p.Data.(*tracepointPoint), u, t); h != nil {
+		return h
+	}
 	h := &lower.Hook{Point: p, Share: p.Base, Cookies: t.Features.Has(target.AttachCookie) && t.Features.Has(target.PerfLink),
 		Type: ebpf.TracePoint, Context: lower.TraceRecord{}, Data: p.Data}
 	if u.Has("args") {
@@ -334,6 +383,20 @@ func recordSize(args *types.Type) int {
 }
 
 func (k *tracepoint) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*object.Attach {
+	switch hooks[0].Type {
+	case ebpf.Tracing:
+		a := &object.Attach{Mechanism: object.TPBTF, Target: hooks[0].AttachTo, Span: hooks[0].Point.Node.Span(),
+			Reason: "many system calls: one program sees them all, for half of what an event for each of them costs"}
+		for _, h := range hooks {
+			a.Points = append(a.Points, h.Index)
+		}
+		return []*object.Attach{a}
+	case ebpf.RawTracepoint:
+		return eachHook(hooks, func(h *lower.Hook) *object.Attach {
+			return &object.Attach{Mechanism: object.RawTracepoint, Target: h.Data.(*tracepointPoint).name,
+				Reason: "nothing of the record is used: the raw tracepoint costs half and detaches at once"}
+		})
+	}
 	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
 		d := h.Data.(*tracepointPoint)
 		a := &object.Attach{Mechanism: object.PerfTracepoint, Target: d.category + ":" + d.name, Reason: "the record of the event is what the script names"}

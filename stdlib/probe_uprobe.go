@@ -190,7 +190,7 @@ func byName(syms []symbol.Symbol) []symbol.Symbol {
 func (k *uprobe) missing(r *request, file *symbol.File, f funcPattern, fn string) {
 	near := nearest(fn, symbolNames(file, f.lang))
 	r.noMatch(f.at, strings.Join(r.seg, ":"), near)
-	if len(near) == 0 && !file.HasSymbols() && r.env.MissingProbes == "" {
+	if len(near) == 0 && !file.HasSymbols() && r.missing() == "error" {
 		all := r.diags.All()
 		all[len(all)-1].Hint("use an address or an exported function: %s has no symbol table (it was stripped)", file.Path())
 	}

@@ -61,8 +61,8 @@ func (k *watchpoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.Lis
 		r.segErrorf(1, codeOffset, "Invalid length argument: %v", err)
 		return nil
 	}
-	if env.Command != "" && d.pid == 0 {
-		d.pid = object.CommandPID
+	if d.pid == 0 {
+		d.pid = env.ChildPID
 	}
 	mode := []byte(r.seg[2])
 	slices.Sort(mode)

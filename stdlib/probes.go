@@ -81,6 +81,14 @@ func newRequest(kind string, ap *ast.AttachPoint, env *check.Env, diags *diag.Li
 	return r
 }
 
+// missing is what the script wants for probes that do not exist: "error", "warn" or "ignore".
+func (r *request) missing() string {
+	if r.env.Config == nil || r.env.Config.MissingProbes == "" {
+		return "error"
+	}
+	return r.env.Config.MissingProbes
+}
+
 // errorf reports an error about the whole attach point.
 func (r *request) errorf(code diag.Code, format string, args ...any) *diag.Diagnostic {
 	return r.diags.Errorf(code, r.ap.Span(), format, args...)
@@ -122,7 +130,7 @@ func (r *request) count(lo, hi int, usage string) bool {
 func (r *request) noMatch(i int, target string, near []string) {
 	text := fmt.Sprintf("No matches for %s %s.", r.kind, target)
 	var d *diag.Diagnostic
-	switch r.env.MissingProbes {
+	switch r.missing() {
 	case "ignore":
 		return
 	case "warn":

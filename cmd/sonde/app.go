@@ -223,7 +223,9 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	if err := a.unknownOptions(info); err != nil {
 		return nil, err
 	}
-	obj, err := codegen.Compile(info, a.machine.Target(), codegen.Options{HelperErrors: a.opts.helperErr, Diags: diags, Dump: a.dump})
+	target := *a.machine.Target()
+	target.LiteralAttach = info.Config.Extra["attach"] == "literal"
+	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, Diags: diags, Dump: a.dump})
 	if err := a.reportAll(diags); err != nil {
 		return nil, err
 	}

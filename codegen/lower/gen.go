@@ -203,6 +203,9 @@ func (g *Gen) Span() source.Span { return g.B.Span }
 // Unit returns the compilation.
 func (g *Gen) Unit() *Unit { return g.u }
 
+// Hooks are the points that the program serves.
+func (g *Gen) Hooks() []*Hook { return g.prog.Hooks }
+
 // Errorf reports a problem of the script that only lowering can see.
 func (g *Gen) Errorf(code diag.Code, n ast.Node, format string, args ...any) *diag.Diagnostic {
 	return g.u.Diags.Errorf(code, n.Span(), format, args...)

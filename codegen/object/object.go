@@ -120,10 +120,6 @@ const (
 	LSM
 )
 
-// CommandPID stands in Attach.PID for the process that -c starts, whose number is not known while compiling. The session puts the number in
-// its place before attaching.
-const CommandPID = -1
-
 // Attach is one link to make. Script and Kernel name it for `--explain-attach`.
 type Attach struct {
 	Mechanism                          Mechanism
@@ -136,7 +132,7 @@ type Attach struct {
 	RefCounters                        []uint64
 	Cookies                            []uint64 // one per target; what bpf_get_attach_cookie gives
 	Cookie                             uint64
-	PID                                int // 0: every process; CommandPID: the process of -c
+	PID                                int // 0: every process
 	PerfType, PerfConfig, Period, Freq uint64
 	AllCPUs                            bool
 	Address, Length                    uint64

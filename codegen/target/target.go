@@ -15,6 +15,8 @@ type Target struct {
 	CPUs     int // possible CPUs
 	PageSize int
 	Features Features
+	// LiteralAttach makes probe kinds attach by the mechanism that they are named after, not by the cheapest that means the same.
+	LiteralAttach bool
 	// Jiffies is the HZ of the kernel (ticks per second); 0 when unknown.
 	HZ int
 	// PIDNamespace is the device and inode of the tool's pid namespace when it is not the initial one, for pid and tid.

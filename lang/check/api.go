@@ -214,8 +214,6 @@ type Env struct {
 	Named      map[string]string // --name=value after `--`; a bare --name has value "true"
 	NamedUsed  map[string]bool   // filled by getopt
 	Environ    map[string]string // BPFTRACE_* and SONDE_* variables
-	// MissingProbes is the config key missing_probes ("error", "warn", "ignore"; "" is error), set before probes are expanded.
-	MissingProbes string
 	// ReadFile opens imports and includes; nil means none.
 	ReadFile func(path string) ([]byte, error)
 	ReadDir  func(path string) ([]string, error)

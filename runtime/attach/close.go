@@ -12,7 +12,8 @@ import (
 // Detach stops the programs of many links at once. After it no new run begins, except where a perf event has no BPF link.
 func Detach(links []*Link) error {
 	errs := make([]error, len(links))
-	parallel(len(links), func(i int) { errs[i] = links[i].Detach() })
+	// These waits need no lock of the kernel: hundreds of them end together.
+	parallel(len(links), 512, func(i int) { errs[i] = links[i].Detach() })
 	return errors.Join(errs...)
 }
 
@@ -25,7 +26,7 @@ func CloseAll(links []*Link) error {
 		events = append(events, l.takeEvents()...)
 	}
 	errs := make([]error, len(events))
-	parallel(len(events), func(i int) { errs[i] = closeFDs(events[i : i+1]) })
+	parallel(len(events), maxParallel, func(i int) { errs[i] = closeFDs(events[i : i+1]) })
 	return errors.Join(append(errs, err)...)
 }
 
@@ -46,7 +47,7 @@ func Leave(links []*Link) error {
 	}
 	left := discard(fds)
 	errs := make([]error, len(left))
-	parallel(len(left), func(i int) { errs[i] = closeFDs(left[i : i+1]) })
+	parallel(len(left), maxParallel, func(i int) { errs[i] = closeFDs(left[i : i+1]) })
 	return errors.Join(errs...)
 }
 
@@ -80,10 +81,10 @@ func discard(fds []int) (left []int) {
 	return nil
 }
 
-// maxParallel bounds the threads that wait in the kernel at the same time.
+// maxParallel bounds the threads that wait in the kernel for the same lock.
 const maxParallel = 32
 
-func parallel(n int, f func(i int)) {
+func parallel(n, limit int, f func(i int)) {
 	if n <= 1 {
 		for i := range n {
 			f(i)
@@ -92,7 +93,7 @@ func parallel(n int, f func(i int)) {
 	}
 	next := make(chan int)
 	var wg sync.WaitGroup
-	for range min(n, maxParallel) {
+	for range min(n, limit) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()

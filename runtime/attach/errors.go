@@ -112,6 +112,9 @@ func newError(a *object.Attach, err error) *Error {
 	case errors.Is(err, unix.ENOMEM):
 		return set(Limit, "the kernel has no memory for it", "")
 	}
+	if a.Mechanism == object.Iter && a.PinPath != "" && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT)) {
+		return set(Missing, a.PinPath+" is not in a BPF file system", "mount it: mount -t bpf bpf /sys/fs/bpf")
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		if os.Geteuid() != 0 {
 			return set(Rights, "not allowed", "run as root, or with CAP_BPF and CAP_PERFMON")

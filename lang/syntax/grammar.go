@@ -15,19 +15,13 @@ import (
 
 type token = plexer.Token
 
-type gItem struct {
-	C       *gC       `parser:"  @@"`
-	Config  *gConfig  `parser:"| @@"`
+// gDecl is everything at the top level but probes and C text.
+type gDecl struct {
+	Config  *gConfig  `parser:"  @@"`
 	Import  *gImport  `parser:"| @@"`
 	Macro   *gMacro   `parser:"| @@"`
 	Subprog *gSubprog `parser:"| @@"`
 	MapDecl *gMapDecl `parser:"| @@"`
-	Probe   *gProbe   `parser:"| @@"`
-}
-
-type gC struct {
-	Text      *token `parser:"  @CText"`
-	Directive *token `parser:"| @Directive"`
 }
 
 type gConfig struct {
@@ -160,22 +154,30 @@ type (
 )
 
 type grammar struct {
-	item  *participle.Parser[gItem]
+	probe *participle.Parser[gProbe]
 	block *participle.Parser[gBlock]
 }
 
-// theGrammar builds the parser at the first use: it costs half a millisecond, which `sonde --version` should not pay.
+// theGrammar builds the parser of probes at the first use: it costs a good part of a millisecond, which `sonde --version`
+// should not pay.
 var theGrammar = sync.OnceValue(buildGrammar)
+
+// theDeclarations is the parser of the other items, which one-liners do not have. It is apart for the same reason.
+var theDeclarations = sync.OnceValue(func() *participle.Parser[gDecl] { return mustBuild[gDecl](theGrammar()) })
 
 func buildGrammar() *grammar {
 	g := &grammar{}
-	must := func(err error) {
-		if err != nil {
-			panic("syntax: the grammar does not build: " + err.Error())
-		}
-	}
+	g.probe = mustBuild[gProbe](g)
 	var err error
-	g.item, err = participle.Build[gItem](
+	if g.block, err = participle.ParserForProduction[gBlock](g.probe); err != nil {
+		panic("syntax: the grammar does not build: " + err.Error())
+	}
+	return g
+}
+
+// mustBuild builds the parser of one production. A failure is a mistake in the tags above, which every test finds.
+func mustBuild[T any](g *grammar) *participle.Parser[T] {
+	p, err := participle.Build[T](
 		participle.Lexer(lexer.Definition{}),
 		participle.UseLookahead(0),
 		participle.ParseTypeWith(func(lex *plexer.PeekingLexer) (exprRef, error) {
@@ -205,8 +207,8 @@ func buildGrammar() *grammar {
 			return p.typeSpec(), nil
 		}),
 	)
-	must(err)
-	g.block, err = participle.ParserForProduction[gBlock](g.item)
-	must(err)
-	return g
+	if err != nil {
+		panic("syntax: the grammar does not build: " + err.Error())
+	}
+	return p
 }

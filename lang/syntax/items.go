@@ -8,9 +8,9 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 )
 
-func convertC(c *gC, b ast.Base) *ast.CDef {
-	if c.Directive != nil {
-		n := &ast.CDef{Base: b, Text: c.Directive.Value, Kind: ast.CDirective}
+func convertC(t *lexer.Token, b ast.Base) *ast.CDef {
+	if t.Kind == lexer.Directive {
+		n := &ast.CDef{Base: b, Text: t.Text, Kind: ast.CDirective}
 		words := strings.Fields(strings.TrimSpace(strings.TrimPrefix(n.Text, "#")))
 		if len(words) > 1 {
 			n.Name, _, _ = strings.Cut(words[1], "(")
@@ -18,7 +18,7 @@ func convertC(c *gC, b ast.Base) *ast.CDef {
 		}
 		return n
 	}
-	n := &ast.CDef{Base: b, Text: c.Text.Value, Kind: ast.CStruct}
+	n := &ast.CDef{Base: b, Text: t.Text, Kind: ast.CStruct}
 	switch words := strings.FieldsFunc(n.Text, func(r rune) bool { return strings.ContainsRune(" \t\r\n{;(", r) }); words[0] {
 	case "typedef":
 		n.Kind = ast.CTypedef

@@ -136,20 +136,38 @@ func (r *reader) item(it *lexer.Item) (ast.Item, *fault) {
 	if len(tokens) == 0 {
 		return nil, newFault("E0101", it.Open, "unexpected end of script")
 	}
-	end := tokens[len(tokens)-1].Span.End
-	lex, _ := plexer.Upgrade(lexer.NewStream(tokens, end))
 	if f := r.precheck(tokens); f != nil {
 		return nil, f
 	}
-	raw, err := theGrammar().item.ParseFromLexer(lex, participle.AllowTrailing(true))
+	last := tokens[len(tokens)-1].Span
+	b := base(tokens[0].Span.To(last))
+	if k := tokens[0].Kind; k == lexer.CText || k == lexer.Directive {
+		return convertC(&tokens[0], b), nil
+	}
+	lex, err := plexer.Upgrade(lexer.NewStream(tokens, last.End))
+	if err != nil {
+		return nil, asFault(err, nil)
+	}
+	var n ast.Item
+	var f *fault
+	if tokens[0].Kind == lexer.AttachPoint {
+		var raw *gProbe
+		if raw, err = theGrammar().probe.ParseFromLexer(lex, participle.AllowTrailing(true)); err == nil && lex.Peek().EOF() {
+			n, f = convertProbe(raw, b)
+		}
+	} else {
+		var raw *gDecl
+		if raw, err = theDeclarations().ParseFromLexer(lex, participle.AllowTrailing(true)); err == nil && lex.Peek().EOF() {
+			n, f = convertDecl(raw, b)
+		}
+	}
 	if err == nil && !lex.Peek().EOF() {
 		err = unexpected(lex.Peek(), "")
 	}
 	if err != nil {
-		f := asFault(err, prevToken(lex))
-		return nil, r.atEnd(f, it, tokens)
+		return nil, r.atEnd(asFault(err, prevToken(lex)), it, tokens)
 	}
-	return convertItem(raw, tokens)
+	return n, f
 }
 
 // atEnd rewords a fault at the end of an unfinished item: what matters there is the bracket that was never closed.
@@ -243,13 +261,9 @@ func strayAttachPoint(t, prev *lexer.Token) *fault {
 	return f.hint("separate attach points with `,`")
 }
 
-// convertItem turns a parsed item into its node.
-func convertItem(raw *gItem, tokens []lexer.Token) (ast.Item, *fault) {
-	first, last := tokens[0].Span, tokens[len(tokens)-1].Span
-	b := base(first.To(last))
+// convertDecl turns a parsed declaration into its node.
+func convertDecl(raw *gDecl, b ast.Base) (ast.Item, *fault) {
 	switch {
-	case raw.C != nil:
-		return convertC(raw.C, b), nil
 	case raw.Config != nil:
 		return convertConfig(raw.Config, b)
 	case raw.Import != nil:
@@ -262,14 +276,12 @@ func convertItem(raw *gItem, tokens []lexer.Token) (ast.Item, *fault) {
 		return convertMacro(raw.Macro, b)
 	case raw.Subprog != nil:
 		return convertSubprog(raw.Subprog, b)
-	case raw.MapDecl != nil:
-		m := &ast.MapDecl{Base: b, Name: raw.MapDecl.Name.Value, Kind: raw.MapDecl.Kind.Value}
-		for _, a := range raw.MapDecl.Args {
-			m.Args = append(m.Args, a)
-		}
-		return m, nil
 	}
-	return convertProbe(raw.Probe, b)
+	m := &ast.MapDecl{Base: b, Name: raw.MapDecl.Name.Value, Kind: raw.MapDecl.Kind.Value}
+	for _, a := range raw.MapDecl.Args {
+		m.Args = append(m.Args, a)
+	}
+	return m, nil
 }
 
 // order enforces what must come first: C definitions, config and imports precede probes, macros, functions and maps.

@@ -145,7 +145,7 @@ func (c *compiler) emitOptions(p *lower.Program) bpf.Options {
 	return bpf.Options{
 		AtomicFetch: has(target.AtomicFetch), CPUv4: has(target.SignedDiv), StackVarOff: has(target.AtomicFetch),
 		Scratch: bpf.Scratch{
-			Map: scratchMap, Counters: lower.CountersMap, CounterKey: p.Index*object.CountersPerProgram + object.CounterScratch,
+			Map: scratchMap, Counters: lower.CountersMap, CounterKey: 8 * (p.Index*object.CountersPerProgram + object.CounterScratch), Direct: true,
 		},
 	}
 }

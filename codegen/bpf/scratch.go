@@ -30,6 +30,8 @@ type Scratch struct {
 	// were in use. "" counts nowhere.
 	Counters   string
 	CounterKey int
+	// Direct says that Counters is an array of one entry, all CPUs', and CounterKey the offset in its value in bytes.
+	Direct bool
 }
 
 // claim rewrites the function so that its scratch slots are offsets from memory that it claims before their first use.
@@ -269,7 +271,9 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		}
 	}
 	bl.SetBlock(fail)
-	if m := c.opts.Scratch.Counters; m != "" {
+	if m := c.opts.Scratch.Counters; m != "" && c.opts.Scratch.Direct {
+		bl.AtomicAdd(bl.MapValAddr(m, c.opts.Scratch.CounterKey), 0, 8, bl.Const(1))
+	} else if m != "" {
 		k := bl.SlotAddr(key, 0)
 		bl.Store(k, 0, 4, bl.Const(int64(c.opts.Scratch.CounterKey)))
 		bl.Cold(func() {

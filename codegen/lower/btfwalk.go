@@ -57,7 +57,6 @@ func walkStep(s *types.StructDef, off, size int) (next *types.StructDef, rest in
 			n := (off - start) / t.Elem.Size
 			start += n * t.Elem.Size
 			t = t.Elem
-			end = start + t.Size
 		}
 		switch t.Kind {
 		case types.Struct:

@@ -210,7 +210,7 @@ func (u *Unit) Internal(m *object.Map) *object.Map { return u.addInternal(m) }
 // counters declares the map of counters; Finish sets its size.
 func (u *Unit) counters() {
 	u.addInternal(&object.Map{
-		Name: CountersMap, Role: object.MapCounters, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: object.CountersPerProgram,
+		Name: CountersMap, Role: object.MapCounters, Type: ebpf.Array, KeySize: 4, ValueSize: 8 * object.CountersPerProgram, MaxEntries: 1,
 	})
 }
 
@@ -231,7 +231,7 @@ func (u *Unit) Finish(programs int) {
 		u.Map(name)
 	}
 	if m := u.internal[CountersMap]; m != nil {
-		m.MaxEntries = max(programs, 1) * object.CountersPerProgram
+		m.ValueSize = max(programs, 1) * 8 * object.CountersPerProgram
 	}
 	c := u.Info.Config
 	if c == nil {

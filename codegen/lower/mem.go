@@ -252,12 +252,7 @@ func (g *Gen) CheckHelper(rc *ir.Value, name string, counter int) { g.checkHelpe
 // Count adds one to a counter of this program (object.Counter*).
 func (g *Gen) Count(counter int) {
 	g.u.counters()
-	key := g.Temp("counter", 8)
-	g.B.Store(key.Ptr, 0, 4, g.B.Const(int64(g.prog.Index*object.CountersPerProgram+counter)))
-	p := g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(CountersMap), key.Ptr)
-	g.B.IfNonNil(p, func(p *ir.Value) {
-		g.B.Store(p, 0, 8, g.B.AddImm(g.B.Load(p, 0, 8, false), 1))
-	}, nil)
+	g.B.AtomicAdd(g.B.MapValAddr(CountersMap, 8*(g.prog.Index*object.CountersPerProgram+counter)), 0, 8, g.B.Const(1))
 }
 
 // Task gives the current task as a BTF pointer, nil when the target has no such helper or no BTF.

@@ -242,8 +242,8 @@ const (
 	EvSignalSelf                   // internal
 )
 
-// Counters: MapCounters is a per-CPU array of u64 with CountersPerProgram entries per program, in this order; program i's entries
-// start at i*CountersPerProgram. User space adds the CPUs up.
+// Counters: MapCounters is an array of one value, which is u64 words, CountersPerProgram for each program in this order; program i's
+// words start at i*CountersPerProgram. All CPUs share them: what they count is rare.
 const (
 	CounterLost        = iota // events that did not fit the ring
 	CounterMapFull            // keys refused by a full map

@@ -1,0 +1,45 @@
+package codegen_test
+
+import (
+	"testing"
+
+	"github.com/sonde-sh/sonde/codegen"
+)
+
+// eight are the programs that the instruction counts of generated code are measured by. peer is what bpftrace 0.27.1 has (translated
+// instructions), hand what was written by hand on a raw tracepoint; limit is what we must not exceed.
+var eight = []struct {
+	name, script      string
+	peer, hand, limit int
+}{
+	{"scalar count", `tracepoint:a:b { @ = count(); }`, 60, 16, 20},
+	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 45},
+	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 50},
+	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 60},
+	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 46},
+	{"plain store", `tracepoint:a:b { @ = args.bytes; }`, 45, 9, 10},
+	{"start of a pair", `tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 45},
+	{"end of a pair", `begin { @start[1] = 1; } tracepoint:a:b /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start, tid); }`, 117, 80, 110},
+	{"printf of a path", `tracepoint:a:b { printf("%d %s %s\n", pid, comm, str(args.filename)); }`, 135, 100, 125},
+}
+
+// TestInstructionCounts keeps the size of the eight programs. Run with -v for the table.
+func TestInstructionCounts(t *testing.T) {
+	for _, p := range eight {
+		obj := compile(t, fixtureInfo(t, p.script), fixtureTarget(), codegen.Options{})
+		s := obj.Programs[len(obj.Programs)-1].Stats
+		t.Logf("%-18s %4d instructions (peer %d, by hand %d), stack %d, scratch %d, spills %d", p.name, s.Insns, p.peer, p.hand, s.StackBytes, s.ScratchBytes, s.Spills)
+		if s.Insns > p.limit {
+			t.Errorf("%s: %d instructions, more than %d", p.name, s.Insns, p.limit)
+		}
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	info := fixtureInfo(b, eight[len(eight)-1].script)
+	for b.Loop() {
+		if _, err := codegen.Compile(info, fixtureTarget(), codegen.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

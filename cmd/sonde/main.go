@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/sonde-sh/sonde/runtime/lab"
 )
 
 func main() {
+	lab.Init() // this program can also be the init of a lab guest
 	// Ctrl-C ends the run and prints the maps; a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// kernelScripts run the whole program on the running kernel: here and on every kernel of the lab. want is a regexp on standard output.
+var kernelScripts = []struct {
+	name, prog, want string
+	feature          string // kernel feature that the script needs; "" for none
+	args             []string
+	code             int
+}{
+	{name: "printf", prog: `BEGIN { printf("%d %s %x %c\n", -5, "abc", 255, 65); }`, want: `(?m)^-5 abc ff A$`},
+	{name: "builtins of the process", prog: `BEGIN { printf("%d %d %d %s\n", pid > 0, uid, gid, comm); }`, want: `(?m)^1 0 0 \S+$`},
+	{name: "scalars", prog: `BEGIN { @a = 5; @a += 3; @a++; @b = "text"; @c = (1, "x"); }`, want: `(?s)@a: 9.*@b: text.*@c: \(1, x\)`},
+	{name: "aggregations without key", prog: `BEGIN { @c = count(); @c = count(); @s = sum(5); @s = sum(6); @n = min(3); @x = max(9); @v = avg(10); @h = hist(5); @l = lhist(5, 0, 10, 5); }`,
+		want: `(?s)@c: 2.*@h:\n\[4, 8\) +1.*@l:\n\[5, 10\) +1.*@n: 3\n@s: 11\n@v: 10\n@x: 9`},
+	{name: "aggregations with key", prog: `BEGIN { @c[1] = count(); @s["a"] = sum(5); @m[1, "b"] = max(9); @h[2] = hist(100); @t[3] = stats(4); }`,
+		want: `(?s)@c\[1\]: 1.*@h\[2\]:\n\[64, 128\).*@m\[1, b\]: 9.*@s\[a\]: 5.*@t\[3\]: \{ .count = 1, .average = 4, .total = 4 \}`},
+	{name: "maps", prog: `BEGIN { @m[1] = 10; @m[2] = 20; @m[1]++; delete(@m, 2); if (has_key(@m, 1)) { printf("%d\n", @m[1]); } }`, want: `(?m)^11$`},
+	{name: "len", prog: `BEGIN { @m[1] = 10; @m[2] = 20; printf("%d\n", len(@m)); }`, want: `(?m)^2$`, feature: "bpf_for_each_map_elem"},
+	{name: "read an aggregation", prog: `BEGIN { @c = count(); @c = count(); if (@c > 1) { printf("c %d\n", @c); } @k[7] = sum(3); @k[7] = sum(4); printf("k %d\n", @k[7]); }`, want: `(?s)c 2\nk 7`},
+	{name: "strings", prog: `BEGIN { $s = "hello"; if ($s == "hello") { printf("eq\n"); } if (strncmp($s, "help", 3) == 0) { printf("pre\n"); } printf("%d\n", strcontains($s, "ell")); }`, want: `(?s)eq\npre\n1`},
+	{name: "control flow", prog: `BEGIN { $i = 0; while ($i < 5) { $i++; if ($i == 2) { continue; } if ($i == 4) { break; } printf("w%d ", $i); } unroll(2) { printf("u "); } printf("%s\n", $i == 4 ? "four" : "no"); }`, want: `w1 w3 u u four`},
+	{name: "range", prog: `BEGIN { $n = 3; for ($i : 0..$n) { printf("r%d ", $i); } printf("\n"); }`, want: `r0 r1 r2`},
+	{name: "long range", prog: `BEGIN { for ($i : 0..1000) { @s += $i; } }`, want: `@s: 499500`},
+	{name: "for over a map", prog: `BEGIN { @m[1] = 2; @m[3] = 4; for ($kv : @m) { @sum += $kv.0 * $kv.1; } }`, want: `@sum: 14`, feature: "bpf_for_each_map_elem"},
+	{name: "curtask", prog: `BEGIN { printf("%d %d\n", curtask.pid == tid, curtask.tgid == pid); }`, want: `(?m)^1 1$`},
+	{name: "kstack", prog: `BEGIN { @[kstack(3)] = count(); }`, want: `@\[\n +\S+\+\d+\n`},
+	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|1[0-9])`},
+	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
+	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); } interval:ms:400 { exit(); }`, want: `@o: \d+`},
+	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename)] = count(); } interval:ms:400 { exit(); }`, want: `@\[/proc/self/stat\]: \d+`},
+	{name: "wildcard", prog: `tracepoint:syscalls:sys_enter_open* { @[probe] = count(); } interval:ms:400 { exit(); }`, want: `@\[tracepoint:syscalls:sys_enter_openat\]: \d+`},
+	{name: "other tracepoint", prog: `tracepoint:sched:sched_switch { @[args.prev_pid >= 0] = count(); } interval:ms:300 { exit(); }`, want: `@\[(1|true)\]: \d+`},
+	{name: "raw tracepoint", prog: `rawtracepoint:sched_switch { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
+	{name: "kprobe", prog: `kprobe:vfs_read { @[comm, arg2 >= 0] = count(); } kretprobe:vfs_read { @r = hist(retval); } interval:ms:400 { exit(); }`, want: `(?s)@\[.*\]: \d+.*@r:`, feature: kernel.FeatureKprobes},
+	{name: "kprobe wildcard", prog: `kprobe:vfs_r* { @[func] = count(); } interval:ms:400 { exit(); }`, want: `@\[vfs_read\]: \d+`, feature: kernel.FeatureKprobes},
+	{name: "kprobe struct", prog: `kprobe:vfs_open { @[str(((struct path *)arg0)->dentry->d_name.name)] = count(); } interval:ms:400 { exit(); }`, want: `@\[stat\]: \d+`, feature: kernel.FeatureKprobes},
+	{name: "fentry", prog: `fentry:vfs_read { @[args.count >= 0] = count(); } fexit:vfs_read { @r = hist(retval); } interval:ms:400 { exit(); }`, want: `(?s)@\[(1|true)\]: \d+.*@r:`, feature: kernel.FeatureFentry},
+	{name: "latency pair", prog: `tracepoint:syscalls:sys_enter_read { @s[tid] = nsecs; } tracepoint:syscalls:sys_exit_read /@s[tid]/ { @us = hist((nsecs - @s[tid]) / 1000); delete(@s[tid]); } interval:ms:400 { exit(); }`, want: `@us:`},
+	{name: "exit code", prog: `BEGIN { exit(7); }`, want: ``, code: 7},
+	{name: "user error", prog: `BEGIN { prinf("x"); }`, want: ``, code: 1},
+	{name: "positional", prog: `BEGIN { printf("%d %s %d\n", $1, str($2), $#); }`, args: []string{"42", "arg"}, want: `42 arg 2`},
+	{name: "json", prog: `BEGIN { @h[1] = hist(5); print((1, "a")); }`, args: []string{"-f", "json"}, want: `(?s)\{"type": "value", "data": \[1,"a"\]\}.*\{"type": "hist", "data": \{"@h": \{"1": \[\{"min": 4, "max": 7, "count": 1\}\]\}\}\}`},
+	{name: "end", prog: `BEGIN { @x = 1; } END { printf("bye %d\n", @x); clear(@x); }`, want: `bye 1`},
+}
+
+// activity makes system calls while a script runs.
+func activity(stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			_, _ = os.ReadFile("/proc/self/stat")
+			os.Getpid()
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func TestKernelScripts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to load BPF programs")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	stop := make(chan struct{})
+	defer close(stop)
+	go activity(stop)
+	for _, c := range kernelScripts {
+		t.Run(c.name, func(t *testing.T) {
+			if c.feature != "" && !k.Features().Has(c.feature) {
+				t.Skipf("needs %s", c.feature)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+			defer cancel()
+			var out, errs bytes.Buffer
+			argv := append([]string{"sonde", "-e", c.prog}, c.args...)
+			code := run(ctx, argv, stdio{strings.NewReader(""), &out, &errs})
+			if code != c.code {
+				t.Errorf("status %d, want %d", code, c.code)
+			}
+			if ok, err := regexp.MatchString(c.want, out.String()); err != nil || !ok {
+				t.Errorf("output %q does not match %q", out.String(), c.want)
+			}
+			if ctx.Err() != nil {
+				t.Error("did not end by itself")
+			}
+			if t.Failed() {
+				t.Logf("script: %s\nmessages: %s", c.prog, errs.String())
+			}
+		})
+	}
+}

@@ -65,6 +65,7 @@ func Diagnose(err error) *diag.Diagnostic {
 		d := &diag.Diagnostic{Severity: diag.Error, Code: "E0804", Span: me.Map.Span, Message: fmt.Sprintf("cannot make map `%s` (%d entries of %d bytes): %v", me.Map.Name, me.Map.MaxEntries, me.Map.KeySize+me.Map.ValueSize, plainError(me.Err))}
 		switch {
 		case errors.Is(me.Err, unix.EPERM):
+			d.Message = "not allowed to use BPF: the kernel refused to make a map"
 			return d.Hint("run as root, or with CAP_BPF and CAP_PERFMON")
 		case errors.Is(me.Err, unix.ENOMEM), errors.Is(me.Err, unix.E2BIG):
 			return d.Hint("set max_map_keys lower, or declare the map with fewer entries: `let @m = hash(1000)`")

@@ -215,6 +215,9 @@ func (c *checker) addBody(p *ast.Probe, points []*Point) {
 	if p.Predicate != nil {
 		b.Predicate = x.expr(p.Predicate)
 	}
+	if c.env.PID != 0 && filtersByPID(points[0].Kind.Name()) {
+		b.Predicate = onlyPID(c.env.PID, b.Predicate, p.Sp)
+	}
 	b.Block = x.block(p.Body)
 	if b.Block == nil {
 		b.Block = &ast.Block{Base: ast.Base{Sp: p.Sp}}
@@ -222,6 +225,25 @@ func (c *checker) addBody(p *ast.Probe, points []*Point) {
 	c.bodies = append(c.bodies, b)
 	c.info.Bodies = append(c.info.Bodies, b.Body)
 	b.resolve()
+}
+
+// filtersByPID tells for which kinds -p is a predicate. The others attach to the process only, or belong to no process.
+func filtersByPID(kind string) bool {
+	switch kind {
+	case "tracepoint", "rawtracepoint", "kprobe", "kretprobe", "fentry", "fexit", "syscall", "lsm":
+		return true
+	}
+	return false
+}
+
+// onlyPID makes `pid == N && predicate`.
+func onlyPID(pid int, pred ast.Expr, sp source.Span) ast.Expr {
+	base := ast.Base{Sp: sp}
+	same := &ast.Binary{Base: base, Op: "==", X: &ast.Ident{Base: base, Name: "pid"}, Y: &ast.IntLit{Base: base, Value: uint64(pid), Text: itoa(pid)}}
+	if pred == nil {
+		return same
+	}
+	return &ast.Binary{Base: base, Op: "&&", X: same, Y: pred}
 }
 
 // finish puts the maps in order and decides the signs that stayed open.

@@ -256,7 +256,7 @@ func tail(s string, lines int) string {
 	return strings.Join(l[max(0, len(l)-lines):], "\n")
 }
 
-func TestSemanticsInTheKernel(t *testing.T) {
+func TestKernelSemantics(t *testing.T) {
 	h := openHost(t)
 	for _, c := range semanticsTable {
 		t.Run(c.name, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestSemanticsInTheKernel(t *testing.T) {
 	}
 }
 
-func TestSemanticsWithTheCodeForOldKernels(t *testing.T) {
+func TestKernelSemanticsOfOldCode(t *testing.T) {
 	h := openHost(t)
 	for _, c := range semanticsTable {
 		if c.newOnly {

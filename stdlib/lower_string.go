@@ -32,7 +32,6 @@ func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 	}
 	bare, prefix := g.WantsStr(), g.WantsPrefix()
 	size := t.Size
-	want := g.Reserve(t)
 	src := addressOf(g, g.Expr(c.Args[0]), size)
 	_, explicit := c.Int(1)
 	var limit *ir.Value
@@ -40,10 +39,13 @@ func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 		n := g.Scalar(c.Args[1])
 		limit = g.B.AddImm(g.B.Bound(n, int64(size-1)), 1)
 	}
+	var want lower.Place
 	if bare && prefix > 0 && prefix+1 < size && limit == nil {
 		size = prefix + 1
 		t = types.StringOf(size)
 		want = g.Temp("prefix", size)
+	} else {
+		want = g.Reserve(t)
 	}
 	dst := want
 	dst.Size = size
@@ -79,7 +81,6 @@ func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	limit := t.Size - 4
 	bare := g.WantsStr()
-	want := g.Reserve(t)
 	o := g.Expr(c.Args[0])
 	src := addressOf(g, o, limit)
 	var n *ir.Value
@@ -90,6 +91,7 @@ func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 	} else {
 		n = g.B.Const(int64(limit))
 	}
+	want := g.Reserve(t)
 	data := want.At(4, limit)
 	if bare {
 		data = want.At(0, limit)

@@ -94,7 +94,7 @@ func TestRejects(t *testing.T) {
 		text   string
 	}{
 		{`BEGIN { print($x); }`, check.CodeUndefinedVar, "`$x`"},
-		{`BEGIN { if (pid) { $x = 1; } print($x); }`, check.CodeUndefinedVar, "`$x`"},
+		{`BEGIN { if (pid) { let $x = 1; } print($x); }`, check.CodeUndefinedVar, "`$x`"},
 		{`BEGIN { let $x; if (pid) { let $x = 1; } }`, check.CodeShadow, "already declared"},
 		{`BEGIN { $x = 1; $x = "a"; }`, check.CodeMismatch, "`string[2]`"},
 		{`BEGIN { $c = (uint64)1; $d = (int64)-1; $c = $d; }`, check.CodeMismatch, "`int64`"},

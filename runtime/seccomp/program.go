@@ -1,0 +1,581 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// The state of a thread that is followed, the value of the map "tasks".
+const (
+	stateSlot  = 0  // u32: which program's counters
+	statePhase = 4  // u32: see phases
+	stateFlags = 8  // u32
+	stateCalls = 16 // 512 bits: calls that the thread made already, for thread names
+	stateSize  = 80
+)
+
+// Phases tell a denied call: its exit comes without an enter.
+const (
+	phaseUnknown = 0 // found running: it may be inside a call
+	phaseOutside = 1
+	phaseInside  = 2
+)
+
+// flagPending threads have not executed the workload's program yet.
+const flagPending = 1
+
+// Slots that are not programs.
+const (
+	slotSetup   = 0 // what runs under the filter before the workload is executed
+	slotUnknown = 1 // threads whose program was not seen
+	slotFirst   = 2
+)
+
+// abisPerKernel is how many tables of counters a slot has: native, 32-bit, x32.
+const abisPerKernel = 3
+
+// Events in the ring buffer.
+const (
+	eventFirst = iota + 1
+	eventDenied
+	eventProgram
+)
+
+// Offsets in an event, which has one size for all kinds.
+const (
+	evKind   = 0
+	evSlot   = 4
+	evTime   = 8
+	evTID    = 16
+	evTGID   = 20
+	evABI    = 24
+	evNumber = 28
+	evComm   = 32 // 16 bytes, or the path of a program up to the end
+	evArgs   = 48
+	evResult = 96
+	evStack  = 104 // length in bytes or an error, then addresses
+	evFrames = 112
+	evSize   = 112 + 24*8
+)
+
+// Rows of the map "stats".
+const (
+	statTasks = iota
+	statTasksFull
+	statProgramsFull
+	statNamesFull
+	statRingFull
+	statArgsFull
+	statDenied
+	stats
+)
+
+// programs writes the code of one recording.
+type programs struct {
+	l           *layout
+	maps        map[string]*ebpf.Map
+	slots       int
+	launcher    uint32 // our own process in the kernel's numbering, 0 when nothing is launched
+	cgroup      uint64 // 0: by tree
+	cgroupLevel int
+	learn       bool
+	stacks      bool
+	setup       bool
+	slowTask    bool // before Linux 5.11 the current thread's type is not known to the verifier
+	native      ABI
+
+	ins   asm.Instructions
+	label string // of the next instruction
+	fresh int
+}
+
+func (p *programs) emit(ins ...asm.Instruction) {
+	for _, i := range ins {
+		if p.label != "" {
+			i = i.WithSymbol(p.label)
+			p.label = ""
+		}
+		p.ins = append(p.ins, i)
+	}
+}
+
+// storeWide stores a small number as eight bytes, which cilium/ebpf has no constructor for.
+func storeWide(dst asm.Register, off int16, v int64) asm.Instruction {
+	i := asm.StoreImm(dst, off, v, asm.Word)
+	i.OpCode = i.OpCode.SetSize(asm.DWord)
+	return i
+}
+
+// at names the next instruction.
+func (p *programs) at(label string) {
+	if p.label != "" { // two names for one place
+		p.emit(asm.Mov.Imm(asm.R5, 0)) // never live where blocks meet
+	}
+	p.label = label
+}
+
+func (p *programs) unique(prefix string) string {
+	p.fresh++
+	return fmt.Sprintf("%s_%d", prefix, p.fresh)
+}
+
+func (p *programs) mapPtr(reg asm.Register, name string) {
+	p.emit(asm.LoadMapPtr(reg, p.maps[name].FD()))
+}
+
+// lookup finds a value by the key at an offset of the stack: r0.
+func (p *programs) lookup(name string, key int32) {
+	p.mapPtr(asm.R1, name)
+	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapLookupElem.Call())
+}
+
+func (p *programs) update(name string, key, value int32, flags int32) {
+	p.mapPtr(asm.R1, name)
+	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, value),
+		asm.Mov.Imm(asm.R4, flags), asm.FnMapUpdateElem.Call())
+}
+
+func (p *programs) remove(name string, key int32) {
+	p.mapPtr(asm.R1, name)
+	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapDeleteElem.Call())
+}
+
+// add adds one to a number in memory that other CPUs also add to.
+func (p *programs) add(reg asm.Register, off int16) {
+	x := asm.StoreXAdd(reg, asm.R1, asm.DWord)
+	x.Offset = off
+	p.emit(asm.Mov.Imm(asm.R1, 1), x)
+}
+
+// stat counts in the map "stats". It uses r0 to r5 and the word at the bottom of the stack.
+func (p *programs) stat(row int64) {
+	skip := p.unique("stat")
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, row, asm.Word))
+	p.lookup("stats", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, skip))
+	p.add(asm.R0, 0)
+	p.at(skip)
+}
+
+// Places on the stack.
+const (
+	stackKey     = -8   // u32: thread or counter
+	stackScratch = -16  // u32
+	stackName    = -40  // 24 bytes: key of "names"
+	stackOne     = -48  // u64
+	stackTuple   = -80  // 32 bytes: key of "args"
+	stackState   = -160 // 80 bytes
+	stackProg    = -176 // 16 bytes: key of "programs"
+	stackComm    = -192
+)
+
+// task puts the current thread into r0.
+func (p *programs) task() {
+	if p.slowTask {
+		p.emit(asm.FnGetCurrentTask.Call())
+		return
+	}
+	p.emit(asm.FnGetCurrentTaskBtf.Call())
+}
+
+// field loads a member of the thread in r0 into a register other than r0; r1 to r5 are lost on old kernels.
+func (p *programs) field(dst asm.Register, off int16, size asm.Size) {
+	if !p.slowTask {
+		p.emit(asm.LoadMem(dst, asm.R0, off, size))
+		return
+	}
+	p.emit(storeWide(asm.RFP, stackComm, 0), asm.Mov.Reg(asm.R3, asm.R0), asm.Add.Imm(asm.R3, int32(off)),
+		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackComm), asm.Mov.Imm(asm.R2, int32(size.Sizeof())), asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(dst, asm.RFP, stackComm, asm.DWord))
+}
+
+// abi takes the number in r8 apart: the ABI in r9, the number without marks in r8, both within the tables.
+func (p *programs) abi() {
+	p.task()
+	size := asm.Word
+	if p.native == AArch64 {
+		size = asm.DWord
+	}
+	p.field(asm.R9, p.l.taskFlags, size)
+	p.emit(asm.And.Imm(asm.R9, int32(p.l.compatMask)), asm.RSh.Imm(asm.R9, p.l.compatShift))
+	if p.native == X8664 {
+		plain := p.unique("plain")
+		p.emit(asm.JNE.Imm(asm.R9, 0, plain), asm.Mov.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, x32Bit), asm.JEq.Imm(asm.R1, 0, plain),
+			asm.Mov.Imm(asm.R9, 2), asm.Xor.Imm(asm.R8, x32Bit))
+		p.at(plain)
+	}
+	fits := p.unique("fits")
+	p.emit(asm.Mov.Reg32(asm.R8, asm.R8), asm.JLT.Imm(asm.R8, tableSize, fits), asm.Mov.Imm(asm.R8, tableSize-1))
+	p.at(fits)
+	known := p.unique("known")
+	p.emit(asm.JLT.Imm(asm.R9, abisPerKernel, known), asm.Mov.Imm(asm.R9, 0))
+	p.at(known)
+}
+
+// bump counts the call r8 of ABI r9 in the slot in r1. r7 is the thread's state. What was zero before is reported.
+func (p *programs) bump(setup bool, done string) {
+	p.emit(asm.Mul.Imm(asm.R1, abisPerKernel), asm.Add.Reg(asm.R1, asm.R9), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.lookup("counts", stackKey)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
+		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
+	p.add(asm.R0, 0)
+	if setup {
+		p.emit(asm.Ja.Label(done))
+		return
+	}
+	known := p.unique("seen")
+	p.emit(asm.JNE.Imm(asm.R2, 0, known))
+	p.event(eventFirst, nil)
+	p.at(known)
+}
+
+// event sends what is known of the call r8 of ABI r9. r6 is the context, r7 the thread's state. result loads what the call
+// returned into r1, nil when it has not.
+func (p *programs) event(kind int64, result func()) {
+	full, sent := p.unique("full"), p.unique("sent")
+	p.mapPtr(asm.R1, "events")
+	p.emit(asm.Mov.Imm(asm.R2, evSize), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(), asm.JEq.Imm(asm.R0, 0, full))
+	// Every register that lives through calls is taken; the record waits on the stack.
+	p.emit(asm.StoreMem(asm.RFP, stackTuple, asm.R0, asm.DWord))
+	p.emit(asm.StoreImm(asm.R0, evKind, kind, asm.Word), asm.StoreMem(asm.R0, evNumber, asm.R8, asm.Word), asm.StoreMem(asm.R0, evABI, asm.R9, asm.Word),
+		asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.R0, evSlot, asm.R1, asm.Word))
+	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+	compat, done := p.unique("compat"), p.unique("args")
+	p.emit(asm.JEq.Imm(asm.R9, 1, compat))
+	for i, off := range p.l.regArgs {
+		p.emit(asm.LoadMem(asm.R1, asm.R3, off, asm.DWord), asm.StoreMem(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord))
+	}
+	p.emit(asm.Ja.Label(done))
+	p.at(compat)
+	for i, off := range p.l.compatArg {
+		p.emit(asm.LoadMem(asm.R1, asm.R3, off, asm.Word), asm.StoreMem(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord))
+	}
+	p.at(done)
+	if result != nil {
+		result()
+		p.emit(asm.StoreMem(asm.R0, evResult, asm.R1, asm.DWord))
+	} else {
+		p.emit(storeWide(asm.R0, evResult, 0))
+	}
+	p.emit(asm.FnKtimeGetNs.Call(), asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evTime, asm.R0, asm.DWord))
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evTID, asm.R0, asm.Word),
+		asm.RSh.Imm(asm.R0, 32), asm.StoreMem(asm.R1, evTGID, asm.R0, asm.Word))
+	p.emit(asm.Add.Imm(asm.R1, evComm), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
+	if p.stacks || kind == eventDenied {
+		p.emit(asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMem(asm.R2, asm.RFP, stackTuple, asm.DWord), asm.Add.Imm(asm.R2, evFrames),
+			asm.Mov.Imm(asm.R3, evSize-evFrames), asm.Mov.Imm(asm.R4, 1<<8), asm.FnGetStack.Call(),
+			asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evStack, asm.R0, asm.DWord))
+	} else {
+		p.emit(asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), storeWide(asm.R1, evStack, 0))
+	}
+	p.emit(asm.Mov.Imm(asm.R2, 0), asm.FnRingbufSubmit.Call(), asm.Ja.Label(sent))
+	p.at(full)
+	p.stat(statRingFull)
+	p.at(sent)
+}
+
+// names remembers the thread's name beside the call, once per thread and call.
+func (p *programs) names() {
+	done, known := p.unique("named"), p.unique("namecount")
+	// The 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing.
+	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, 171), asm.Add.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, 511),
+		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 6), asm.LSh.Imm(asm.R2, 3), asm.Mov.Reg(asm.R3, asm.R7), asm.Add.Reg(asm.R3, asm.R2),
+		asm.And.Imm(asm.R1, 63), asm.Mov.Imm(asm.R4, 1), asm.LSh.Reg(asm.R4, asm.R1), asm.LoadMem(asm.R5, asm.R3, stateCalls, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R5), asm.And.Reg(asm.R1, asm.R4), asm.JNE.Imm(asm.R1, 0, done),
+		asm.Or.Reg(asm.R5, asm.R4), asm.StoreMem(asm.R3, stateCalls, asm.R5, asm.DWord))
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackName, asm.R1, asm.Word),
+		asm.StoreMem(asm.RFP, stackName+4, asm.R9, asm.Half), asm.StoreMem(asm.RFP, stackName+6, asm.R8, asm.Half),
+		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackName+8), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
+	p.lookup("names", stackName)
+	p.emit(asm.JNE.Imm(asm.R0, 0, known), storeWide(asm.RFP, stackOne, 1))
+	p.update("names", stackName, stackOne, 0)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done))
+	p.stat(statNamesFull)
+	p.emit(asm.Ja.Label(done))
+	p.at(known)
+	p.add(asm.R0, 0)
+	p.at(done)
+}
+
+// args counts the combination of arguments of a call that is looked at.
+func (p *programs) args() {
+	done := p.unique("learned")
+	type row struct {
+		number int
+		*learnRow
+	}
+	for i, abi := range p.native.Family() {
+		var rows []row
+		for _, r := range learnTable {
+			if n, ok := abi.Number(r.name); ok {
+				rows = append(rows, row{n, learned(abi, r.name)})
+			}
+		}
+		slices.SortFunc(rows, func(a, b row) int { return a.number - b.number })
+		next := p.unique("nextabi")
+		p.emit(asm.JNE.Imm(asm.R9, int32(abiIndex(i)), next))
+		var tree func(rows []row)
+		tree = func(rows []row) {
+			if len(rows) > 1 {
+				mid := len(rows) / 2
+				right := p.unique("right")
+				p.emit(asm.JGE.Imm(asm.R8, int32(rows[mid].number), right))
+				tree(rows[:mid])
+				p.at(right)
+				tree(rows[mid:])
+				return
+			}
+			r := rows[0]
+			p.emit(asm.JNE.Imm(asm.R8, int32(r.number), done))
+			p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+			regs := p.l.regArgs
+			if abi.facts().bits == 32 && abi != X32 {
+				regs = p.l.compatArg
+			}
+			for j := range 3 {
+				at := int16(stackTuple + 8 + 8*j)
+				if j >= len(r.args) {
+					p.emit(storeWide(asm.RFP, at, 0))
+					continue
+				}
+				size := asm.DWord
+				if r.bits == 32 {
+					size = asm.Word
+				}
+				p.emit(asm.LoadMem(asm.R1, asm.R3, regs[r.args[j]], size), asm.StoreMem(asm.RFP, at, asm.R1, asm.DWord))
+			}
+			p.emit(asm.Ja.Label("tuple"))
+		}
+		tree(rows)
+		p.at(next)
+	}
+	p.emit(asm.Ja.Label(done))
+	p.at("tuple")
+	known := p.unique("tupleknown")
+	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.LSh.Imm(asm.R1, 16), asm.Or.Reg(asm.R1, asm.R8), asm.StoreMem(asm.RFP, stackTuple, asm.R1, asm.DWord))
+	p.lookup("args", stackTuple)
+	p.emit(asm.JNE.Imm(asm.R0, 0, known))
+	// A call with too many combinations stops here, so that it cannot push out the others.
+	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, tableSize), asm.Add.Reg(asm.R1, asm.R8), asm.StoreMem(asm.RFP, stackScratch, asm.R1, asm.Word))
+	p.lookup("tuples", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
+	p.add(asm.R0, 0)
+	p.emit(asm.JGT.Imm(asm.R2, 2*maxTuples, done), storeWide(asm.RFP, stackOne, 1))
+	p.update("args", stackTuple, stackOne, 0)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done))
+	p.stat(statArgsFull)
+	p.emit(asm.Ja.Label(done))
+	p.at(known)
+	p.add(asm.R0, 0)
+	p.at(done)
+}
+
+// abiIndex is the number of an ABI in the kernel's maps, from its place in the family: x32 comes last on x86-64.
+func abiIndex(i int) int { return i }
+
+// clearState makes an empty state on the stack.
+func (p *programs) clearState() {
+	for off := int16(stackState); off < stackState+stateSize; off += 8 {
+		p.emit(storeWide(asm.RFP, off, 0))
+	}
+}
+
+func (p *programs) finish(name string) asm.Instructions {
+	p.at("out")
+	p.emit(asm.Mov.Imm(asm.R0, 0), asm.Return())
+	out := p.ins
+	out[0] = out[0].WithSymbol(name)
+	p.ins, p.label = nil, ""
+	return out
+}
+
+// enter counts a call: sys_enter(regs, number).
+func (p *programs) enter() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	if p.cgroup != 0 {
+		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
+			asm.JNE.Reg(asm.R0, asm.R1, "out"))
+	}
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.lookup("tasks", stackKey)
+	if p.cgroup != 0 {
+		// It was moved here: nothing is known of it but that it is inside a call now.
+		p.emit(asm.JNE.Imm(asm.R0, 0, "follow"))
+		p.clearState()
+		p.emit(asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePhase, phaseInside, asm.Word))
+		p.update("tasks", stackKey, stackState, 0)
+		p.emit(asm.Mov.Reg(asm.R7, asm.R0))
+		p.stat(statTasks)
+		p.emit(asm.JEq.Imm(asm.R7, 0, "adopted"))
+		p.stat(statTasksFull)
+		p.emit(asm.Ja.Label("out"))
+		p.at("adopted")
+		p.lookup("tasks", stackKey)
+		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+		p.at("follow")
+	} else {
+		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+	}
+	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
+	p.abi()
+	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, stateFlags, asm.Word),
+		asm.And.Imm(asm.R1, flagPending), asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "setup"))
+	for _, name := range []string{"execve", "execveat"} {
+		n, _ := p.native.Number(name)
+		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
+	}
+	p.at("setup")
+	if p.setup {
+		p.task()
+		p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
+		p.emit(asm.JEq.Imm(asm.R1, 0, "out"), asm.Mov.Imm(asm.R1, slotSetup))
+		p.bump(true, "out")
+	} else {
+		p.emit(asm.Ja.Label("out"))
+	}
+	p.at("begin")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateFlags, asm.Word), asm.And.Imm(asm.R1, ^flagPending), asm.StoreMem(asm.R7, stateFlags, asm.R1, asm.Word))
+	p.at("active")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
+	p.bump(false, "out")
+	if p.learn {
+		p.args()
+	}
+	p.names()
+	return p.finish("sys_enter")
+}
+
+// exit finds denied calls: sys_exit(regs, result).
+func (p *programs) exit() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	// A thread without a filter cannot be denied anything. That its phase is then stale costs one denial of a thread onto which
+	// another one put a filter (TSYNC), and saves every other recording most of the price of this program.
+	p.task()
+	p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
+	p.emit(asm.JNE.Imm(asm.R1, 2, "out"))
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.lookup("tasks", stackKey)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
+		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JNE.Imm(asm.R1, phaseOutside, "out"))
+	p.denied(func() { p.emit(asm.LoadMem(asm.R1, asm.R6, 8, asm.DWord)) })
+	return p.finish("sys_exit")
+}
+
+// denied counts and reports a call that never entered. r6 is a context whose first word points to the registers.
+func (p *programs) denied(result func()) {
+	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+	size := asm.DWord
+	if p.l.regNumberBytes == 4 {
+		size = asm.Word
+	}
+	p.emit(asm.LoadMem(asm.R8, asm.R3, p.l.regNumber, size))
+	p.abi()
+	p.stat(statDenied)
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackProg, asm.R1, asm.Word), asm.StoreMem(asm.RFP, stackProg+4, asm.R9, asm.Half),
+		asm.StoreMem(asm.RFP, stackProg+6, asm.R8, asm.Half), asm.Mov.Imm(asm.R0, 0))
+	result()
+	p.emit(asm.StoreMem(asm.RFP, stackProg+8, asm.R1, asm.DWord))
+	p.lookup("denied", stackProg)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "newdenial"))
+	p.add(asm.R0, 0)
+	p.emit(asm.Ja.Label("out"))
+	p.at("newdenial")
+	p.emit(storeWide(asm.RFP, stackOne, 1))
+	p.update("denied", stackProg, stackOne, 0)
+	p.event(eventDenied, result)
+}
+
+// fork follows a new thread: sched_process_fork(parent, child). It runs before the child does.
+func (p *programs) fork() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.FnGetCurrentPidTgid.Call(), asm.Mov.Reg(asm.R9, asm.R0),
+		asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.clearState()
+	p.emit(asm.StoreImm(asm.RFP, stackState+statePhase, phaseInside, asm.Word)) // it returns from the call that made it
+	p.lookup("tasks", stackKey)
+	p.emit(asm.JNE.Imm(asm.R0, 0, "inherit"))
+	if p.launcher != 0 {
+		p.emit(asm.RSh.Imm(asm.R9, 32), asm.Mov.Imm(asm.R1, int32(p.launcher)), asm.JNE.Reg(asm.R9, asm.R1, "out"),
+			asm.LoadMem(asm.R1, asm.R8, p.l.taskTGID, asm.Word), asm.JEq.Reg(asm.R1, asm.R9, "out"), // a thread of ours
+			asm.StoreImm(asm.RFP, stackScratch, 0, asm.Word))
+		p.lookup("armed", stackScratch)
+		p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.JEq.Imm(asm.R1, 0, "out"),
+			asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+stateFlags, flagPending, asm.Word),
+			asm.Ja.Label("insert"))
+	} else {
+		p.emit(asm.Ja.Label("out"))
+	}
+	p.at("inherit")
+	p.emit(asm.LoadMem(asm.R1, asm.R0, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackState+stateSlot, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word), asm.StoreMem(asm.RFP, stackState+stateFlags, asm.R1, asm.Word))
+	p.at("insert")
+	p.emit(asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.update("tasks", stackKey, stackState, 0)
+	p.emit(asm.Mov.Reg(asm.R7, asm.R0))
+	p.stat(statTasks)
+	p.emit(asm.JEq.Imm(asm.R7, 0, "out"))
+	p.stat(statTasksFull)
+	return p.finish("process_fork")
+}
+
+// exec finds the counters of the new program: sched_process_exec(task, old pid, binprm).
+func (p *programs) exec() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word), asm.Mov.Reg32(asm.R9, asm.R0))
+	// A thread that is not the first of its process takes over the first one's number.
+	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.Mov.Reg32(asm.R8, asm.R8), asm.JEq.Reg(asm.R8, asm.R9, "same"),
+		asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word))
+	p.lookup("tasks", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "same"))
+	for off := int16(0); off < stateSize; off += 8 {
+		p.emit(asm.LoadMem(asm.R1, asm.R0, off, asm.DWord), asm.StoreMem(asm.RFP, stackState+off, asm.R1, asm.DWord))
+	}
+	p.update("tasks", stackKey, stackState, 0)
+	p.remove("tasks", stackScratch)
+	p.at("same")
+	p.lookup("tasks", stackKey)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0))
+	for off := int16(stateCalls); off < stateSize; off += 8 {
+		p.emit(storeWide(asm.R7, off, 0))
+	}
+	p.emit(asm.LoadMem(asm.R1, asm.R6, 16, asm.DWord), asm.LoadMem(asm.R1, asm.R1, p.l.binprmFile, asm.DWord), asm.LoadMem(asm.R1, asm.R1, p.l.fileInode, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R1, p.l.inodeIno, asm.DWord), asm.StoreMem(asm.RFP, stackProg, asm.R2, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R1, p.l.inodeSB, asm.DWord), asm.LoadMem(asm.R2, asm.R1, p.l.superDev, asm.Word),
+		asm.StoreMem(asm.RFP, stackProg+8, asm.R2, asm.DWord))
+	p.lookup("programs", stackProg)
+	p.emit(asm.JNE.Imm(asm.R0, 0, "found"))
+	p.emit(asm.Mov.Imm(asm.R8, slotFirst))
+	p.at("claim")
+	p.emit(asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word), storeWide(asm.RFP, stackOne, 1))
+	p.update("claimed", stackScratch, stackOne, 1) // BPF_NOEXIST
+	p.emit(asm.JEq.Imm(asm.R0, 0, "claimed"), asm.Add.Imm(asm.R8, 1), asm.JLT.Imm(asm.R8, int32(p.slots), "claim"))
+	p.stat(statProgramsFull)
+	p.emit(asm.StoreImm(asm.R7, stateSlot, slotUnknown, asm.Word), asm.Ja.Label("out"))
+	p.at("claimed")
+	p.emit(asm.StoreMem(asm.RFP, stackOne, asm.R8, asm.DWord))
+	p.update("programs", stackProg, stackOne, 1)
+	p.lookup("programs", stackProg) // another CPU may have been faster
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.StoreMem(asm.R7, stateSlot, asm.R1, asm.Word))
+	p.mapPtr(asm.R1, "events")
+	p.emit(asm.Mov.Imm(asm.R2, evSize), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(), asm.JEq.Imm(asm.R0, 0, "full"), asm.Mov.Reg(asm.R8, asm.R0),
+		asm.StoreImm(asm.R8, evKind, eventProgram, asm.Word), asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.R8, evSlot, asm.R1, asm.Word),
+		asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.R8, evTID, asm.R0, asm.Word), asm.RSh.Imm(asm.R0, 32), asm.StoreMem(asm.R8, evTGID, asm.R0, asm.Word),
+		asm.FnKtimeGetNs.Call(), asm.StoreMem(asm.R8, evTime, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R6, 16, asm.DWord), asm.LoadMem(asm.R3, asm.R3, p.l.binprmInterp, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R8), asm.Add.Imm(asm.R1, evComm), asm.Mov.Imm(asm.R2, evSize-evComm), asm.FnProbeReadKernelStr.Call(),
+		asm.Mov.Reg(asm.R1, asm.R8), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufSubmit.Call(), asm.Ja.Label("out"))
+	p.at("full")
+	p.stat(statRingFull)
+	p.emit(asm.Ja.Label("out"))
+	p.at("found")
+	p.emit(asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.StoreMem(asm.R7, stateSlot, asm.R1, asm.Word))
+	return p.finish("process_exec")
+}
+
+// gone forgets a thread: sched_process_exit(task).
+func (p *programs) gone() asm.Instructions {
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.remove("tasks", stackKey)
+	return p.finish("process_exit")
+}

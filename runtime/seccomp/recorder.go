@@ -1,0 +1,408 @@
+package seccomp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/symbol"
+)
+
+// Options configure a recording. Exactly one of Command, PIDs, Cgroup and Container is given.
+type Options struct {
+	Kernel *kernel.Kernel
+	Tool   string // name and version, for the file
+
+	// Command is started and followed from its execve, with everything it starts. Stdin, Stdout and Stderr are its own.
+	Command        []string
+	Env            []string // nil: ours
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Filter is put on the command before its execve; nil for none.
+	Filter *LaunchFilter
+
+	// PIDs are processes that run already, with their threads and descendants.
+	PIDs []int
+
+	// Cgroup is the directory of a control group; everything in it and below it.
+	Cgroup string
+
+	// Container is started by an OCI runtime and followed from its execve.
+	Container *Container
+
+	Learn  bool // keep argument values of the calls in the table (see [ArgSet])
+	Stacks bool // keep the user stack of the first call of each kind
+
+	// Programs is how many executables are told apart, 0 means 128. Tasks is how many threads live at one time, 0 means 32768.
+	// What does not fit is counted and reported, never dropped in silence.
+	Programs, Tasks int
+}
+
+// Recorder is a recording in progress. It is safe for concurrent use.
+type Recorder struct {
+	opts    Options
+	native  ABI
+	maps    map[string]*ebpf.Map
+	progs   []*ebpf.Program
+	links   []link.Link
+	events  *ringbuf.Reader
+	drained chan struct{}
+	started time.Time
+	boot    time.Duration // to turn the kernel's clock into ours
+	child   *child
+	bundle  *created
+	names   *symbol.Symbolizer
+
+	mu       sync.Mutex
+	paths    map[uint32]string // by slot
+	first    map[callKey]*firstCall
+	denials  []deniedCall
+	live     liveState
+	stopOnce sync.Once
+	stopErr  error
+	closed   bool
+}
+
+// callKey is a counter.
+type callKey struct {
+	slot, abi, number uint32
+}
+
+// firstCall is who made a call first.
+type firstCall struct {
+	at    time.Time
+	comm  string
+	pid   int
+	tid   int
+	args  [6]uint64
+	stack []string
+}
+
+type deniedCall struct {
+	callKey
+	result int64
+	firstCall
+}
+
+// RightsError says what a recording needs that the process does not have.
+type RightsError struct{ Err error }
+
+func (e *RightsError) Error() string {
+	return "recording system calls needs root, or CAP_BPF and CAP_PERFMON: " + e.Err.Error()
+}
+
+func (e *RightsError) Unwrap() error { return e.Err }
+
+// Start begins a recording: programs are attached first and the workload starts or is found afterwards. Needs Linux 5.8 with
+// type information (BTF).
+func Start(opts Options) (r *Recorder, err error) {
+	if opts.Programs == 0 {
+		opts.Programs = 128
+	}
+	if opts.Tasks == 0 {
+		opts.Tasks = 32768
+	}
+	r = &Recorder{opts: opts, native: Native(), maps: map[string]*ebpf.Map{}, paths: map[uint32]string{}, first: map[callKey]*firstCall{}, drained: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = r.Close()
+			r = nil
+		}
+	}()
+	if err = r.check(); err != nil {
+		return r, err
+	}
+	if err = r.load(); err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			err = &RightsError{err}
+		}
+		return r, err
+	}
+	var mono unix.Timespec
+	if err = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono); err != nil {
+		return r, fmt.Errorf("read the clock: %w", err)
+	}
+	r.started = time.Now()
+	r.boot = time.Duration(mono.Nano())
+	r.names = symbol.New(symbol.Config{Demangle: true})
+	go r.read()
+	if err = r.begin(); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+func (r *Recorder) check() error {
+	n := 0
+	for _, given := range []bool{len(r.opts.Command) > 0, len(r.opts.PIDs) > 0, r.opts.Cgroup != "", r.opts.Container != nil} {
+		if given {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("a recording has one target: a command, processes, a cgroup or a container; %d given", n)
+	}
+	return nil
+}
+
+// begin starts or finds the workload.
+func (r *Recorder) begin() error {
+	switch {
+	case len(r.opts.Command) > 0:
+		return r.launch()
+	case len(r.opts.PIDs) > 0:
+		return r.seedProcesses(r.opts.PIDs)
+	case r.opts.Cgroup != "":
+		return r.seedCgroup(r.opts.Cgroup)
+	}
+	return r.startContainer()
+}
+
+func (r *Recorder) load() error {
+	l, err := findLayout(r.opts.Kernel)
+	if err != nil {
+		return err
+	}
+	// Needed before Linux 5.11 only, so a refusal matters only when the maps cannot be made.
+	memlock := kernel.RaiseMemlock()
+	if err := r.createMaps(); err != nil {
+		return errors.Join(err, memlock)
+	}
+	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native,
+		setup: r.opts.Container != nil}
+	if len(r.opts.Command) > 0 {
+		if p.launcher, err = ourNumber(); err != nil {
+			return err
+		}
+	} else if err := r.hostNumbers(); err != nil {
+		return err
+	}
+	if r.opts.Cgroup != "" {
+		if p.cgroup, p.cgroupLevel, err = r.cgroupIdentity(); err != nil {
+			return err
+		}
+	}
+	if err := r.loadPrograms(p); err != nil {
+		// Linux 5.10 has the helper that gives the current thread only without its type.
+		p.slowTask = true
+		if second := r.loadPrograms(p); second != nil {
+			return err
+		}
+	}
+	r.events, err = ringbuf.NewReader(r.maps["events"])
+	if err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	return nil
+}
+
+func (r *Recorder) createMaps() error {
+	abis := uint32(abisPerKernel)
+	for _, m := range []ebpf.MapSpec{
+		{Name: "counts", Type: ebpf.Array, KeySize: 4, ValueSize: tableSize * 8, MaxEntries: uint32(r.opts.Programs) * abis},
+		{Name: "tasks", Type: ebpf.Hash, KeySize: 4, ValueSize: stateSize, MaxEntries: uint32(r.opts.Tasks)},
+		{Name: "programs", Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},
+		{Name: "claimed", Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},
+		{Name: "names", Type: ebpf.Hash, KeySize: 24, ValueSize: 8, MaxEntries: 32768, Flags: unix.BPF_F_NO_PREALLOC},
+		{Name: "args", Type: ebpf.Hash, KeySize: 32, ValueSize: 8, MaxEntries: 4096, Flags: unix.BPF_F_NO_PREALLOC},
+		{Name: "tuples", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: abis * tableSize},
+		{Name: "denied", Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: 8192, Flags: unix.BPF_F_NO_PREALLOC},
+		{Name: "stats", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: stats},
+		{Name: "armed", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
+		{Name: "events", Type: ebpf.RingBuf, MaxEntries: 4 << 20},
+	} {
+		em, err := ebpf.NewMap(&m)
+		if err != nil {
+			return fmt.Errorf("create map %s: %w", m.Name, err)
+		}
+		r.maps[m.Name] = em
+	}
+	return nil
+}
+
+// loadPrograms loads and attaches everything; on an error nothing stays.
+func (r *Recorder) loadPrograms(p *programs) (err error) {
+	defer func() {
+		if err != nil {
+			r.detach()
+		}
+	}()
+	// sys_enter comes last: what it counts then has its threads and programs known.
+	for _, t := range []struct {
+		tracepoint string
+		code       func() asm.Instructions
+	}{
+		{"sched_process_exit", p.gone}, {"sched_process_exec", p.exec}, {"sched_process_fork", p.fork}, {"sys_exit", p.exit}, {"sys_enter", p.enter},
+	} {
+		p.fresh, p.ins, p.label = 0, nil, ""
+		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Name: "seccomp_" + t.tracepoint[len(t.tracepoint)-4:], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: t.tracepoint,
+			Instructions: t.code(), License: "GPL",
+		})
+		if err != nil {
+			return fmt.Errorf("load the program for %s: %w", t.tracepoint, err)
+		}
+		r.progs = append(r.progs, prog)
+		ln, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+		if err != nil {
+			return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
+		}
+		r.links = append(r.links, ln)
+	}
+	return nil
+}
+
+func (r *Recorder) detach() {
+	var wg sync.WaitGroup
+	for _, l := range r.links {
+		wg.Go(func() { _ = l.Close() })
+	}
+	wg.Wait()
+	for _, p := range r.progs {
+		_ = p.Close()
+	}
+	r.links, r.progs = nil, nil
+}
+
+// ourNumber is this process's number as the kernel counts, which in a container is not the one that getpid gives: a program is run
+// in our own context and asks.
+func ourNumber() (uint32, error) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "seccomp_self", Type: ebpf.RawTracepoint, License: "GPL",
+		Instructions: asm.Instructions{asm.FnGetCurrentPidTgid.Call(), asm.RSh.Imm(asm.R0, 32), asm.Return()},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("load a program: %w", err)
+	}
+	defer prog.Close()
+	n, err := prog.Run(&ebpf.RunOptions{})
+	if err != nil {
+		return uint32(os.Getpid()), nil //nolint:nilerr // before Linux 5.10 such programs cannot be run on request
+	}
+	return n, nil
+}
+
+// hostNumbers makes sure that the numbers of processes that a user gives are those of the kernel.
+func (r *Recorder) hostNumbers() error {
+	if n, err := ourNumber(); err != nil || n == uint32(os.Getpid()) {
+		return err
+	}
+	return errors.New("processes have other numbers here than in the kernel (this is a PID namespace); run sonde in the host's, or record a command")
+}
+
+// read keeps what the programs report until the reader is closed.
+func (r *Recorder) read() {
+	defer close(r.drained)
+	for {
+		rec, err := r.events.Read()
+		if err != nil {
+			return // closed, or flushed at the end
+		}
+		r.event(rec.RawSample)
+	}
+}
+
+func (r *Recorder) event(b []byte) {
+	if len(b) < evSize {
+		return
+	}
+	le := binary.NativeEndian
+	slot, pid := le.Uint32(b[evSlot:]), int(le.Uint32(b[evTGID:]))
+	if le.Uint32(b) == eventProgram {
+		path := resolveProgram(pid, cString(b[evComm:]))
+		r.mu.Lock()
+		r.paths[slot] = path
+		r.mu.Unlock()
+		return
+	}
+	k := callKey{slot, le.Uint32(b[evABI:]), le.Uint32(b[evNumber:])}
+	f := &firstCall{at: r.wall(le.Uint64(b[evTime:])), comm: cString(b[evComm:evArgs]), pid: pid, tid: int(le.Uint32(b[evTID:]))}
+	for i := range f.args {
+		f.args[i] = le.Uint64(b[evArgs+8*i:])
+	}
+	if n := int64(le.Uint64(b[evStack:])); n > 0 {
+		for i := 0; i < int(n)/8 && evFrames+8*i+8 <= evSize; i++ {
+			if addr := le.Uint64(b[evFrames+8*i:]); addr != 0 {
+				f.stack = append(f.stack, r.frame(pid, addr))
+			}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if le.Uint32(b) == eventDenied {
+		r.denials = append(r.denials, deniedCall{k, int64(le.Uint64(b[evResult:])), *f})
+	} else if old := r.first[k]; old == nil || f.at.Before(old.at) {
+		r.first[k] = f
+	}
+}
+
+func (r *Recorder) frame(pid int, addr uint64) string {
+	f := r.names.User(pid, addr)
+	switch {
+	case f.Name != "":
+		return fmt.Sprintf("%s+%d (%s)", f.Name, f.Offset, f.Module)
+	case f.Module != "":
+		return fmt.Sprintf("%#x (%s)", f.FileOffset, f.Module)
+	}
+	return fmt.Sprintf("%#x", addr)
+}
+
+// wall turns the kernel's monotonic nanoseconds into a time.
+func (r *Recorder) wall(ns uint64) time.Time { return r.started.Add(time.Duration(ns) - r.boot) }
+
+func cString(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}
+
+// resolveProgram makes a path absolute, while the process is there to ask.
+func resolveProgram(pid int, path string) string {
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && (path == "" || path[0] != '/') {
+		return exe
+	}
+	return path
+}
+
+// Close ends the recording without a result. It leaves nothing attached; a command that was started is ended with SIGTERM.
+func (r *Recorder) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	r.mu.Unlock()
+	var errs []error
+	if r.child != nil {
+		errs = append(errs, r.child.stop())
+	}
+	if r.bundle != nil {
+		errs = append(errs, r.bundle.remove())
+	}
+	r.detach()
+	if r.events != nil {
+		errs = append(errs, r.events.Close())
+		if r.names != nil {
+			<-r.drained
+		}
+	}
+	for _, m := range r.maps {
+		errs = append(errs, m.Close())
+	}
+	if r.names != nil {
+		errs = append(errs, r.names.Close())
+	}
+	return errors.Join(errs...)
+}

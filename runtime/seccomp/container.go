@@ -13,4 +13,6 @@ type created struct{}
 
 func (c *created) remove() error { return nil }
 
-func (r *Recorder) startContainer() error { return errors.New("recording a container from its start is not possible yet; record its cgroup") }
+func (r *Recorder) startContainer() error {
+	return errors.New("recording a container from its start is not possible yet; record its cgroup")
+}

@@ -27,6 +27,8 @@ type checker struct {
 	defineFiles    map[string]*source.File
 	ownMacros      map[string]bool // C macros of the script's own text
 
+	modern  bool // the script uses forms of the newer dialect
+	partial bool // an attach point is wrong, so that not all bodies are there
 	maps    map[string]*mapState
 	bodies  []*body
 	queue   []*unit
@@ -95,6 +97,7 @@ func (c *checker) items(items []ast.Item) {
 	for _, d := range decls {
 		c.declareMap(d)
 	}
+	c.modern = len(macros) > 0 || len(decls) > 0 || newDialect(probes)
 	total := 0
 	for _, p := range probes {
 		total += c.probe(p)
@@ -120,6 +123,7 @@ func (c *checker) probe(p *ast.Probe) int {
 			points = append(points, pt)
 		}
 	}
+	c.partial = c.partial || len(points) == 0
 	key := func(pt *Point) string { return pt.Scope }
 	order, groups := group(points, key)
 	if len(order) > 1 && !c.probeUsesScope(p) {
@@ -303,4 +307,24 @@ func (c *checker) closeType(t *types.Type) *types.Type {
 		}
 	}
 	return t
+}
+
+// newDialect tells whether a script uses forms that came with, or after, variables that belong to their block.
+func newDialect(probes []*ast.Probe) bool {
+	found := false
+	for _, p := range probes {
+		for _, ap := range p.Attach {
+			found = found || ap.Kind == "begin" || ap.Kind == "end"
+		}
+		ast.Inspect(p, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Let, *ast.ForRange, *ast.BlockExpr, *ast.Record, *ast.Discard:
+				found = true
+			case *ast.Assign:
+				found = found || n.Let
+			}
+			return !found
+		})
+	}
+	return found
 }

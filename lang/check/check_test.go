@@ -78,6 +78,7 @@ BEGIN { if (pid > LIMIT) { print(LIMIT); } }`,
 		`BEGIN { print((1 + 2) * 3 - 4 / 2 % 2 << 1 | 3 & 5 ^ 6); }`,
 		`BEGIN { @x = (1, "a"); @x = (1000, "abcdef"); $t = @x; if ($t == (1, "a")) { } }`,
 		`BEGIN { if (0) { foo(); } else { print(1); } }`,
+		`BEGIN { if (pid) { $x = "a"; } else { $x = "abc"; } print($x); if (tid) { $x = "b"; $x = "defgh" } }`,
 		`BEGIN { @a++; @a--; @b--; @c += 5; @d[comm]++; }`,
 	} {
 		_, _, diags := run(s, nil)
@@ -95,6 +96,7 @@ func TestRejects(t *testing.T) {
 	}{
 		{`BEGIN { print($x); }`, check.CodeUndefinedVar, "`$x`"},
 		{`BEGIN { if (pid) { let $x = 1; } print($x); }`, check.CodeUndefinedVar, "`$x`"},
+		{`begin { if (pid) { $x = 1; } print($x); }`, check.CodeUndefinedVar, "`$x`"},
 		{`BEGIN { let $x; if (pid) { let $x = 1; } }`, check.CodeShadow, "already declared"},
 		{`BEGIN { $x = 1; $x = "a"; }`, check.CodeMismatch, "`string[2]`"},
 		{`BEGIN { $c = (uint64)1; $d = (int64)-1; $c = $d; }`, check.CodeMismatch, "`int64`"},

@@ -18,7 +18,7 @@ type leaks struct {
 
 // hoist declares leaked variables at the start of the body.
 func (b *body) hoist() {
-	if b.Block == nil {
+	if b.Block == nil || b.c.modern {
 		return
 	}
 	l := &leaks{ended: map[string]*ast.Var{}, found: map[string]bool{}}

@@ -115,7 +115,7 @@ func (b *body) mapValue(st *mapState, e *ast.MapRef) *types.Type {
 }
 
 func (b *body) undefinedMap(st *mapState, e *ast.MapRef) {
-	if st.poisoned || st.reported {
+	if st.poisoned || st.reported || b.c.partial {
 		return
 	}
 	st.reported = true
@@ -325,7 +325,7 @@ func (c *checker) reportMaps() {
 			continue
 		}
 		if st.m.Value == nil {
-			if !st.poisoned && !st.reported && !st.m.Declared && !c.diags.HasErrors() {
+			if !st.poisoned && !st.reported && !st.m.Declared && !c.partial && !c.diags.HasErrors() {
 				c.diags.Errorf(CodeUndefinedMap, st.use, "undefined map `%s`: nothing is ever stored in it", name)
 			}
 			continue

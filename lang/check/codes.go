@@ -81,7 +81,6 @@ const (
 	// Warnings.
 	CodeUnstableNotice diag.Code = "W0201"
 	CodeUnassigned     diag.Code = "W0301"
-	CodeSignedDivision diag.Code = "W0302"
 	CodePointerCompare diag.Code = "W0303"
 	CodeNeedlessCast   diag.Code = "W0304"
 	CodeSpaceMix       diag.Code = "W0305"

@@ -180,13 +180,8 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		return types.TBool
 	}
 	signed := b.signedOp(x, y)
-	switch op {
-	case "<<", ">>":
-		signed = x.Signed && !(isOpen(x) && !x.Signed)
-	case "/", "%":
-		if signed && !b.sameConstSign(e) {
-			b.warnf(CodeSignedDivision, e.Span(), "signed operands of `%s` can lead to undefined results", op).Hint("cast to unsigned to silence the warning")
-		}
+	if op == "<<" || op == ">>" {
+		signed = x.Signed
 	}
 	space := x.Space
 	if space == types.SpaceNone {
@@ -200,17 +195,6 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: space, open: true})
 	}
 	return b.c.pool.get(intKey{size: 8, signed: signed, space: space})
-}
-
-// sameConstSign tells whether a division has operands that are known and not negative.
-func (b *body) sameConstSign(e ast.Node) bool {
-	bin, ok := e.(*ast.Binary)
-	if !ok {
-		return false
-	}
-	x, okX := b.Consts[bin.X]
-	y, okY := b.Consts[bin.Y]
-	return okX && okY && x.Int >= 0 && y.Int >= 0
 }
 
 func (b *body) pointerOp(e ast.Node, op string, x, y *types.Type) *types.Type {

@@ -39,7 +39,7 @@ var qualityItems = []qualityItem{
 	{func(q *Quality) uint64 { return q.Missed }, "missed_hits", "hits missed by the kernel (recursion or too many return probes at once)", ""},
 }
 
-// bad reports whether the kernel's answer is incomplete. Failed reads are normal for many scripts and are shown only with -v or -k.
+// bad reports whether the answer is incomplete.
 func (q *Quality) bad() bool {
 	for _, it := range qualityItems {
 		if it.n(q) > 0 {
@@ -133,18 +133,14 @@ func cpuCount(s *Session) int {
 	return cpus
 }
 
-// QualityReport says in lines of text what was lost, refused or missed; nothing when the result is complete. Lines about failed reads are
-// included only when all is set, because many scripts read pointers that are legitimately nil.
-func (s *Session) QualityReport(all bool) ([]string, error) {
+// QualityReport says in lines of text what was lost, refused, missed or could not be read; nothing when the result is complete.
+func (s *Session) QualityReport() ([]string, error) {
 	qs, err := s.Quality()
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
 	for _, it := range qualityItems {
-		if it.key == "failed_reads" && !all {
-			continue
-		}
 		for i := range qs {
 			if n := it.n(&qs[i]); n > 0 {
 				line := fmt.Sprintf("%s: %d %s", qs[i].Probe, n, it.text)

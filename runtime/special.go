@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"sort"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		if closeErr != nil {
 			return out, closeErr
 		}
-		r := TestResult{Name: p.Name, Output: text.String()}
+		r := TestResult{Name: strings.TrimPrefix(p.Name, "test:"), Output: text.String()}
 		switch {
 		case s.failed.Load():
 			r.Why = "an assertion failed"
@@ -96,12 +97,13 @@ func (s *Session) RunBenchmarks(ctx context.Context) ([]BenchResult, error) {
 		if err != nil {
 			return out, fmt.Errorf("statistics of %s: %w", p.Name, err)
 		}
-		r := BenchResult{Name: p.Name, Runs: st.RunCount}
+		r := BenchResult{Name: strings.TrimPrefix(p.Name, "bench:"), Runs: st.RunCount}
 		if st.RunCount > 0 {
 			r.Time = st.Runtime / time.Duration(st.RunCount)
 		}
 		out = append(out, r)
 	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
 }
 

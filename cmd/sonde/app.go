@@ -326,7 +326,7 @@ func (a *app) forwardSignals(s *runtime.Session) func() {
 
 // quality prints what was lost, refused or missed, and the costs of --stats.
 func (a *app) quality(s *runtime.Session) error {
-	lines, err := s.QualityReport(a.opts.verbose || a.opts.helperErr)
+	lines, err := s.QualityReport()
 	if err != nil {
 		return kernelError{err}
 	}

@@ -146,7 +146,9 @@ func (m *machine) args(c *Config, accel Accel) []string {
 	case c.ICount:
 		a = append(a, "-accel", "tcg,thread=single", "-cpu", m.cpu, "-icount", "shift=0,sleep=off")
 	default:
-		a = append(a, "-accel", "tcg", "-cpu", m.cpu)
+		// One thread for all CPUs: with a thread each, a CPU may go on running code that another CPU has patched (tracepoints, static calls),
+		// and hangs in or oopses on the breakpoint that the kernel patches in between.
+		a = append(a, "-accel", "tcg,thread=single", "-cpu", m.cpu)
 	}
 	return append(a, "-kernel", c.Kernel.Image, "-initrd", "/dev/fd/3", "-append", m.cmdline(c))
 }

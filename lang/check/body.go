@@ -107,9 +107,9 @@ func (c *checker) solve() {
 	}
 	for round := 0; ; round++ {
 		c.drain()
-		again := c.defaultMaps()
+		again := c.decideComptime()
 		if !again {
-			again = c.decideComptime()
+			again = c.defaultMaps()
 		}
 		if !again {
 			return

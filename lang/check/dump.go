@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/types"
 )
 
 // Dump renders a checked script, as `sonde -d checked` prints it: maps with their types, then for each body its attach points and the type
@@ -17,7 +18,7 @@ func Dump(info *Info) string {
 		if m.Key != nil {
 			key = "[" + m.Key.String() + "]"
 		}
-		fmt.Fprintf(&b, "map %s%s : %s\n", name, key, m.Value)
+		fmt.Fprintf(&b, "map %s%s : %s%s\n", name, key, m.Value, where(m.Value))
 	}
 	for _, body := range info.Bodies {
 		b.WriteByte('\n')
@@ -51,7 +52,7 @@ func (d *dumper) node(n ast.Node, depth int) {
 		return
 	}
 	text := strings.Join(strings.Fields(ast.ExprString(x)), " ")
-	fmt.Fprintf(d.b, "%s%s : %s", pad, text, d.body.Types[x])
+	fmt.Fprintf(d.b, "%s%s : %s%s", pad, text, d.body.Types[x], where(d.body.Types[x]))
 	if c, ok := d.body.Consts[x]; ok {
 		if c.IsString {
 			fmt.Fprintf(d.b, " = %q", c.Str)
@@ -77,4 +78,14 @@ func (d *dumper) children(n ast.Node, depth int) {
 		d.node(c, depth)
 		return false
 	})
+}
+
+// where tells the address space of a pointer and what the verifier knows of it.
+func where(t *types.Type) string {
+	if t == nil || t.Kind != types.Pointer {
+		return ""
+	}
+	space := [...]string{types.SpaceNone: "?", types.SpaceKernel: "kernel", types.SpaceUser: "user", types.SpaceBPF: "own"}[t.Space]
+	prov := [...]string{types.ProvRaw: "", types.ProvCtx: " context", types.ProvBTF: " trusted", types.ProvBPF: ""}[t.Prov]
+	return " (" + space + prov + ")"
 }

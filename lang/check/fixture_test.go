@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"
@@ -191,6 +192,8 @@ func fixtureKinds(f *fixture) []stdlib.KindEntry {
 		}, "fr", "kretfunc"),
 	}
 }
+
+var errNoFile = errors.New("no such file")
 
 // run checks a script against the made-up machine.
 func run(text string, change func(*check.Env)) (*check.Info, *source.Set, *diag.List) {

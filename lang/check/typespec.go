@@ -218,7 +218,7 @@ func (c *checker) opaque(s *ast.TypeSpec) *types.Type {
 	return t
 }
 
-// typeofExpr is typeof(expr): for a map as a whole it is the type of its key.
+// typeofExpr is typeof(expr): for a map with keys as a whole it is the type of the key, for one without the type of the value.
 func (b *body) typeofExpr(x ast.Expr) *types.Type {
 	if id, ok := unparen(x).(*ast.Ident); ok {
 		if t := b.bareType(id.Name); t != nil {
@@ -235,10 +235,7 @@ func (b *body) typeofExpr(x ast.Expr) *types.Type {
 		if st.keyed.IsValid() {
 			return b.c.closeType(st.m.Key)
 		}
-		if st.m.Value != nil {
-			return types.TInt64
-		}
-		return nil
+		return b.c.closeType(decay(st.m.Value))
 	}
 	t := b.infer(x)
 	b.ask(x)

@@ -308,11 +308,6 @@ func checkCodes() []Entry {
 			"BEGIN { let $x : uint64; }",
 		},
 		{
-			"W0302", "signed division",
-			"Division and remainder are unsigned in BPF on older kernels; the result for negative operands is undefined. Cast to an unsigned type.",
-			"BEGIN { $x = (int64)-5; print($x / 2); }",
-		},
-		{
 			"W0303", "different pointer types",
 			"Two pointers of different types are compared.",
 			"BEGIN { if ((struct file *)1 == (struct inode *)1) { } }",

@@ -94,7 +94,7 @@ func (r *resolver) Stack(t *types.Type, id uint64, indent int) string {
 	frames, pid, ok := r.stack(id)
 	if !ok {
 		if id == 0 {
-			return ""
+			return "\n" // an empty stack, such as the kernel's while a program runs in user space
 		}
 		return fmt.Sprintf("\n%*s[stack %#x was not stored: the map of stacks is full]\n", indent, "", id)
 	}

@@ -46,38 +46,40 @@ type exprKey struct {
 func cse(_ *context, f *ir.Func) bool {
 	dom := ir.NewDomTree(f)
 	preds := f.Preds()
-	kids := make(map[*ir.Block][]*ir.Block)
-	for _, b := range dom.Order[1:] {
-		p := dom.IDom(b)
-		kids[p] = append(kids[p], b)
+	c := &cseWalk{dom: dom, table: map[exprKey][]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, end: map[*ir.Block]versions{}}
+	for _, b := range dom.Order {
+		c.block(b, c.start(preds[b.ID]))
 	}
-	c := &cseWalk{table: map[exprKey]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, end: map[*ir.Block]versions{}}
-	var walk func(b *ir.Block)
-	walk = func(b *ir.Block) {
-		v := versions{}
-		if ps := preds[b.ID]; len(ps) == 1 && ps[0] == dom.IDom(b) {
-			v = c.end[ps[0]]
-		} else {
-			c.write(&v, -1)
-		}
-		added := c.block(b, v)
-		for _, k := range kids[b] {
-			walk(k)
-		}
-		for _, k := range added {
-			delete(c.table, k)
-		}
-	}
-	walk(f.Blocks[0])
 	f.Replace(c.by)
 	return len(c.by) > 0
 }
 
 type cseWalk struct {
-	table map[exprKey]*ir.Value
+	dom   *ir.DomTree
+	table map[exprKey][]*ir.Value
 	by    map[*ir.Value]*ir.Value
 	end   map[*ir.Block]versions
 	clock int
+}
+
+// start returns the state of memory at the start of a block: that at the end of its predecessors where they agree.
+func (c *cseWalk) start(preds []*ir.Block) versions {
+	var v versions
+	for i, p := range preds {
+		end, done := c.end[p]
+		if !done { // the edge back of a loop
+			c.write(&v, -1)
+			return v
+		}
+		for k := range v {
+			if i == 0 {
+				v[k] = end[k]
+			} else if v[k] != end[k] {
+				c.write(&v, k)
+			}
+		}
+	}
+	return v
 }
 
 // write starts a new version of one class of memory, or of all for -1.
@@ -90,7 +92,7 @@ func (c *cseWalk) write(v *versions, class int) {
 	}
 }
 
-func (c *cseWalk) block(b *ir.Block, v versions) (added []exprKey) {
+func (c *cseWalk) block(b *ir.Block, v versions) {
 	kept := b.Values[:0]
 	for _, x := range b.Values {
 		for i, a := range x.Args {
@@ -118,16 +120,24 @@ func (c *cseWalk) block(b *ir.Block, v versions) (added []exprKey) {
 				k.version = v[m]
 			}
 		}
-		if w := c.table[k]; w != nil {
+		if w := c.dominating(c.table[k], b); w != nil {
 			c.by[x] = w
 			continue
 		}
-		c.table[k] = x
-		added = append(added, k)
+		c.table[k] = append(c.table[k], x)
 		kept = append(kept, x)
 	}
 	clear(b.Values[len(kept):])
 	b.Values = kept
 	c.end[b] = v
-	return added
+}
+
+// dominating returns the value of a list that is defined on every path to b.
+func (c *cseWalk) dominating(list []*ir.Value, b *ir.Block) *ir.Value {
+	for _, w := range list {
+		if w.Block == b || c.dom.Dominates(w.Block, b) {
+			return w
+		}
+	}
+	return nil
 }

@@ -33,6 +33,7 @@ func Passes() []Pass {
 		{"simplify", "rewrite rules", simplify},
 		{"cse", "equal values computed once", cse},
 		{"forward", "loads from slots see what was stored", forward},
+		{"lookup", "equal keys made once, their elements looked up once", lookups},
 		{"deadstore", "stores to slots that nobody reads", deadStores},
 		{"implied", "branches and bounds that a dominating branch decides", implied},
 		{"branches", "constant branches, jumps to jumps, blocks in a row", branches},
@@ -51,6 +52,9 @@ func Orders() []Order {
 		{"simplify", "cse", "rules bring equal values into the same form"},
 		{"cse", "forward", "addresses of the same place must be the same value"},
 		{"forward", "deadstore", "a store that every load has forgotten is dead"},
+		{"cse", "lookup", "keys are equal when they are made of the same values"},
+		{"lookup", "deadstore", "the bytes of keys that are no longer used go"},
+		{"lookup", "implied", "the check of a lookup that is gone is decided by the one before"},
 		{"cse", "implied", "conditions are recognised by their operands"},
 		{"implied", "branches", "decided branches become jumps"},
 		{"branches", "dead", "parameters and blocks that lost their edges go"},
@@ -64,11 +68,12 @@ const maxRounds = 8
 type context struct {
 	opts   *Options
 	counts Counts
+	rules  *[ir.NumOps][]*Rule // by op
 }
 
 // Run optimises every function of the module in place.
 func Run(m *ir.Module, opts Options) (Counts, error) {
-	c := &context{opts: &opts, counts: Counts{}}
+	c := &context{opts: &opts, counts: Counts{}, rules: ruleIndex()}
 	for _, f := range m.Funcs {
 		if err := c.function(f); err != nil {
 			return c.counts, err

@@ -313,7 +313,11 @@ func (g *gen) access() {
 func (g *gen) hash() {
 	b := g.b
 	k := b.SlotAddr(b.NewSlot("key", HashKey, 8), 0)
-	b.Store(k, 0, 8, b.And(g.get(), b.Const(7)))
+	x := g.get()
+	if g.chance(2) {
+		x = b.Get(g.vars[0]) // often the same key as before
+	}
+	b.Store(k, 0, 8, b.And(x, b.Const(7)))
 	h := b.MapRef("h")
 	switch g.n(4) {
 	case 0:

@@ -1,0 +1,260 @@
+package opt
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+)
+
+// lookups finds elements of maps once: a lookup of the same key in the same map, with nothing between that changes the map, gives what
+// the one before gave. Only lookups whose result is read, not written, are replaced: another processor may have deleted the element and
+// used its memory for another key, and the longer a pointer is kept the likelier that is. A read races with that in any
+// case; a write must not. Keys with the same bytes are also made once.
+func lookups(c *context, f *ir.Func) bool {
+	w := &lookupWalk{
+		c: c, f: f, dom: ir.NewDomTree(f), tame: tameSlots(f), readOnly: readOnlyLookups(f), found: map[string][]foundElem{},
+		by: map[*ir.Value]*ir.Value{}, mapEnd: map[*ir.Block]mapVersions{}, slotEnd: map[*ir.Block][]stored{},
+	}
+	preds := f.Preds()
+	for _, b := range w.dom.Order {
+		w.block(b, w.start(preds[b.ID]), atStart(preds[b.ID], w.slotEnd))
+	}
+	f.Replace(w.by)
+	return w.changed
+}
+
+// mapVersions numbers the states of maps; all stands for those not named.
+type mapVersions struct {
+	all   int
+	named map[string]int
+}
+
+func (v mapVersions) of(name string) int { return max(v.all, v.named[name]) }
+
+type foundElem struct {
+	v       *ir.Value
+	version int
+}
+
+type lookupWalk struct {
+	c        *context
+	f        *ir.Func
+	dom      *ir.DomTree
+	tame     map[*ir.Slot]bool
+	readOnly map[*ir.Value]bool
+	found    map[string][]foundElem // by map and key bytes
+	by       map[*ir.Value]*ir.Value
+	mapEnd   map[*ir.Block]mapVersions
+	slotEnd  map[*ir.Block][]stored
+	clock    int
+	changed  bool
+}
+
+// start returns the versions of maps at the start of a block.
+func (w *lookupWalk) start(preds []*ir.Block) mapVersions {
+	w.clock++
+	v := mapVersions{named: map[string]int{}}
+	for i, p := range preds {
+		end, done := w.mapEnd[p]
+		if !done {
+			return mapVersions{all: w.clock, named: map[string]int{}}
+		}
+		if i == 0 {
+			v.all = end.all
+			for name, n := range end.named {
+				v.named[name] = n
+			}
+			continue
+		}
+		if v.all != end.all {
+			v.all = w.clock
+		}
+		for name, n := range end.named {
+			if v.named[name] != n {
+				v.named[name] = w.clock
+			}
+		}
+		for name, n := range v.named {
+			if end.named[name] != n {
+				v.named[name] = w.clock
+			}
+		}
+	}
+	return v
+}
+
+func (w *lookupWalk) block(b *ir.Block, maps mapVersions, known []stored) {
+	kept := make([]*ir.Value, 0, len(b.Values))
+	for _, v := range b.Values {
+		for i, a := range v.Args {
+			if x := w.by[a]; x != nil {
+				v.Args[i] = x
+			}
+		}
+		if ir.Ops[v.Op].Call && !isStable(v) {
+			kept = w.shareKeys(b, v, known, kept)
+			if w.lookup(b, v, maps, known) {
+				continue
+			}
+			w.mutate(v, &maps)
+		}
+		known = learn(v, known, w.tame)
+		kept = append(kept, v)
+	}
+	b.Values = kept
+	w.mapEnd[b], w.slotEnd[b] = maps, known
+}
+
+// mutate makes new versions of the maps that a call may change.
+func (w *lookupWalk) mutate(v *ir.Value, maps *mapVersions) {
+	w.clock++
+	if v.Op == ir.OpHelper && !hasFunc(v) {
+		switch asm.BuiltinFunc(v.Imm) {
+		case asm.FnMapLookupElem:
+			return
+		}
+		for _, a := range v.Args {
+			if a.Op == ir.OpMapRef {
+				maps.named[a.Aux.(string)] = w.clock
+			}
+		}
+		return
+	}
+	maps.all = w.clock
+}
+
+// hasFunc reports whether a helper calls back.
+func hasFunc(v *ir.Value) bool {
+	for _, a := range v.Args {
+		if a.Type == ir.FuncRef {
+			return true
+		}
+	}
+	return false
+}
+
+// content describes the bytes of a slot from off on, "" when some are not known.
+func content(known []stored, s *ir.Slot, off int) string {
+	var parts []stored
+	size := 0
+	for _, k := range known {
+		if k.slot == s && k.off >= off {
+			parts = append(parts, k)
+			size += k.size
+		} else if k.slot == s && k.off+k.size > off {
+			return ""
+		}
+	}
+	if size != s.Size-off || size == 0 {
+		return ""
+	}
+	sort.Slice(parts, func(i, j int) bool { return parts[i].off < parts[j].off })
+	var sb strings.Builder
+	for _, k := range parts {
+		id := 0
+		switch {
+		case k.x == nil:
+		case k.x.Op == ir.OpConst:
+			fmt.Fprintf(&sb, "%d+%d=#%d;", k.off-off, k.size, k.x.Imm)
+			continue
+		default:
+			id = k.x.ID
+		}
+		fmt.Fprintf(&sb, "%d+%d=v%d;", k.off-off, k.size, id)
+	}
+	return sb.String()
+}
+
+// shareKeys lets a map helper use a key that is already in memory; the stores to its own become dead.
+func (w *lookupWalk) shareKeys(b *ir.Block, v *ir.Value, known []stored, out []*ir.Value) []*ir.Value {
+	if v.Op != ir.OpHelper || len(v.Args) < 2 || v.Args[0].Op != ir.OpMapRef || !onlyReads(v, 1) {
+		return out
+	}
+	s, off := slotOf(v.Args[1], 0)
+	if s == nil || off != 0 || !w.tame[s] {
+		return out
+	}
+	key := content(known, s, 0)
+	if key == "" {
+		return out
+	}
+	for _, k := range known {
+		if t := k.slot; t != s && t.Size == s.Size && t.Align >= s.Align && t.ID < s.ID && content(known, t, 0) == key {
+			a := w.f.NewValue(ir.OpSlotAddr, ir.Stack, v.Span)
+			a.Aux, a.Block = t, b
+			v.Args[1] = a
+			w.c.counts["shared-key"]++
+			w.changed = true
+			return append(out, a)
+		}
+	}
+	return out
+}
+
+// lookup reports whether an earlier lookup stands for v.
+func (w *lookupWalk) lookup(b *ir.Block, v *ir.Value, maps mapVersions, known []stored) bool {
+	if v.Op != ir.OpHelper || asm.BuiltinFunc(v.Imm) != asm.FnMapLookupElem || v.Args[0].Op != ir.OpMapRef {
+		return false
+	}
+	s, off := slotOf(v.Args[1], 0)
+	if s == nil || !w.tame[s] {
+		return false
+	}
+	key := content(known, s, off)
+	if key == "" {
+		return false
+	}
+	name := v.Args[0].Aux.(string)
+	key = name + "\x00" + key
+	version := maps.of(name)
+	if w.readOnly[v] {
+		for _, e := range w.found[key] {
+			if e.version == version && (e.v.Block == b || w.dom.Dominates(e.v.Block, b)) {
+				w.by[v] = e.v
+				w.c.counts["merged-lookup"]++
+				w.changed = true
+				return true
+			}
+		}
+	}
+	w.found[key] = append(w.found[key], foundElem{v, version})
+	return false
+}
+
+// readOnlyLookups returns the lookups whose results are only compared and read.
+func readOnlyLookups(f *ir.Func) map[*ir.Value]bool {
+	ok := map[*ir.Value]bool{}
+	root := map[*ir.Value]*ir.Value{} // pointer -> lookup that it comes from
+	for _, b := range f.ReversePostorder() {
+		for _, v := range b.Values {
+			if v.Op == ir.OpHelper && v.Type == ir.MapNil {
+				ok[v], root[v] = true, v
+			}
+			for i, a := range v.Args {
+				r := root[a]
+				if r == nil {
+					continue
+				}
+				switch {
+				case v.Op == ir.OpNonNil, v.Op == ir.OpPtrAdd && i == 0:
+					root[v] = r
+				case v.Op == ir.OpLoad, ir.Ops[v.Op].Compare, v.Op == ir.OpCopy && i == 1:
+				default:
+					ok[r] = false
+				}
+			}
+		}
+		for _, e := range b.Term.Succs {
+			for _, a := range e.Args {
+				if r := root[a]; r != nil {
+					ok[r] = false
+				}
+			}
+		}
+	}
+	return ok
+}

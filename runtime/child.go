@@ -64,9 +64,13 @@ func (c *Child) run(started chan<- error) {
 	}
 	c.PID = c.cmd.Process.Pid
 	var ws syscall.WaitStatus
-	if _, err := syscall.Wait4(c.PID, &ws, 0, nil); err != nil || !ws.Stopped() {
+	_, err := syscall.Wait4(c.PID, &ws, 0, nil)
+	if err == nil && !ws.Stopped() {
+		err = errors.New("it ended")
+	}
+	if err != nil {
 		_ = c.cmd.Process.Kill()
-		started <- fmt.Errorf("the child did not stop at its start: %v", err)
+		started <- fmt.Errorf("the child did not stop at its start: %w", err)
 		return
 	}
 	started <- nil
@@ -76,7 +80,7 @@ func (c *Child) run(started chan<- error) {
 		c.err = fmt.Errorf("let the child run: %w", err)
 		c.mu.Unlock()
 	}
-	err := c.cmd.Wait()
+	err = c.cmd.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = c.cmd.ProcessState

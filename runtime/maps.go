@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
-	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/value"
 )
 
@@ -341,15 +340,3 @@ func (u *userMap) writeGlobal(unset bool) error {
 	}
 	return u.m.Put(uint32(0), mem)
 }
-
-// len counts the keys.
-func (u *userMap) len() (int, error) {
-	d, err := u.dump()
-	if err != nil {
-		return 0, err
-	}
-	return d.N, nil
-}
-
-// isAggregated reports whether the values of all CPUs are combined.
-func isAggregated(t *types.Type) bool { return t != nil && t.IsAggregation() }

@@ -28,7 +28,6 @@ type resolver struct {
 	mu    sync.Mutex
 	syms  *symbol.Symbolizer
 	users map[uint32]string
-	clock *kernel.Clocks
 }
 
 // kernelSymbols adapts the kernel's symbol table, which is read at the first lookup.

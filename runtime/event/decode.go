@@ -29,7 +29,6 @@ type Decoder struct {
 	Values *value.Decoder
 	fields []field
 	vals   []value.V
-	buf    []byte
 	format value.Format
 }
 

@@ -38,7 +38,7 @@ var gfpNames = []struct {
 	name string
 }{
 	{0x3d24ca, "GFP_TRANSHUGE"}, {0x3d20ca, "GFP_TRANSHUGE_LIGHT"},
-	{0x1120ca | 0x8, "GFP_HIGHUSER_MOVABLE"}, {0x1120c2 | 0, "GFP_HIGHUSER"}, {0x100cc0, "GFP_USER"},
+	{0x1120ca | 0x8, "GFP_HIGHUSER_MOVABLE"}, {0x1120c2, "GFP_HIGHUSER"}, {0x100cc0, "GFP_USER"},
 	{0x400cc0, "GFP_KERNEL_ACCOUNT"}, {0xcc0, "GFP_KERNEL"}, {0xc40, "GFP_NOFS"}, {0x820, "GFP_ATOMIC"}, {0xc00, "GFP_NOIO"}, {0x2800, "GFP_NOWAIT"}, {0x1, "GFP_DMA"}, {0x4, "GFP_DMA32"},
 	{0x1, "__GFP_DMA"}, {0x2, "__GFP_HIGHMEM"}, {0x4, "__GFP_DMA32"}, {0x8, "__GFP_MOVABLE"}, {0x10, "__GFP_RECLAIMABLE"}, {0x20, "__GFP_HIGH"},
 	{0x40, "__GFP_IO"}, {0x80, "__GFP_FS"}, {0x100, "__GFP_ZERO"}, {0x400, "__GFP_DIRECT_RECLAIM"}, {0x800, "__GFP_KSWAPD_RECLAIM"},

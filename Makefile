@@ -82,10 +82,26 @@ soak: deps $(BIN)/labrun ## long campaigns: fuzz targets and TestSoak tests, SOA
 	$(call run-fuzz,$(SOAKTIME))
 	SONDE_SOAK=$(SOAKTIME) $(GO) test -run '^TestSoak' -timeout 0 ./...
 
+$(BIN)/bench: FORCE
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/bench
+
+# Arguments for cmd/bench, such as BENCH='-only code -rounds 15'.
+BENCH ?=
 .PHONY: bench
-bench: build ## benchmarks, beside bpftrace where it is installed
-	@command -v bpftrace >/dev/null || echo 'bpftrace is not installed: its columns stay empty'
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build $(BIN)/bench ## measure, beside bpftrace where it is installed
+	@$(BIN)/bench -sonde $(BIN)/sonde $(BENCH)
+
+.PHONY: bench-write
+bench-write: build $(BIN)/bench ## the same, written to docs/performance.md
+	@$(BIN)/bench -sonde $(BIN)/sonde -write $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: build $(BIN)/bench ## the same in under a minute, rough
+	@$(BIN)/bench -sonde $(BIN)/sonde -quick $(BENCH)
+
+.PHONY: bench-icount
+bench-icount: build $(BIN)/bench deps ## instructions of the generated code in an emulated kernel
+	@$(BIN)/bench -sonde $(BIN)/sonde -icount $(BENCH)
 
 .PHONY: lint
 lint: ## golangci-lint at the pinned version

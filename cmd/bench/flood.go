@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// floodScript prints every event of the load, and of nobody else.
+const floodScript = `tracepoint:syscalls:sys_enter_openat /pid == $1/ { printf("%d %s %s\n", pid, comm, str(args->filename)); }`
+
+// flow is what came of the events of one run.
+type flow struct {
+	produced, printed, reported int
+	usage                       usage
+	call                        float64 // CPU nanoseconds of a traced call
+}
+
+// lostNumber finds what tracers say about lost events.
+var lostNumber = regexp.MustCompile(`(?i)\blost (\d+)|(\d+) (?:events?|records?)[^\n]* lost|(\d+) lost`)
+
+func lostEvents(messages string) int {
+	sum := 0
+	for _, m := range lostNumber.FindAllStringSubmatch(messages, -1) {
+		for _, s := range m[1:] {
+			if n, err := strconv.Atoi(s); err == nil {
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// stream runs a tracer while the load makes n events.
+func (b *bench) stream(ctx context.Context, t *tracer, n int, pause time.Duration) (flow, error) {
+	f := flow{produced: n}
+	l, err := startLoad(ctx)
+	if err != nil {
+		return f, err
+	}
+	defer l.close()
+	out, err := os.CreateTemp("/dev/shm", "bench-")
+	if err != nil {
+		return f, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	s, err := t.begin(ctx, nil, "-o", out.Name(), "-e", floodScript, strconv.Itoa(l.pid))
+	if err != nil {
+		return f, err
+	}
+	defer func() { _ = syscall.Kill(s.PID, syscall.SIGKILL) }()
+	if err := s.wait(ctx); err != nil {
+		return f, err
+	}
+	c, err := l.run("openat", n, pause)
+	if err != nil {
+		return f, err
+	}
+	f.call = c.perCall()
+	time.Sleep(300 * time.Millisecond) // the rest of the ring
+	if err := s.interrupt(); err != nil {
+		return f, err
+	}
+	if f.usage, err = s.end(); err != nil {
+		return f, err
+	}
+	prefix := strconv.Itoa(l.pid) + " "
+	r, err := os.Open(out.Name())
+	if err != nil {
+		return f, err
+	}
+	defer r.Close()
+	for br := bufio.NewReaderSize(r, 1<<20); ; {
+		line, err := br.ReadSlice('\n')
+		if bytes.HasPrefix(line, []byte(prefix)) && bytes.HasSuffix(line, []byte(missingFile+"\n")) {
+			f.printed++
+		} else {
+			f.reported += lostEvents(string(line)) // bpftrace says it in its output
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return f, err
+		}
+	}
+	f.reported += lostEvents(s.messages())
+	return f, nil
+}
+
+// flood measures the way of an event from a program to the output.
+func (b *bench) flood(ctx context.Context) error {
+	g := b.table.group("Printing", "`"+oneLine(floodScript)+"` into a memory file. User CPU is that of the tracer less that of a run without events, per printed "+
+		"event. An unreported event is one that was neither printed nor counted as lost.")
+	scale := 1
+	if b.quick {
+		scale = 10
+	}
+	modes := []struct {
+		name   string
+		n      int
+		pause  time.Duration
+		rounds int
+		limit  float64
+	}{
+		{"flood", 3_000_000 / scale, 0, max(1, b.rounds/2), 1.0 / 5},
+		{"100000 a second", 200_000 / scale, 10 * time.Microsecond, max(1, b.rounds/2), 1.0 / 5},
+		{"20000 a second", 40_000 / scale, 50 * time.Microsecond, max(1, b.rounds/2), 0},
+	}
+	idle := newSeries()
+	for range max(2, b.rounds/2) {
+		for i, t := range b.tracers() {
+			f, err := b.stream(ctx, t, 1, 0)
+			if err != nil {
+				return err
+			}
+			idle.add(i, f.usage.User.Seconds())
+		}
+	}
+	for _, m := range modes {
+		b.progress("flood: %s", m.name)
+		user, sys, share, unreported, call, rss := newSeries(), newSeries(), newSeries(), newSeries(), newSeries(), newSeries()
+		for range m.rounds {
+			for i, t := range b.tracers() {
+				f, err := b.stream(ctx, t, m.n, m.pause)
+				if err != nil {
+					return err
+				}
+				if f.printed == 0 {
+					return fmt.Errorf("%s printed nothing of %d events", t.name, f.produced)
+				}
+				user.add(i, (f.usage.User.Seconds()-median(idle.v[i]))/float64(f.printed)*1e9)
+				sys.add(i, f.usage.Sys.Seconds()/float64(f.printed)*1e9)
+				share.add(i, 100*float64(f.produced-f.printed)/float64(f.produced))
+				unreported.add(i, float64(f.produced-f.printed-f.reported))
+				call.add(i, f.call)
+				rss.add(i, float64(f.usage.MaxRSS)/(1<<20))
+			}
+		}
+		g.add(user.row(m.name+": user CPU per printed event", "ns", m.limit))
+		g.add(sys.row(m.name+": system CPU per printed event", "ns", 0))
+		g.add(share.row(m.name+": not printed", "%", 0))
+		u := unreported.row(m.name+": unreported", "events", 0)
+		if u.absolute = true; u.ours != 0 {
+			u.limit = math.SmallestNonzeroFloat64
+		}
+		g.add(u)
+		if m.pause == 0 {
+			g.add(call.row(m.name+": CPU of the traced call", "ns", 1))
+		}
+		g.add(rss.row(m.name+": peak memory", "MiB", 1.0/8))
+	}
+	return nil
+}
+
+// keys measures printing a large map.
+func (b *bench) keys(ctx context.Context) error {
+	n := 100_000
+	if b.quick {
+		n = 10_000
+	}
+	g := b.table.group(fmt.Sprintf("Printing %d keys", n), "A map with that many keys, printed at the end; from Ctrl-C to the end of the process.")
+	script := "tracepoint:syscalls:sys_enter_getpgid /pid == $1/ { @[args->pid] = count(); }"
+	wall, cpu, rss := newSeries(), newSeries(), newSeries()
+	for range max(1, b.rounds/2) {
+		for i, t := range b.tracers() {
+			l, err := startLoad(ctx)
+			if err != nil {
+				return err
+			}
+			u, exit, err := b.keysOnce(ctx, t, l, script, n)
+			l.close()
+			if err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+			wall.add(i, ms(exit))
+			cpu.add(i, ms(u.cpu()))
+			rss.add(i, float64(u.MaxRSS)/(1<<20))
+		}
+	}
+	g.add(wall.row("wall", "ms", 0))
+	g.add(cpu.row("CPU of the whole process", "ms", 1.0/4))
+	g.add(rss.row("peak memory", "MiB", 1.0/3))
+	return nil
+}
+
+func (b *bench) keysOnce(ctx context.Context, t *tracer, l *load, script string, n int) (usage, time.Duration, error) {
+	out, err := os.CreateTemp("/dev/shm", "bench-")
+	if err != nil {
+		return usage{}, 0, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	limit := strconv.Itoa(2 * n)
+	// The name of the variable changed with 0.20; each version knows one.
+	env := []string{"BPFTRACE_MAX_MAP_KEYS=" + limit, "BPFTRACE_MAP_KEYS_MAX=" + limit}
+	s, err := t.begin(ctx, env, "-o", out.Name(), "-e", script, strconv.Itoa(l.pid))
+	if err != nil {
+		return usage{}, 0, err
+	}
+	defer func() { _ = syscall.Kill(s.PID, syscall.SIGKILL) }()
+	if err := s.wait(ctx); err != nil {
+		return usage{}, 0, err
+	}
+	if _, err := l.run("getpgids", n, 0); err != nil {
+		return usage{}, 0, err
+	}
+	t0 := time.Now()
+	if err := s.interrupt(); err != nil {
+		return usage{}, 0, err
+	}
+	u, err := s.end()
+	exit := time.Since(t0)
+	if err != nil {
+		return u, exit, err
+	}
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		return u, exit, err
+	}
+	if got := strings.Count(string(text), "@["); got != n {
+		return u, exit, fmt.Errorf("printed %d keys of %d", got, n)
+	}
+	return u, exit, nil
+}

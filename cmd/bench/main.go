@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/sonde-sh/sonde/runtime/lab"
+)
+
+func main() {
+	lab.Init() // this program is also the init of the lab's guests
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "launch":
+			os.Exit(runLaunch(os.Args[2:]))
+		case "load":
+			os.Exit(runLoad(os.Stdin, os.Stdout))
+		}
+	}
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// options are the flags.
+type options struct {
+	sonde, peer, peerRoot string
+	quick, icount, write  bool
+	guest                 bool
+	kernel                string
+	rounds                int
+	only                  []string
+	doc                   string
+}
+
+// bench is one run.
+type bench struct {
+	options
+	ours   *tracer
+	theirs *tracer // nil when there is no peer
+	table  table
+	log    io.Writer
+}
+
+// section is one part of the measurements.
+type section struct {
+	name string
+	root bool // needs the right to load programs
+	run  func(*bench, context.Context) error
+}
+
+func sections() []section {
+	return []section{
+		{"start", true, (*bench).start},
+		{"size", false, (*bench).size},
+		{"code", true, (*bench).code},
+		{"flood", true, (*bench).flood},
+		{"keys", true, (*bench).keys},
+		{"stages", false, (*bench).stages},
+	}
+}
+
+func parse(argv []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.sonde, "sonde", "bin/sonde", "`path` of sonde")
+	fs.StringVar(&o.peer, "bpftrace", "", "`path` of bpftrace instead of the installed one; none: do not compare")
+	fs.StringVar(&o.peerRoot, "bpftrace-root", "", "`folder` of an unpacked system with the libraries of -bpftrace, and its loader")
+	fs.BoolVar(&o.quick, "quick", false, "few repetitions: under a minute, numbers are rough")
+	fs.BoolVar(&o.icount, "icount", false, "count instructions of the generated code in an emulated kernel, nothing else")
+	fs.StringVar(&o.kernel, "kernel", "6.12", "with -icount: kernel of the lab")
+	fs.BoolVar(&o.write, "write", false, "write the table to the page given with -doc too")
+	fs.StringVar(&o.doc, "doc", "docs/performance.md", "`page` for -write")
+	fs.IntVar(&o.rounds, "rounds", 0, "number of rounds; 0 chooses")
+	fs.BoolVar(&o.guest, "guest", false, "this is the emulated kernel: measure by the clock, which counts instructions")
+	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, flood, keys, stages")
+	if err := fs.Parse(argv); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	if o.rounds == 0 {
+		if o.rounds = 7; o.quick {
+			o.rounds = 1
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
+	o, err := parse(argv, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 2
+	}
+	b := &bench{options: *o, log: stderr}
+	if err := b.main(ctx, stdout); err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func (b *bench) main(ctx context.Context, stdout io.Writer) error {
+	var err error
+	if b.ours, err = newTracer(b.sonde, ""); err != nil {
+		return fmt.Errorf("%w (make build makes it)", err)
+	}
+	if b.theirs, err = findPeer(b.peer, b.peerRoot); err != nil {
+		return err
+	}
+	if b.guest {
+		return b.inGuest(ctx, stdout)
+	}
+	b.table.head(b)
+	if b.icount {
+		err = b.emulated(ctx)
+	} else {
+		err = b.all(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(stdout, b.table.text()); err != nil {
+		return err
+	}
+	if b.write {
+		return b.table.writePage(b.doc)
+	}
+	return nil
+}
+
+func (b *bench) all(ctx context.Context) error {
+	mayTrace := os.Geteuid() == 0
+	for _, s := range sections() {
+		if len(b.only) > 0 && !slices.Contains(b.only, s.name) {
+			continue
+		}
+		if s.root && !mayTrace {
+			b.table.note("%s: not measured, needs root", s.name)
+			continue
+		}
+		b.progress("%s", s.name)
+		if err := s.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(b.log, "bench: "+format+"\n", args...)
+}
+
+// tracers are those to measure, ours first.
+func (b *bench) tracers() []*tracer {
+	if b.theirs == nil {
+		return []*tracer{b.ours}
+	}
+	return []*tracer{b.ours, b.theirs}
+}

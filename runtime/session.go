@@ -306,7 +306,7 @@ func (s *Session) missing(a *object.Attach, err error) error {
 	d := &diag.Diagnostic{Severity: diag.Error, Code: "E0801", Span: a.Span, Message: fmt.Sprintf("cannot attach %s: %v", s.pointNames(a), err)}
 	var ae *attach.Error
 	if errors.As(err, &ae) {
-		d.Message = fmt.Sprintf("cannot attach %s: %s", s.pointNames(a), ae.Text)
+		d.Message = fmt.Sprintf("cannot attach %s: %s", s.pointNames(a), ae.Reason)
 		if ae.Hint != "" {
 			d.Hints = append(d.Hints, ae.Hint)
 		}

@@ -29,7 +29,8 @@ const (
 type Error struct {
 	Attach *object.Attach
 	Class  Class
-	Text   string // what is wrong, lower case, no full stop
+	Text   string // what could not be attached and why, lower case, no full stop
+	Reason string // why, without what
 	Hint   string // what to do, starts with a verb; "" when there is nothing
 	Err    error  // the system's error
 }
@@ -95,12 +96,20 @@ func newError(a *object.Attach, err error) *Error {
 	e := &Error{Attach: a, Err: err}
 	what := strings.TrimSpace(MechanismName(a.Mechanism) + " " + targetName(a))
 	set := func(c Class, reason, hint string) *Error {
-		e.Class, e.Text, e.Hint = c, "cannot attach "+what+": "+reason, hint
+		e.Class, e.Text, e.Reason, e.Hint = c, "cannot attach "+what+": "+reason, reason, hint
 		return e
 	}
 	switch {
 	case errors.Is(err, ErrNoKprobes):
-		return set(Unsupported, "this kernel has no kprobes", "use fentry or a tracepoint instead; CONFIG_KPROBES is not set")
+		hint := "use a tracepoint, or a kernel with CONFIG_KPROBES"
+		if a.Target != "" {
+			kind := "fentry"
+			if a.Mechanism == object.Kretprobe || a.Mechanism == object.KretprobeMulti {
+				kind = "fexit"
+			}
+			hint = fmt.Sprintf("use `%s:%s` or a tracepoint, or a kernel with CONFIG_KPROBES", kind, a.Target)
+		}
+		return set(Unsupported, "this kernel has no kprobes", hint)
 	case errors.Is(err, ErrNoUprobes):
 		return set(Unsupported, "this kernel has no uprobes", "use a kernel with CONFIG_UPROBES")
 	case errors.Is(err, ErrNoTracepoint):
@@ -171,7 +180,7 @@ func explain(a *object.Attach, err error) (Class, string, string) {
 	case object.PerfEvent:
 		switch {
 		case is(unix.ENOENT), is(unix.EOPNOTSUPP), is(unix.ENODEV):
-			return Unsupported, "this machine does not have the event", "virtual machines often have no hardware counters; use software:cpu-clock"
+			return Unsupported, "this machine does not have the event", "use software:cpu-clock: virtual machines often have no hardware counters"
 		case is(unix.ESRCH):
 			return Missing, fmt.Sprintf("there is no process %d", a.PID), ""
 		case is(unix.EBUSY):

@@ -39,6 +39,7 @@ type uprobePoint struct {
 	pid     int
 	skip    uint64 // bytes of a landing instruction that may be skipped, 0 when there is none
 	atRet   bool   // a return probe that sits on return instructions
+	sig     signature
 }
 
 func uprobeKinds(m *Machine) []KindEntry {
@@ -71,8 +72,11 @@ func (k *uprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	if len(r.seg) > 3 && strings.Contains(r.ap.Raw, "::") {
 		usage = k.name + ":" + r.seg[0] + ":\"" + strings.TrimLeft(r.ap.Raw[strings.LastIndex(r.ap.Raw[:strings.Index(r.ap.Raw, "::")], ":")+1:], ":") + "\""
 	}
-	if !r.count(2, 3, usage) {
+	if !isSourceLine(r.seg) && !r.count(2, 3, usage) {
 		return nil
+	}
+	if isSourceLine(r.seg) {
+		return k.expandLine(r)
 	}
 	binary, fn, lang := r.seg[0], r.seg[len(r.seg)-1], ""
 	at := len(r.ap.Segments) - 1
@@ -103,6 +107,68 @@ func (k *uprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	}
 	if len(points) == 0 && diags.Len() == before {
 		r.noMatch(at, strings.Join(r.seg, ":"), nil)
+	}
+	return points
+}
+
+// isSourceLine tells `BINARY:FILE:LINE[:COLUMN]` from other forms.
+func isSourceLine(seg []string) bool {
+	if len(seg) != 3 && len(seg) != 4 || isLanguage(seg[1]) || !strings.Contains(seg[1], ".") {
+		return false
+	}
+	for _, s := range seg[2:] {
+		if _, err := strconv.ParseUint(s, 10, 31); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// expandLine probes the code of a source line, in every function that has a copy of it.
+func (k *uprobe) expandLine(r *request) []*check.Point {
+	at := len(r.ap.Segments) - len(r.seg)
+	if k.ret {
+		r.segErrorf(at+1, codeOffset, "uretprobes need a function, not a source line").Hint("use `uprobe`")
+		return nil
+	}
+	bins, ok := k.m.binaries(r, 0, r.seg[0], r.env.PID)
+	if !ok {
+		return nil
+	}
+	line, _ := strconv.Atoi(r.seg[2])
+	column := 0
+	if len(r.seg) == 4 {
+		column, _ = strconv.Atoi(r.seg[3])
+	}
+	var points []*check.Point
+	for _, bin := range bins {
+		file, err := k.m.file(bin.path, bin.root)
+		if err != nil {
+			continue
+		}
+		places, err := file.FindLine(r.seg[1], line, column)
+		if err != nil {
+			if len(bins) == 1 {
+				d := r.segErrorf(at+1, codeTarget, "%v", err)
+				if errors.Is(err, symbol.ErrNoDebugInfo) {
+					d.Hint("compile %s with -g, or install its debug symbols", bin.path)
+				} else if files, err := file.SourceFiles(); err == nil {
+					suggest(d, nearest(r.seg[1], slices.Values(files)))
+				}
+				return nil
+			}
+			continue
+		}
+		d := &uprobePoint{path: bin.path, host: bin.host, fn: places[0].Function, pid: r.env.PID}
+		for _, p := range places {
+			d.offsets = append(d.offsets, p.Offset)
+		}
+		p := k.point(r, k.name+":"+bin.path+":"+strings.Join(r.seg[1:], ":"), d)
+		p.NumArgs = -1 // the registers hold the arguments only where the function begins
+		points = append(points, p)
+	}
+	if len(points) == 0 {
+		r.noMatch(at+1, strings.Join(r.seg, ":"), nil)
 	}
 	return points
 }
@@ -267,7 +333,13 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 	if offset != 0 {
 		name += "+" + strconv.FormatUint(offset, 10)
 	}
-	return k.point(r, name, d)
+	p := k.point(r, name, d)
+	if literal && !k.ret && offset == 0 && file.HasDebugInfo() {
+		d.sig = signatureOf(file, s)
+		p.Scope, p.Base = name, k.name
+		p.Args = argsOf(name, d.sig)
+	}
+	return p
 }
 
 func (k *uprobe) point(r *request, name string, d *uprobePoint) *check.Point {
@@ -339,6 +411,13 @@ func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bo
 		syms, _ := k.functions(nil, file, segments[1], lang)
 		for _, s := range syms {
 			l := Listed{Name: k.name + ":" + bin.path + ":" + s.Name}
+			if opts.Verbose && file.HasDebugInfo() {
+				if params, ok := signatureOf(file, s)(); ok {
+					for _, p := range params {
+						l.Args = append(l.Args, p.Type.String()+" "+p.Name)
+					}
+				}
+			}
 			if lang == "cpp" {
 				l.Name = k.name + ":" + bin.path + ":cpp:\"" + symbol.Demangle(s.Name) + "\""
 			}
@@ -356,6 +435,10 @@ const manyUprobes = 64
 func (k *uprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
 	d := p.Data.(*uprobePoint)
 	h := &lower.Hook{Point: p, Type: ebpf.Kprobe, Context: registerContext(), Data: d, Share: k.name}
+	if d.sig != nil && u.Has("args") {
+		h.Context = parameterArgs{sig: d.sig, point: d}
+		h.Share = p.Scope
+	}
 	if d.skip > 0 && !u.Has("reg", "ustack", "kstack") {
 		moved := *d
 		moved.offsets = []uint64{d.offsets[0] + d.skip}
@@ -363,7 +446,7 @@ func (k *uprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Ho
 	}
 	// A multi link with a process sees only its first thread before Linux 6.10; perf events see all of them.
 	if t.Features.Has(target.UprobeMulti) && d.pid == 0 {
-		h.Share, h.AttachType, h.Cookies = k.name+".multi", ebpf.AttachTraceUprobeMulti, true
+		h.Share, h.AttachType, h.Cookies = h.Share+".multi", ebpf.AttachTraceUprobeMulti, true
 		return h
 	}
 	h.Cookies = t.Features.Has(target.PerfLink) && t.Features.Has(target.AttachCookie)

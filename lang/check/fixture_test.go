@@ -177,14 +177,14 @@ func fixtureKinds(f *fixture) []stdlib.KindEntry {
 			return out
 		}, "t"),
 		mk("fentry", func(k *kind, segs []string) []*check.Point {
-			p := f.protos[segs[len(segs)-1]]
+			p := f.protos[strings.Join(segs[max(0, len(segs)-1):], "")]
 			if p == nil {
 				return nil
 			}
 			return []*check.Point{plainPoint(k, segs, check.Point{Scope: "fentry:" + p.Name, Args: argsOf(p.Name, p.Params), NumArgs: -1, Space: types.SpaceKernel})}
 		}, "f", "kfunc"),
 		mk("fexit", func(k *kind, segs []string) []*check.Point {
-			p := f.protos[segs[len(segs)-1]]
+			p := f.protos[strings.Join(segs[max(0, len(segs)-1):], "")]
 			if p == nil {
 				return nil
 			}

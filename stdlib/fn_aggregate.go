@@ -43,7 +43,7 @@ func aggregations() []Builtin {
 			Text: "Keeps the last `num_intervals` intervals of `interval_ns` nanoseconds each, and in each of them the last value, or the `avg`, `sum`, `min` or `max` of its values. " +
 				"Durations such as `100ms` are nanoseconds.",
 			Example: "interval:ms:100 { @ = tseries(rand % 10, 1s, 20, \"max\"); }"},
-			Func: &check.Func{Agg: types.TSeries, Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult}},
+			Func: &check.Func{Agg: types.TSeries, Unstable: "unstable_tseries", Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult}},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
@@ -80,10 +81,11 @@ func New(kinds []KindEntry) *Registry {
 	r := &Registry{kinds: kinds, mapKinds: mapKinds(), config: configKeys(),
 		vars: map[string]*check.Var{}, funcs: map[string]*check.Func{}, entries: map[string]*Builtin{},
 		byKind: map[string]*MapKindEntry{}, byKey: map[string]*ConfigEntry{}}
+	funcs, vars := lowerFuncs(), lowerVars()
 	for _, list := range [][]Builtin{processFuncs(), outputFuncs(), stringFuncs(), addressFuncs(), timeFuncs(), networkFuncs(), mapFuncs(),
 		aggregations(), compileFuncs(), actionFuncs(), variables()} {
 		for i := range list {
-			r.add(&list[i])
+			r.add(&list[i], funcs, vars)
 		}
 	}
 	sort.SliceStable(r.builtins, func(i, j int) bool { return r.builtins[i].Name < r.builtins[j].Name })
@@ -101,13 +103,13 @@ func New(kinds []KindEntry) *Registry {
 }
 
 // add enters a builtin under its names and gives it what lowers it.
-func (r *Registry) add(b *Builtin) {
+func (r *Registry) add(b *Builtin, funcs map[string]lower.Func, vars map[string]lower.VarFunc) {
 	r.builtins = append(r.builtins, b)
 	names := append([]string{b.Name}, b.Aliases...)
 	switch {
 	case b.Func != nil:
 		b.Func.Name = b.Name
-		if l, ok := lowerFuncs()[b.Name]; ok {
+		if l, ok := funcs[b.Name]; ok {
 			b.Func.Lower = l
 		}
 		for _, n := range names {
@@ -115,7 +117,7 @@ func (r *Registry) add(b *Builtin) {
 		}
 	case b.Var != nil:
 		b.Var.Name = b.Name
-		if l, ok := lowerVars()[b.Name]; ok {
+		if l, ok := vars[b.Name]; ok {
 			b.Var.Lower = l
 		}
 		for _, n := range names {
@@ -162,7 +164,7 @@ func (r *Registry) ConfigKey(name string) *check.ConfigKey {
 	return nil
 }
 
-// Names lists the names that a user may write, sorted: "var", "func", "kind", "mapkind" or "config".
+// Names lists the names that a user may write, sorted: "var", "func", "macro" (of the library), "kind", "mapkind" or "config".
 func (r *Registry) Names(what string) []string {
 	var out []string
 	switch what {
@@ -177,6 +179,17 @@ func (r *Registry) Names(what string) []string {
 	case "func":
 		for n := range r.funcs {
 			out = append(out, n)
+		}
+	case "macro":
+		names, _ := fs.Glob(library, "*.bt")
+		for _, n := range names {
+			text, _ := library.ReadFile(n)
+			for line := range strings.Lines(string(text)) {
+				if rest, ok := strings.CutPrefix(line, "macro "); ok {
+					name, _, _ := strings.Cut(rest, "(")
+					out = append(out, strings.TrimSpace(name))
+				}
+			}
 		}
 	case "kind":
 		for _, k := range r.kinds {

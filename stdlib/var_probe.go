@@ -78,7 +78,7 @@ func maxArgs(arch string) int {
 
 func argNType(u *check.VarUse) *types.Type {
 	for _, p := range u.Body.Points {
-		if p.NumArgs < 0 {
+		if k := p.Kind.Name(); p.NumArgs < 0 || k == "fentry" || k == "fexit" {
 			hint := ""
 			if p.Args != nil {
 				hint = "use `args`, which has names"

@@ -82,6 +82,16 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 		return types.TInvalid
 	}
 	f, ok := args.Struct.Field(e.Name)
+	if rest, old := strings.CutPrefix(e.Name, "data_loc_"); !ok && old { // the name that the format of the tracepoint has for it
+		f, ok = args.Struct.Field(rest)
+	}
+	if ok && strings.HasPrefix(e.Name, "common_") && f.ArgIndex < 0 && f.Offset < 8 {
+		d := b.errorf(CodeUnknownField, e.NameSp, "the kernel does not let programs read the common fields of tracepoints")
+		if e.Name == "common_pid" {
+			d.Hint("use `pid` or `tid`")
+		}
+		return types.TInvalid
+	}
 	if !ok {
 		names := fieldNames(args.Struct.Resolve())
 		d := b.errorf(CodeUnknownField, e.NameSp, "`args` has no field `%s` in `%s`", e.Name, b.Points[0].Name)

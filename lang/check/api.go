@@ -19,7 +19,7 @@ type Universe interface {
 	Kind(name string) ProbeKind // probe kind by name or alias (as written; `kfunc`, `k`, `BEGIN`), nil when unknown
 	MapKind(name string) *MapKind
 	ConfigKey(name string) *ConfigKey
-	// Names lists names for suggestions: what is "var", "func", "kind", "mapkind" or "config".
+	// Names lists names for suggestions: what is "var", "func", "macro" (of the library), "kind", "mapkind" or "config".
 	Names(what string) []string
 	// Library returns the macros written in the language itself, parsed; they are visible in every script.
 	Library(set *source.Set, diags *diag.List) []*ast.Macro
@@ -60,6 +60,8 @@ type Func struct {
 	Unsafe bool
 	// MustUse: a discarded result earns a warning (has_key, str ...).
 	MustUse bool
+	// Unstable is the config key of an unstable feature that the function belongs to, "" for all others.
+	Unstable string
 	// Effects says what a call does to the maps that are its arguments.
 	Effects []Effect
 	// Deprecated names the replacement; "" when not deprecated.

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -79,7 +81,7 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 		d.Hint("use `%s` without arguments", e.Func)
 		return types.TInvalid
 	}
-	names := b.c.u.Names("func")
+	names := append(b.c.u.Names("func"), b.c.u.Names("macro")...)
 	for n := range b.c.macros {
 		names = append(names, n)
 	}
@@ -91,6 +93,14 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 func (b *body) checkUse(e *ast.Call, f *Func) {
 	if f.Unsafe && !b.c.env.Unsafe {
 		b.errorf(CodeUnsafe, e.Sp, "`%s()` can change the system and needs the `--unsafe` flag", e.Func)
+	}
+	if f.Unstable != "" {
+		b.c.unstable(f.Unstable, e.Sp, "`"+e.Func+"()`")
+	}
+	if b.current.loop > 0 && len(e.Args) > 0 && slices.Contains(f.Effects, EffectPrint) {
+		if m, ok := unparen(e.Args[0]).(*ast.MapRef); ok {
+			b.warnf(CodePrintAsync, e.Sp, "`%s(%s)` in a loop prints the map as it is when user space gets to it", e.Func, m.Name)
+		}
 	}
 	if f.Deprecated != "" && !b.fromMacro() {
 		b.warnf(CodeDeprecated, e.Sp, "`%s()` is deprecated", e.Func).Hint("use %s", f.Deprecated)

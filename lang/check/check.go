@@ -25,6 +25,7 @@ type checker struct {
 	expansionCount int
 	libraryFiles   map[*source.File]bool
 	defineFiles    map[string]*source.File
+	libraryNames   map[string]bool // macros of the library while it is not read
 	ownMacros      map[string]bool // C macros of the script's own text
 
 	modern  bool // the script uses forms of the newer dialect
@@ -47,7 +48,12 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, opaques: map[string]*types.Type{}, maps: map[string]*mapState{},
 		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()}}
 	c.defs = &definitions{base: env.Types, simple: map[string]string{}}
-	c.library()
+	for _, n := range u.Names("macro") {
+		if c.libraryNames == nil {
+			c.libraryNames = map[string]bool{}
+		}
+		c.libraryNames[n] = true
+	}
 	items := c.imports(script)
 	c.items(items)
 	if len(c.bodies) > 0 {
@@ -58,8 +64,10 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 	return c.info
 }
 
-// library enters the macros of the standard library. Their files are remembered, because findings inside them are shown at the call.
+// library enters the macros of the standard library, once one of them is called. Their files are remembered, because findings inside them
+// are shown at the call.
 func (c *checker) library() {
+	c.libraryNames = nil
 	before := len(c.set.Files())
 	c.addMacros(c.u.Library(c.set, c.diags), true)
 	for _, f := range c.set.Files()[before:] {

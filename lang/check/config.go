@@ -72,12 +72,12 @@ func (c *checker) setConfig(key *ConfigKey, val string, sp source.Span, name str
 func (c *checker) unstable(key string, sp source.Span, what string) {
 	switch c.info.Config.Unstable[key] {
 	case "error":
-		c.diags.Errorf(CodeUnstable, sp, "%s are turned off by `%s`", what, key).Hint("set `%s=enable` in the config block", key)
+		c.diags.Errorf(CodeUnstable, sp, "the config turns off %s (`%s`)", what, key).Hint("set `%s=enable` in the config block", key)
 	case "enable":
 	default:
 		if !c.warned[key] {
 			c.warned[key] = true
-			c.diags.Warnf(CodeUnstableNotice, sp, "%s are not stable yet and may change", what).Hint("set `%s=enable` in the config block to hide this warning", key)
+			c.diags.Warnf(CodeUnstableNotice, sp, "not stable yet, and may change: %s", what).Hint("set `%s=enable` in the config block to hide this warning", key)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (x *expander) expr(e ast.Expr) ast.Expr {
 		return &ast.Sizeof{Base: e.Base, Type: t, X: v}
 	case *ast.Offsetof:
 		t, v := x.typeOrExpr(e.Type, e.X)
-		return &ast.Offsetof{Base: e.Base, Type: t, X: v, Fields: e.Fields}
+		return &ast.Offsetof{Base: e.Base, Type: t, X: v, Fields: x.fieldNames(e.Fields)}
 	case *ast.Typeinfo:
 		t, v := x.typeOrExpr(e.Type, e.X)
 		return &ast.Typeinfo{Base: e.Base, Type: t, X: v}
@@ -258,6 +258,40 @@ func (x *expander) typeOrExpr(t *ast.TypeSpec, e ast.Expr) (*ast.TypeSpec, ast.E
 		return ta.Type, nil
 	}
 	return nil, v
+}
+
+// fieldNames replaces a macro's parameter by the field that the call names: a bare name, or names joined by dots.
+func (x *expander) fieldNames(names []string) []string {
+	if x.frame == nil || x.raw {
+		return names
+	}
+	var out []string
+	for _, n := range names {
+		if arg, ok := x.frame.exprs[n]; ok {
+			if path := fieldPath(arg); path != nil {
+				out = append(out, path...)
+				continue
+			}
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func fieldPath(e ast.Expr) []string {
+	switch e := unparen(e).(type) {
+	case *ast.Ident:
+		return []string{e.Name}
+	case *ast.Call: // a name that is also a function
+		if len(e.Args) == 0 {
+			return []string{e.Func}
+		}
+	case *ast.Field:
+		if p := fieldPath(e.X); p != nil {
+			return append(p, e.Name)
+		}
+	}
+	return nil
 }
 
 func bareName(t *ast.TypeSpec) string {

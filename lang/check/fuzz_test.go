@@ -62,7 +62,7 @@ func TestLinear(t *testing.T) {
 		check := func(n int) time.Duration {
 			text := script(n, line)
 			best := time.Hour
-			for i := 0; i < 2; i++ {
+			for range 2 {
 				start := time.Now()
 				_, _, diags := run(text, nil)
 				if diags.HasErrors() {
@@ -72,10 +72,10 @@ func TestLinear(t *testing.T) {
 			}
 			return best
 		}
-		small, large := check(2500), check(10000)
-		t.Logf("%s: %v for 2,500, %v for 10,000", line, small, large)
-		if large > 16*small && large > time.Second {
-			t.Errorf("%s: %v for 2,500 statements, %v for 10,000", line, small, large)
+		small, large := check(1000), check(10000)
+		t.Logf("%s: %v for 1,000, %v for 10,000", line, small, large)
+		if large > 40*small && large > 3*time.Second {
+			t.Errorf("%s: %v for 1,000 statements, %v for 10,000", line, small, large)
 		}
 	}
 }

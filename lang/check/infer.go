@@ -254,7 +254,7 @@ func (b *body) ident(e *ast.Ident) *types.Type {
 	}
 	if b.final {
 		d := b.errorf(CodeUnknownName, e.Sp, "unknown identifier `%s`", e.Name)
-		names := append(c.u.Names("var"), c.u.Names("func")...)
+		names := append(append(c.u.Names("var"), c.u.Names("func")...), c.u.Names("macro")...)
 		for n := range c.macros {
 			names = append(names, n)
 		}

@@ -32,7 +32,7 @@ type frame struct {
 	prefix string              // renames the variables of this expansion
 }
 
-// addMacros enters macros; those of the script replace the library's of the same name and arity.
+// addMacros enters macros; the library comes last, and the script's win over its own of the same name and arity.
 func (c *checker) addMacros(list []*ast.Macro, library bool) {
 	for _, m := range list {
 		c.checkParams(m)
@@ -43,10 +43,9 @@ func (c *checker) addMacros(list []*ast.Macro, library bool) {
 			}
 		}
 		switch {
+		case same >= 0 && library:
 		case same < 0:
 			c.macros[m.Name] = append(c.macros[m.Name], &macro{m, library})
-		case c.macros[m.Name][same].library && !library:
-			c.macros[m.Name][same] = &macro{m, library}
 		default:
 			c.diags.Errorf(CodeMacro, m.NameSp, "macro `%s` with %s is defined twice", m.Name, plural(len(m.Params), "parameter")).
 				Label(c.macros[m.Name][same].NameSp, "first defined here")
@@ -76,6 +75,9 @@ const maxExpanded = 2_000_000
 
 // lookupMacro finds the overload for a number of arguments. A macro exists under the name when found is set.
 func (c *checker) lookupMacro(name string, args int) (m *macro, found bool) {
+	if c.libraryNames[name] {
+		c.library()
+	}
 	list := c.macros[name]
 	for _, m := range list {
 		if len(m.Params) == args {

@@ -355,7 +355,7 @@ func checkCodes() []Entry {
 		{
 			"W0502", "printed later",
 			"`print` of a map shows the map as it is when user space gets to it, not as it is at the statement.",
-			"",
+			"BEGIN { @x = 1; while (@x < 3) { print(@x); @x++; } }",
 		},
 	}
 }

@@ -1,6 +1,10 @@
 package opt
 
-import "github.com/sonde-sh/sonde/codegen/ir"
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+)
 
 // memory classes: a write through one kind of pointer does not change what another kind reaches.
 const (
@@ -92,6 +96,25 @@ func (c *cseWalk) write(v *versions, class int) {
 	}
 }
 
+// call starts new versions of what a call may write: a helper changes only what it is given, and the kernel's own memory.
+func (c *cseWalk) call(v *versions, x *ir.Value) {
+	if x.Op != ir.OpHelper || hasFunc(x) {
+		c.write(v, -1)
+		return
+	}
+	c.write(v, memKernel)
+	for i, a := range x.Args {
+		switch {
+		case a.Type == ir.MapRef && asm.BuiltinFunc(x.Imm) != asm.FnMapLookupElem:
+			c.write(v, memMap)
+		case a.Type == ir.Stack || a.Type == ir.MapVal || a.Type == ir.Ring:
+			if !onlyReads(x, i) {
+				c.write(v, class(a.Type))
+			}
+		}
+	}
+}
+
 func (c *cseWalk) block(b *ir.Block, v versions) {
 	kept := b.Values[:0]
 	for _, x := range b.Values {
@@ -103,7 +126,7 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 		info := &ir.Ops[x.Op]
 		if info.Effect == ir.Writes && !isStable(x) {
 			if info.Call {
-				c.write(&v, -1)
+				c.call(&v, x)
 			} else if k := class(x.Args[0].Type); k >= 0 {
 				c.write(&v, k)
 			}

@@ -16,7 +16,7 @@ import (
 // case; a write must not. Keys with the same bytes are also made once.
 func lookups(c *context, f *ir.Func) bool {
 	w := &lookupWalk{
-		c: c, f: f, dom: ir.NewDomTree(f), tame: tameSlots(f), readOnly: readOnlyLookups(f), found: map[string][]foundElem{},
+		c: c, f: f, dom: ir.NewDomTree(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(f), found: map[string][]foundElem{},
 		by: map[*ir.Value]*ir.Value{}, mapEnd: map[*ir.Block]mapVersions{}, slotEnd: map[*ir.Block][]stored{},
 	}
 	preds := f.Preds()
@@ -45,6 +45,7 @@ type lookupWalk struct {
 	f        *ir.Func
 	dom      *ir.DomTree
 	tame     map[*ir.Slot]bool
+	ends     map[*ir.Slot]int
 	readOnly map[*ir.Value]bool
 	found    map[string][]foundElem // by map and key bytes
 	by       map[*ir.Value]*ir.Value
@@ -137,8 +138,35 @@ func hasFunc(v *ir.Value) bool {
 	return false
 }
 
-// content describes the bytes of a slot from off on, "" when some are not known.
-func content(known []stored, s *ir.Slot, off int) string {
+// writtenEnds returns how many bytes of each slot, from the first, are ever written: a key cannot be longer.
+func writtenEnds(f *ir.Func) map[*ir.Slot]int {
+	end := map[*ir.Slot]int{}
+	grow := func(p *ir.Value, off int32, n int) {
+		if s, at := slotOf(p, off); s != nil {
+			end[s] = max(end[s], at+n)
+		}
+	}
+	for _, b := range f.Blocks {
+		for _, v := range b.Values {
+			switch {
+			case v.Op == ir.OpZero || v.Op == ir.OpCopy:
+				grow(v.Args[0], v.Off, int(v.Imm))
+			case ir.Ops[v.Op].Call:
+				for i, a := range v.Args {
+					if s, _ := slotOf(a, 0); s != nil && !onlyReads(v, i) {
+						end[s] = s.Size
+					}
+				}
+			case ir.Ops[v.Op].Effect == ir.Writes:
+				grow(v.Args[0], v.Off, int(v.Size))
+			}
+		}
+	}
+	return end
+}
+
+// content describes the written bytes of a slot from off on, "" when some are not known.
+func (w *lookupWalk) content(known []stored, s *ir.Slot, off int) string {
 	var parts []stored
 	size := 0
 	for _, k := range known {
@@ -149,7 +177,7 @@ func content(known []stored, s *ir.Slot, off int) string {
 			return ""
 		}
 	}
-	if size != s.Size-off || size == 0 {
+	if size != w.ends[s]-off || size == 0 {
 		return ""
 	}
 	sort.Slice(parts, func(i, j int) bool { return parts[i].off < parts[j].off })
@@ -178,12 +206,12 @@ func (w *lookupWalk) shareKeys(b *ir.Block, v *ir.Value, known []stored, out []*
 	if s == nil || off != 0 || !w.tame[s] {
 		return out
 	}
-	key := content(known, s, 0)
+	key := w.content(known, s, 0)
 	if key == "" {
 		return out
 	}
 	for _, k := range known {
-		if t := k.slot; t != s && t.Size == s.Size && t.Align >= s.Align && t.ID < s.ID && content(known, t, 0) == key {
+		if t := k.slot; t != s && t.Size == s.Size && t.Align >= s.Align && t.ID < s.ID && w.content(known, t, 0) == key {
 			a := w.f.NewValue(ir.OpSlotAddr, ir.Stack, v.Span)
 			a.Aux, a.Block = t, b
 			v.Args[1] = a
@@ -204,7 +232,7 @@ func (w *lookupWalk) lookup(b *ir.Block, v *ir.Value, maps mapVersions, known []
 	if s == nil || !w.tame[s] {
 		return false
 	}
-	key := content(known, s, off)
+	key := w.content(known, s, off)
 	if key == "" {
 		return false
 	}

@@ -175,6 +175,8 @@ func TestPasses(t *testing.T) {
 		{"equal values in a dominated block", "cse", "constants cse dead", "v7 = add v3 v4\nbr v3 ult v4 -> b10 b11\nb10:\nv8 = add v3 v4\nret v8\nb11:\nret v7", "add br-ult"},
 		{"a load is not repeated", "cse", "constants cse dead", "v7:mapval = mapval \"m\"\nv8 = load.8 [v7]\nv9 = load.8 [v7]\nv10 = add v8 v9\nret v10", "mapval load.8 add"},
 		{"a load behind a store is", "constants", "constants cse dead", "v7:mapval = mapval \"m\"\nv8 = load.8 [v7]\nstore.8 [v7] v3\nv9 = load.8 [v7]\nv10 = add v8 v9\nret v10", "mapval load.8 store.8 load.8 add"},
+		{"a load behind a helper that is not given it is not", "cse", "constants cse dead", "v7:mapval = mapval \"m\"\nv8 = load.8 [v7]\nv12 = helper FnKtimeGetNs\nv9 = load.8 [v7]\nv10 = add v8 v9\nret v10", "mapval load.8 helper add"},
+		{"a load behind a helper that is given it is", "constants", "constants cse dead", "v7:mapval = mapval \"m\"\nv8 = load.8 [v7]\nv12 = const 8\nv13 = helper FnGetCurrentComm v7 v12\nv9 = load.8 [v7]\nv10 = add v8 v9\nret v10", "mapval load.8 helper load.8 add"},
 		{"a load in a loop is", "constants", "constants cse dead", "v7:mapval = mapval \"m\"\nv8 = load.8 [v7]\njump b10\nb10:\nv9 = load.8 [v7]\nstore.8 [v7] v3\nbr v9 ult v8 -> b10 b11\nb11:\nret v8", "mapval load.8 jump load.8 store.8 br-ult"},
 		{"a stable helper is called once", "cse", "constants cse dead", "v7 = helper FnGetCurrentPidTgid\nv8 = helper FnGetCurrentPidTgid\nv9 = sub v7 v8\nret v9", "helper sub"},
 		{"another helper is not", "constants", "constants cse dead", "v12 = const 0\nv7 = helper FnKtimeGetNs\nv8 = helper FnKtimeGetNs\nv9 = sub v7 v8\nret v9", "helper helper sub"},

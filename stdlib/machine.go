@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -24,8 +25,9 @@ type Machine struct {
 
 	target func() *target.Target
 
-	mu    sync.Mutex
-	files map[string]*symbol.File
+	mu       sync.Mutex
+	files    map[string]*symbol.File
+	programs []*ebpf.Program // targets of fentry on BPF programs
 }
 
 // NewMachine makes the view of a kernel; it reads nothing.
@@ -39,7 +41,8 @@ func NewMachine(k *kernel.Kernel) *Machine {
 func (m *Machine) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var errs []error
+	errs := []error{closePrograms(m.programs)}
+	m.programs = nil
 	for _, f := range m.files {
 		errs = append(errs, f.Close())
 	}
@@ -162,8 +165,11 @@ func pathHere(root symbol.Root, path string) string {
 }
 
 // AttachID gives the number in the kernel's type information of what a program attaches to, and the descriptor of the module's BTF (0 for the
-// kernel itself).
+// kernel itself). For a function of a BPF program it is the number in that program's types and the program's descriptor.
 func (m *Machine) AttachID(typ ebpf.ProgramType, attach ebpf.AttachType, module, name string) (id uint32, btfFD int, err error) {
+	if strings.HasPrefix(module, bpfModule) {
+		return m.bpfTarget(module, name)
+	}
 	kind := kernel.KindFunc
 	switch {
 	case attach == ebpf.AttachTraceRawTp:

@@ -181,13 +181,10 @@ func funcProto(b *kernel.BTF, id kernel.ID) (kernel.Type, error) {
 	return b.Type(fn.Ref)
 }
 
-// expandBPF is the variant for BPF programs that are loaded.
-func (k *fentry) expandBPF(r *request) []*check.Point {
-	r.errorf(codeNoMeans, "%s on BPF programs is not supported yet", k.name)
-	return nil
-}
-
 func (k *fentry) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
+	if len(segments) > 0 && segments[0] == "bpf" {
+		return k.listBPF(segments[1:], yield)
+	}
 	module, fn, ok := twoPatterns(segments)
 	if !ok || k.exit && len(segments) == 0 {
 		return nil

@@ -11,14 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen"
+	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/syntax"
 	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/attach"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/lab"
 	"github.com/sonde-sh/sonde/stdlib"
@@ -170,3 +175,46 @@ func TestKernelScripts(t *testing.T) {
 
 //go:noinline
 func probed(n int, s string) int { return n + len(s) + len(os.Args) }
+
+// TestKernelBPFProgram traces a BPF program with another.
+func TestKernelBPFProgram(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := stdlib.NewMachine(k)
+	t.Cleanup(func() {
+		if err := errors.Join(m.Close(), k.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := k.Features().Check(kernel.FeatureFentry); err != nil {
+		t.Skip("needs ", err)
+	}
+	fn := &btf.Func{Name: "sonde_target", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
+		Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}}}
+	target, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "sonde_target", Type: ebpf.RawTracepoint, License: "GPL", Instructions: asm.Instructions{
+		btf.WithFuncMetadata(asm.Mov.Imm(asm.R0, 0).WithSymbol("sonde_target"), fn),
+		asm.Return(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	l, err := attach.New(attach.Config{}).Attach(&object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"}, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, kind := range []string{"fentry", "fexit"} {
+		t.Run(kind, func(t *testing.T) {
+			out := script(t, m, kind+`:bpf:sonde_target { printf("%s", probe); exit(); }`, false, func() { unix.Getppid() })
+			if !strings.HasPrefix(out, kind+":bpf:") || !strings.Contains(out, ":sonde_target") {
+				t.Errorf("printed %q", out)
+			}
+		})
+	}
+}

@@ -116,7 +116,9 @@ func (g *Gen) expr(e ast.Expr) Operand {
 		return g.ifExpr(e.If, t)
 	case *ast.Comptime:
 		return g.exprWant(e.X, g.want)
-	case *ast.Sizeof, *ast.Offsetof, *ast.Positional, *ast.Typeinfo:
+	case *ast.Typeinfo:
+		return g.tuple(t, g.Body.Infos[e])
+	case *ast.Sizeof, *ast.Offsetof, *ast.Positional:
 		g.bug(e, "not folded by the checker")
 	}
 	g.bug(e, "no such expression")

@@ -361,8 +361,17 @@ func (b *body) typeinfo(e *ast.Typeinfo) *types.Type {
 		b.infoType = map[*ast.Typeinfo]*types.Type{}
 	}
 	b.infoType[e] = t
-	return types.TupleOf([]*types.Type{types.TUint64, types.StringOf(len(baseTypeName(t)) + 1), types.StringOf(len(t.String()) + 1)},
+	rec := types.TupleOf([]*types.Type{types.TUint64, types.StringOf(len(baseTypeName(t)) + 1), types.StringOf(len(b.name(t)) + 1)},
 		[]string{"btf_id", "base_type", "full_type"})
+	lits := []ast.Expr{&ast.IntLit{Base: e.Base}, &ast.StrLit{Base: e.Base, Value: baseTypeName(t)}, &ast.StrLit{Base: e.Base, Value: b.name(t)}}
+	for i, v := range []Const{{}, {Str: baseTypeName(t), IsString: true}, {Str: b.name(t), IsString: true}} {
+		b.Types[lits[i]], b.Consts[lits[i]] = rec.Fields[i].Type, v
+	}
+	if b.Infos == nil {
+		b.Infos = map[*ast.Typeinfo][]ast.Expr{}
+	}
+	b.Infos[e] = lits
+	return rec
 }
 
 // TypeInfo returns what typeinfo says about a type.

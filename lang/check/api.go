@@ -286,6 +286,8 @@ type Body struct {
 	Vars map[*ast.Var]*LocalVar
 	// Calls holds the context of each builtin call, for lowering.
 	Calls map[*ast.Call]*Call
+	// Infos holds the three literals (btf_id, base_type, full_type) that a typeinfo stands for.
+	Infos map[*ast.Typeinfo][]ast.Expr
 	// Idents tells what a bare name is.
 	Idents map[*ast.Ident]*Ident
 	// Implicit conversions that lowering must apply are those from Types[e] to the type that the context wants; there is no cast node.

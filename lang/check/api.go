@@ -1,8 +1,3 @@
-// Package check turns a syntax tree into a checked script: names, macros, types, constants, probe variants.
-//
-// The checker knows no builtin by name: it asks a [Universe] (the registry of stdlib). Types live in a side table per [Body],
-// because one action may be compiled for several attach points whose `args` differ. Types of variables and maps are found by a worklist
-// that runs until nothing changes. Imports: lang/ast, lang/types, lang/diag, lang/source, lang/cdef.
 package check
 
 import (

@@ -289,17 +289,15 @@ func foldInt(op string, x, y value) (value, error) {
 		v := bitOp(op, x.bits, y.bits)
 		return value{kind: intValue, bits: v, neg: (x.neg || y.neg) && v>>63 != 0}, nil
 	case "<<", ">>":
-		if y.neg || y.bits > 63 {
-			return value{}, errOverflow
-		}
+		n := y.bits & 63 // as the machine shifts at run time
 		if op == "<<" {
-			v := x.bits << y.bits
+			v := x.bits << n
 			return value{kind: intValue, bits: v, neg: x.neg && v>>63 != 0}, nil
 		}
 		if x.neg {
-			return intVal(int64(x.bits) >> y.bits), nil
+			return intVal(int64(x.bits) >> n), nil
 		}
-		return value{kind: intValue, bits: x.bits >> y.bits}, nil
+		return value{kind: intValue, bits: x.bits >> n}, nil
 	default:
 		return value{}, nil
 	}

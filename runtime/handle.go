@@ -238,7 +238,7 @@ func (s *Session) helperError(ev *object.Event, vals []value.V) {
 		name = pos.File.Name
 	}
 	s.out.Append(func(dst []byte) []byte {
-		dst = value.AppendJSONString(append(dst, `{"type": "helper_error", "msg": `...), helperText(ev.Text, errno))
+		dst = value.AppendJSONString(append(dst, `{"type": "helper_error", "msg": `...), value.ErrnoText(errno))
 		dst = value.AppendJSONString(append(dst, `, "helper": `...), ev.Text)
 		return fmt.Appendf(dst, `, "retcode": %d, "filename": %q, "line": %d, "col": %d}`+"\n", errno, name, pos.Line, pos.Col)
 	})

@@ -117,7 +117,7 @@ func configKeys() []ConfigEntry {
 		key("perf_rb_pages", "64", "pages of the ring buffer", "Chosen by the memory of the machine when it is not set. More pages lose fewer events.",
 			intKey(1, 1<<20, func(c *check.Config, v int) { c.PerfRBPages = v })),
 		key("print_maps_on_exit", "true", "whether maps are printed at the end", "", boolKey(func(c *check.Config, v bool) { c.PrintMapsOnExit = v })),
-		key("show_debug_info", "true", "whether stacks show source lines", "Where debug information is there.",
+		key("show_debug_info", "false", "whether stacks show source lines", "Where debug information is there.",
 			boolKey(func(c *check.Config, v bool) { c.ShowDebugInfo = v })),
 		key("stack_mode", "bpftrace", "how stacks print", "`bpftrace`, `perf` or `raw`; `build_id` for stacks of user space. A call of `kstack` or `ustack` may choose another.",
 			func(c *check.Config, v string) error {

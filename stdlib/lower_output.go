@@ -23,8 +23,7 @@ func lowerFormatted(kind object.EventKind) lower.Func {
 
 // lowerPrint prints a whole map by reference, and everything else by value.
 func lowerPrint(g *lower.Gen, c *check.Call) lower.Operand {
-	switch x := c.Args[0].(type) {
-	case *ast.MapRef:
+	if x, ok := c.Args[0].(*ast.MapRef); ok {
 		ev := &object.Event{Kind: object.EvPrintMap, Map: x.Name}
 		g.Map(x.Name)
 		top, div := int64(0), int64(0)
@@ -35,20 +34,6 @@ func lowerPrint(g *lower.Gen, c *check.Call) lower.Operand {
 			div = n
 		}
 		g.EventValues(ev, lower.Scalar(types.TUint64, g.B.Const(top)), lower.Scalar(types.TUint64, g.B.Const(div)))
-		return lower.Operand{}
-	case *ast.Index:
-		ref, ok := x.X.(*ast.MapRef)
-		if !ok {
-			break
-		}
-		m := g.Map(ref.Name)
-		if m == nil || m.Key == nil {
-			break
-		}
-		key := g.Key(m, x.Keys)
-		t := g.Type(x)
-		val := g.MapValue(m, key, t)
-		g.EventValues(&object.Event{Kind: object.EvPrintMapKey, Map: ref.Name}, g.Load(key, m.Key), val)
 		return lower.Operand{}
 	}
 	g.Event(&object.Event{Kind: object.EvPrintValue}, c.Args[0])

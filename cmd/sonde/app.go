@@ -294,7 +294,7 @@ func (a *app) attached(out *runtime.Output, n int) {
 		}
 		if out.JSON() {
 			out.Append(func(dst []byte) []byte {
-				return fmt.Appendf(dst, `{"type": "attached_probes", "data": {"probes": %d}}`+"\n", n)
+				return fmt.Appendf(dst, `{"type": "attached_probes", "count": %[1]d, "data": {"probes": %[1]d}}`+"\n", n)
 			})
 		} else {
 			out.Message("", fmt.Sprintf("Attached %d probe%s\n", n, plural))

@@ -97,13 +97,13 @@ func (g *Gen) readValue(m *Map, key Place) Operand {
 		g.B.Set(v, g.B.Const(0))
 		g.B.IfNonNil(g.Lookup(m, key), func(p *ir.Value) {
 			g.B.Set(v, g.LoadScalar(Place{Ptr: p, Size: t.Size}, t))
-		}, nil)
+		}, g.missingKey)
 		return Scalar(t, g.B.Get(v))
 	}
 	dst := g.Dest(t)
 	g.B.IfNonNil(g.Lookup(m, key), func(p *ir.Value) {
 		g.ReadMem(dst, Place{Ptr: p, Size: t.Size, Space: types.SpaceBPF})
-	}, func() { g.zero(dst) })
+	}, func() { g.zero(dst); g.missingKey() })
 	return Operand{Type: t, P: dst}
 }
 

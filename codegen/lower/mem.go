@@ -241,9 +241,26 @@ func (g *Gen) checkHelper(rc *ir.Value, name string, counter int) {
 
 func (g *Gen) helperFailed(rc *ir.Value, name string, counter int) {
 	g.Count(counter)
-	if g.u.Opts.HelperErrors {
-		g.EventValues(&object.Event{Kind: object.EvHelperError, Text: name}, Scalar(types.TInt64, rc))
+	switch {
+	case g.u.Opts.HelperErrors:
+		g.helperEvent(rc, name)
+	case counter == object.CounterMapFull:
+		g.once(func() { g.helperEvent(rc, name) })
 	}
+}
+
+func (g *Gen) helperEvent(rc *ir.Value, name string) {
+	g.EventValues(&object.Event{Kind: object.EvHelperError, Text: name}, Scalar(types.TInt64, rc))
+}
+
+// once runs body the first time that this place of the script is reached; CPUs that get there together may each run it.
+func (g *Gen) once(body func()) {
+	off := g.u.global(8, 8)
+	seen := g.B.Load(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, false)
+	g.B.If(g.B.CmpImm(ir.OpEq, seen, 0), func() {
+		g.B.Store(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, g.B.Const(1))
+		body()
+	}, nil)
 }
 
 // CheckHelper counts a failure of a helper (a result below 0) under a counter of object, and reports it with -k.
@@ -289,16 +306,24 @@ func (g *Gen) TaskMember(name string) (Operand, bool) {
 	return g.Load(p.At(f.Offset, f.Type.Size), f.Type), true
 }
 
-// HelperError reports a failure of a helper (a result below 0) with -k.
+// HelperError reports a failure of a helper (a result below 0): the first one of this place in the script, with -k each.
 func (g *Gen) HelperError(rc *ir.Value, name string) {
-	if !g.u.Opts.HelperErrors {
-		return
-	}
 	g.B.Unless(g.B.CmpImm(ir.OpSGe, rc, 0), func() {
 		g.scoped(func() {
-			g.EventValues(&object.Event{Kind: object.EvHelperError, Text: name}, Scalar(types.TInt64, rc))
+			if g.u.Opts.HelperErrors {
+				g.helperEvent(rc, name)
+			} else {
+				g.once(func() { g.helperEvent(rc, name) })
+			}
 		})
 	})
+}
+
+// missingKey reports a key that a map does not have, with -k.
+func (g *Gen) missingKey() {
+	if g.u.Opts.HelperErrors {
+		g.scoped(func() { g.helperEvent(g.B.Const(0), "map_lookup_elem") })
+	}
 }
 
 // ReadDyn copies n bytes, bounded by dst.Size for the verifier, from memory of any kind.

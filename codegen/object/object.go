@@ -234,7 +234,7 @@ const (
 	EvPrintMapKey                  // print(@m[k]) [key, value]
 	EvClear                        // clear(@m)
 	EvZero                         // zero(@m)
-	EvHelperError                  // -k [i64 errno]; Text names the helper, Span the place
+	EvHelperError                  // [i64 errno]; Text names the helper, Span the place
 	EvUnwatch                      // unwatch(addr) [u64]
 	EvFail                         // fail(fmt...) and failed assert
 	EvSkb                          // skboutput [file in Text] data follows

@@ -127,7 +127,7 @@ var rejected = []struct {
 	{`BEGIN { printf("%d\n"); }`, check.CodeFormat, "not enough"},
 	{`BEGIN { printf("%d\n", 1, 2); }`, check.CodeFormat, "too many"},
 	{`BEGIN { printf("%d\n", "a"); }`, check.CodeFormat, "`%d`"},
-	{`BEGIN { printf("%s\n", 5); }`, check.CodeFormat, "`%s`"},
+	{`BEGIN { printf("%d\n", comm); }`, check.CodeFormat, "`%d`"},
 	{`BEGIN { printf(comm); }`, check.CodeNotLiteral, "literal"},
 	{`BEGIN { system("ls"); }`, check.CodeUnsafe, "--unsafe"},
 	{`BEGIN { break; }`, check.CodeJump, "`break`"},

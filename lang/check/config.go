@@ -16,7 +16,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		MaxMapKeys: 4096, MaxStrlen: 1024, MaxProbes: 1024, MaxBPFProgs: 1024, MaxCatBytes: 10240, LogSize: 1000000,
 		OnStackLimit: 32, StrTruncTrailer: "..", MissingProbes: "error", PrintMapsOnExit: true, CppDemangle: true,
-		License: "GPL", ShowDebugInfo: true,
+		License: "GPL",
 		Unstable: map[string]string{}, Extra: map[string]string{}, Set: map[string]bool{},
 	}
 }

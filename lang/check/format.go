@@ -89,11 +89,10 @@ func (v Verb) Accepts(t *types.Type) (ok bool, want string) {
 	switch v.Conv {
 	case "s":
 		switch t.Kind {
-		case types.String, types.Enum, types.KSym, types.USym, types.Inet, types.Username, types.Probe, types.Func, types.Timestamp, types.Mac,
-			types.CgroupPath, types.Strerror, types.Signal, types.Syscall, types.KStack, types.UStack, types.Bool, types.Buffer:
-			return true, ""
+		case types.Void, types.TypeValue, types.Module, types.MapKind, types.Hist, types.LHist, types.TSeries, types.Stats:
+			return false, "a value"
 		}
-		return false, "a string"
+		return true, ""
 	case "r", "rx", "rh":
 		return t.Kind == types.Buffer, "a buffer"
 	}
@@ -114,10 +113,10 @@ func CheckFormat(c *Call, at int) {
 	args := c.Args[at+1:]
 	switch {
 	case len(args) < len(verbs):
-		c.Diags.Errorf(CodeFormat, c.Node.Sp, "`%s()`: not enough arguments for the format: it needs %d, got %d", c.Node.Func, len(verbs), len(args))
+		c.Diags.Errorf(CodeFormat, c.Node.Sp, "`%s()`: not enough arguments for format string (%d supplied, %d expected)", c.Node.Func, len(args), len(verbs))
 		return
 	case len(args) > len(verbs):
-		c.Diags.Errorf(CodeFormat, c.Node.Sp, "`%s()`: too many arguments for the format: it needs %d, got %d", c.Node.Func, len(verbs), len(args))
+		c.Diags.Errorf(CodeFormat, c.Node.Sp, "`%s()`: too many arguments for format string (%d supplied, %d expected)", c.Node.Func, len(args), len(verbs))
 		return
 	}
 	for i, v := range verbs {
@@ -130,12 +129,8 @@ func CheckFormat(c *Call, at int) {
 			continue
 		}
 		spec := format[v.Start:v.End]
-		d := c.Diags.Errorf(CodeFormat, args[i].Span(), "`%s()`: `%s` prints %s, got `%s`", c.Node.Func, spec, want, t)
+		d := c.Diags.Errorf(CodeFormat, args[i].Span(), "`%s()`: unsupported format specifier for type '%s': `%s` prints %s", c.Node.Func, t, spec, want)
 		switch {
-		case v.Conv == "s" && (t.Kind == types.Pointer || t.Kind == types.Int && t.Size == 8):
-			d.Hint("use `str(...)` to read the string at an address")
-		case v.Conv == "s" && t.Kind == types.Int:
-			d.Hint("use `%%d` for an integer")
 		case t.Kind == types.String || t.Kind == types.KSym || t.Kind == types.USym:
 			d.Hint("use `%%s`")
 		case v.Conv[0] == 'r':

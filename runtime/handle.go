@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -226,20 +227,42 @@ func (s *Session) helperError(ev *object.Event, vals []value.V) {
 	if len(vals) == 0 {
 		return
 	}
-	errno := vals[0].Int
-	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(ev.Text, errno), ev.Text, errno)
-	if !s.out.JSON() {
-		s.report(diag.Warning, "W0820", ev.Span, text)
+	s.helperFailure(ev.Text, vals[0].Int, ev.Span)
+}
+
+// failures reports each place of the script where a map operation failed, once; the counters tell how often.
+func (s *Session) failures() {
+	if len(s.obj.Failures) == 0 || s.globals == nil {
 		return
 	}
-	pos := s.obj.Files.Position(ev.Span.Start)
+	if s.reported == nil {
+		s.reported = make([]bool, len(s.obj.Failures))
+	}
+	for i, f := range s.obj.Failures {
+		if s.reported[i] {
+			continue
+		}
+		if rc := int64(binary.NativeEndian.Uint64(s.globals[f.Off:])); rc != 0 {
+			s.reported[i] = true
+			s.helperFailure(f.Helper, rc, f.Span)
+		}
+	}
+}
+
+func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
+	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(helper, errno), helper, errno)
+	if !s.out.JSON() {
+		s.report(diag.Warning, "W0820", sp, text)
+		return
+	}
+	pos := s.obj.Files.Position(sp.Start)
 	name := ""
 	if pos.File != nil {
 		name = pos.File.Name
 	}
 	s.out.Append(func(dst []byte) []byte {
 		dst = value.AppendJSONString(append(dst, `{"type": "helper_error", "msg": `...), value.ErrnoText(errno))
-		dst = value.AppendJSONString(append(dst, `, "helper": `...), ev.Text)
+		dst = value.AppendJSONString(append(dst, `, "helper": `...), helper)
 		return fmt.Appendf(dst, `, "retcode": %d, "filename": %q, "line": %d, "col": %d}`+"\n", errno, name, pos.Line, pos.Col)
 	})
 }

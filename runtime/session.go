@@ -71,6 +71,7 @@ type Session struct {
 	stats    io.Closer
 	started  time.Time
 	lost     lostRecords
+	reported []bool // by index of object.Failures
 	closed   bool
 }
 
@@ -162,6 +163,11 @@ func (s *Session) createMaps() error {
 			u.mem = s.globals
 		}
 		s.user[m.Name] = u
+	}
+	if m := s.maps[object.GlobalsMap]; m != nil && s.globals == nil && len(s.obj.Failures) > 0 {
+		if s.globals, err = mapGlobals(m); err != nil {
+			return err
+		}
 	}
 	if err := s.startClock(); err != nil {
 		return err
@@ -402,7 +408,10 @@ func (s *Session) read(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	return s.reader.Run(ctx, s.handle, s.out.Flush)
+	return s.reader.Run(ctx, s.handle, func() {
+		s.out.Flush()
+		s.failures()
+	})
 }
 
 // finish detaches, runs the end programs, prints the maps.
@@ -417,6 +426,7 @@ func (s *Session) finish() (int, error) {
 	if s.reader != nil {
 		s.reader.Drain(s.handleRest)
 	}
+	s.failures()
 	if !s.out.JSON() {
 		s.out.Message("", "\n\n")
 	}

@@ -89,7 +89,7 @@ func bodyKinds(b *check.Body) []string {
 func onlyIn(c *check.Call, kinds ...string) bool {
 	for _, k := range bodyKinds(c.Body) {
 		if !slices.Contains(kinds, k) {
-			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k).
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "%s can not be used with \"%s\" probes", c.Node.Func, k).
 				Hint("use it in %s probes", list(kinds))
 			return false
 		}
@@ -101,7 +101,7 @@ func onlyIn(c *check.Call, kinds ...string) bool {
 func notIn(c *check.Call, kinds ...string) bool {
 	for _, k := range bodyKinds(c.Body) {
 		if slices.Contains(kinds, k) {
-			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "`%s()` cannot be used in `%s` probes", c.Node.Func, k)
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "%s can not be used with \"%s\" probes", c.Node.Func, k)
 			return false
 		}
 	}
@@ -148,6 +148,6 @@ func isByteArray(t *types.Type) bool {
 
 // typeError reports an argument of the wrong type and returns the type that silences what follows.
 func typeError(c *check.Call, i int, want string) *types.Type {
-	c.Diags.Errorf(check.CodeArgType, c.Args[i].Span(), "`%s()` needs %s, got `%s`", c.Node.Func, want, c.Type(i))
+	c.Diags.Errorf(check.CodeArgType, c.Args[i].Span(), "%s() needs %s (%s provided)", c.Node.Func, want, c.Type(i))
 	return types.TInvalid
 }

@@ -120,7 +120,7 @@ func regResult(c *check.Call) *types.Type {
 		arch = "amd64"
 	}
 	if names := registers[arch]; names != "" && (strings.Contains(name, " ") || !strings.Contains(names, " "+name+" ")) {
-		d := c.Diags.Errorf(check.CodeSymbol, c.Args[0].Span(), "`%s` is no register of %s", name, arch)
+		d := c.Diags.Errorf(check.CodeSymbol, c.Args[0].Span(), "'%s' is not a valid register on this architecture (%s)", name, arch)
 		d.Hint("choose one of %s", strings.Join(strings.Fields(names), ", "))
 		return types.TInvalid
 	}
@@ -155,7 +155,7 @@ func stackResult(kind types.Kind) func(*check.Call) *types.Type {
 				c.Diags.Errorf(check.CodeNotLiteral, c.Args[limitAt].Span(), "`%s()` needs a limit that is known while compiling", c.Node.Func)
 				return types.TInvalid
 			case n < 0 || n > 1024:
-				c.Diags.Errorf(check.CodeLiteralRange, c.Args[limitAt].Span(), "`%s()`: the limit must be at most 1024 frames, got %d", c.Node.Func, n)
+				c.Diags.Errorf(check.CodeLiteralRange, c.Args[limitAt].Span(), "%s([int limit]): limit shouldn't exceed 1024, %d given", c.Node.Func, n)
 				return types.TInvalid
 			}
 			t.Frames = int(n)

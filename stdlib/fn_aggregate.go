@@ -61,7 +61,7 @@ func aggregate(kind types.Kind) func(*check.Call) *types.Type {
 func histResult(c *check.Call) *types.Type {
 	bits, _ := c.Int(1)
 	if bits < 0 || bits > 5 {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "`hist()`: k must be 0 to 5, got %d", bits)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "hist: bits %d must be 0..5", bits)
 		return types.TInvalid
 	}
 	return &types.Type{Kind: types.Hist, Size: 8, Bits: int(bits)}
@@ -72,7 +72,7 @@ func lhistResult(c *check.Call) *types.Type {
 	hi, _ := c.Int(2)
 	step, _ := c.Int(3)
 	bad := func(i int, format string, args ...any) *types.Type {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`lhist()`: "+format, args...)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "lhist() "+format, args...)
 		return types.TInvalid
 	}
 	switch {
@@ -81,13 +81,13 @@ func lhistResult(c *check.Call) *types.Type {
 	case hi < 0:
 		return bad(2, "max must not be negative, got %d", hi)
 	case step <= 0:
-		return bad(3, "step must be at least 1, got %d", step)
+		return bad(3, "step must be >= 1 (%d provided)", step)
 	case lo > hi:
-		return bad(1, "min must be less than max, got %d and %d", lo, hi)
+		return bad(1, "min must be less than max (provided min %d and max %d)", lo, hi)
 	case (hi-lo)/step > 1000:
-		return bad(3, "at most 1000 buckets, these would be %d", (hi-lo)/step)
+		return bad(3, "too many buckets, must be <= 1000 (would need %d)", (hi-lo)/step)
 	case hi-lo < step:
-		return bad(3, "step %d is too large for the range of %d", step, hi-lo)
+		return bad(3, "step is too large for the given range (provided step %d for range %d)", step, hi-lo)
 	}
 	return &types.Type{Kind: types.LHist, Size: 8, Lo: lo, Hi: hi, Step: step}
 }
@@ -97,20 +97,20 @@ func tseriesResult(c *check.Call) *types.Type {
 	n, _ := c.Int(2)
 	agg, _ := c.Str(3)
 	bad := func(i int, format string, args ...any) *types.Type {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`tseries()`: "+format, args...)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "tseries() "+format, args...)
 		return types.TInvalid
 	}
 	kinds := map[string]types.Kind{"": types.Invalid, "avg": types.Avg, "sum": types.Sum, "min": types.Min, "max": types.Max}
 	kind, known := kinds[agg]
 	switch {
 	case interval <= 0:
-		return bad(1, "interval_ns must be at least 1, got %d", interval)
+		return bad(1, "interval_ns must be >= 1 (%d provided)", interval)
 	case n <= 0:
-		return bad(2, "num_intervals must be at least 1, got %d", n)
+		return bad(2, "num_intervals must be >= 1 (%d provided)", n)
 	case n > 1000000:
-		return bad(2, "num_intervals must be less than 1000000, got %d", n)
+		return bad(2, "num_intervals must be < 1000000 (%d provided)", n)
 	case !known || len(c.Args) > 3 && agg == "":
-		return bad(3, "the aggregation must be avg, max, min or sum, got %q", agg)
+		return bad(3, "expects one of the following aggregation functions: avg, max, min, sum (%q provided)", agg)
 	}
 	elem := c.Type(0)
 	if elem.IsAggregation() || elem.Kind != types.Int {

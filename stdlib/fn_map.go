@@ -68,7 +68,7 @@ func keyed(c *check.Call) bool {
 	if m == nil || m.Keyed {
 		return m != nil
 	}
-	c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "`%s()` needs a map with keys, but `%s` has none", c.Node.Func, m.Name)
+	c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "%s() expects a map with explicit keys (non-scalar map): `%s` has none", c.Node.Func, m.Name)
 	return false
 }
 
@@ -76,10 +76,9 @@ func deleteResult(c *check.Call) *types.Type {
 	_, isIndex := c.Args[0].(*ast.Index)
 	switch {
 	case isIndex && len(c.Args) == 2:
-		c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "`delete()` needs the map without a key as its first argument").Hint("write `delete(@map, key)`")
+		c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "delete() expects a map with no keys for the first argument").Hint("write `delete(@map, key)`")
 		return types.TInvalid
-	case isIndex:
-		c.Diags.Warnf(check.CodeDeprecated, c.Node.Sp, "`delete(@map[key])` is an old form").Hint("write `delete(@map, key)`")
+	case isIndex: // the old form, which most public scripts use
 	case len(c.Args) == 2:
 		if !keyed(c) {
 			return types.TInvalid

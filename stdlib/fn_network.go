@@ -71,7 +71,7 @@ func ntopResult(c *check.Call) *types.Type {
 	case isInt(t):
 	case t.Kind == types.String, t.Kind == types.Array:
 		if t.Size != 4 && t.Size != 16 {
-			c.Diags.Errorf(check.CodeArgType, c.Args[at].Span(), "`ntop()` needs an address of 4 or 16 bytes, got %d", t.Size)
+			c.Diags.Errorf(check.CodeArgType, c.Args[at].Span(), "ntop() argument must be 4 or 16 bytes in size, got %d", t.Size)
 			return types.TInvalid
 		}
 	case t.Kind == types.Struct && (t.Size == 4 || t.Size == 16): // struct in_addr and in6_addr
@@ -87,7 +87,7 @@ func ptonResult(c *check.Call) *types.Type {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case !strings.ContainsAny(s, ".:"), err != nil, a.Zone() != "":
-		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "`pton()` needs an IPv4 or IPv6 address, got %q", s)
+		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "pton() expects a valid IPv4/IPv6 address, got %s", s)
 		return types.TInvalid
 	case strings.Contains(s, ":"):
 		return inSpace(types.ArrayOf(types.TUint8, 16), types.SpaceBPF, types.ProvBPF)
@@ -103,7 +103,7 @@ func macResult(c *check.Call) *types.Type {
 	case types.Int, types.Pointer:
 	case types.Array, types.String, types.Buffer:
 		if t.Size < 6 {
-			c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "`macaddr()` needs at least 6 bytes, got %d", t.Size)
+			c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "macaddr() argument must be at least 6 bytes in size, got %d", t.Size)
 			return types.TInvalid
 		}
 	default:

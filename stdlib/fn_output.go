@@ -67,7 +67,7 @@ func printCheck(c *check.Call) {
 	t := c.Type(0)
 	if t.Kind == types.MapKind {
 		if m := mapOf(c, 0); m != nil && m.Value != nil && m.Value.Kind == types.Stats && len(c.Args) > 1 {
-			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "`top` and `div` have no effect on a map of `stats()`")
+			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "print()'s top and div arguments are ignored when used on stats() maps.")
 		}
 		for i := 1; i < len(c.Args); i++ {
 			if n, _ := c.Int(i); n < 0 {
@@ -78,11 +78,11 @@ func printCheck(c *check.Call) {
 	}
 	switch {
 	case t.Kind == types.Hist, t.Kind == types.LHist, t.Kind == types.TSeries, t.Kind == types.Stats:
-		c.Diags.Errorf(check.CodeAggregation, c.Args[0].Span(), "one value of a map of `%s` cannot be printed", t).Hint("print the whole map")
+		c.Diags.Errorf(check.CodeAggregation, c.Args[0].Span(), "Map type %s cannot print the value of individual keys. You must print the whole map.", t)
 	case len(c.Args) > 1:
-		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "`print()` of a value takes 1 argument, got %d", len(c.Args))
+		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "Non-map print() only takes 1 argument, %d found", len(c.Args))
 	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module:
-		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "a value of type `%s` cannot be printed", t)
+		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "%s type passed to print() is not printable", t)
 	}
 }
 
@@ -99,7 +99,7 @@ func failCheck(c *check.Call) {
 		}
 		n, ok := c.Int(i)
 		if !ok {
-			c.Diags.Errorf(check.CodeNotLiteral, c.Args[i].Span(), "the arguments of `fail()` must be literals")
+			c.Diags.Errorf(check.CodeNotLiteral, c.Args[i].Span(), "fail() arguments need to be literals")
 			return
 		}
 		args = append(args, n)

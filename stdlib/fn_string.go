@@ -71,7 +71,7 @@ func stringFuncs() []Builtin {
 func literalLength(c *check.Call, i int) (n int64, known, ok bool) {
 	n, known = c.Int(i)
 	if known && n < 0 && c.Type(i).Signed {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`%s()` cannot use a negative length (%d)", c.Node.Func, n)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "%s() cannot use negative length (%d)", c.Node.Func, n)
 		return 0, true, false
 	}
 	return n, known, true
@@ -86,7 +86,7 @@ func strResult(c *check.Call) *types.Type {
 	}
 	if known {
 		if n+1 > int64(size) {
-			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "the length %d is cut to the limit of %d bytes", n, size).Hint("raise `max_strlen` in the config block")
+			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", n, size).Hint("raise `max_strlen` in the config block")
 		} else {
 			size = int(n) + 1
 		}
@@ -114,7 +114,7 @@ func bufResult(c *check.Call) *types.Type {
 	}
 	if len(c.Args) == 1 {
 		if t.Kind != types.Array && t.Kind != types.Struct {
-			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "`buf()` needs a length for a value of type `%s`", t)
+			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "buf() expects a length argument for non-array type %s", t)
 			return types.TInvalid
 		}
 		return types.BufferOf(min(t.Size, limit))

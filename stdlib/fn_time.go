@@ -24,13 +24,13 @@ func strftimeResult(c *check.Call) *types.Type {
 	if call, ok := c.Args[1].(*ast.Call); ok && call.Func == "nsecs" {
 		if inner := c.Body.Calls[call]; inner != nil {
 			if mode, _ := inner.Str(0); mode == "monotonic" {
-				c.Diags.Errorf(check.CodeArgType, c.Args[1].Span(), "`strftime()` cannot use a monotonic time stamp").Hint("use `nsecs` or `nsecs(boot)`")
+				c.Diags.Errorf(check.CodeArgType, c.Args[1].Span(), "strftime() can not take a monotonic timestamp").Hint("use `nsecs` or `nsecs(boot)`")
 				return types.TInvalid
 			}
 		}
 	}
 	if n, ok := c.Int(1); ok && n < 0 && c.Type(1).Signed {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "`strftime()` cannot use a negative time stamp")
+		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "strftime() does not accept negative timestamps")
 		return types.TInvalid
 	}
 	format, _ := c.Str(0)

@@ -45,7 +45,7 @@ func probeVars() []Builtin {
 
 // unavailable reports a variable that a probe does not have.
 func unavailable(u *check.VarUse, p *check.Point, hint string) *types.Type {
-	d := u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "`%s` is not available in `%s` probes", u.Node.Name, p.Kind.Name())
+	d := u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "%s can not be used with \"%s\" probes", u.Node.Name, p.Kind.Name())
 	if hint != "" {
 		d.Hint("%s", hint)
 	}

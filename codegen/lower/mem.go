@@ -245,7 +245,7 @@ func (g *Gen) helperFailed(rc *ir.Value, name string, counter int) {
 	case g.u.Opts.HelperErrors:
 		g.helperEvent(rc, name)
 	case counter == object.CounterMapFull:
-		g.once(func() { g.helperEvent(rc, name) })
+		g.noteFailure(rc, name)
 	}
 }
 
@@ -253,14 +253,18 @@ func (g *Gen) helperEvent(rc *ir.Value, name string) {
 	g.EventValues(&object.Event{Kind: object.EvHelperError, Text: name}, Scalar(types.TInt64, rc))
 }
 
-// once runs body the first time that this place of the script is reached; CPUs that get there together may each run it.
-func (g *Gen) once(body func()) {
+// noteFailure keeps the last error of this place in the script where user space finds it: one store, which is all that a script pays for a
+// failure that nobody asked to see each time.
+func (g *Gen) noteFailure(rc *ir.Value, name string) {
+	for _, f := range g.u.Object.Failures {
+		if f.Span == g.B.Span && f.Helper == name { // the same place, compiled for another attach point
+			g.B.Store(g.B.MapValAddr(object.GlobalsMap, f.Off), 0, 8, rc)
+			return
+		}
+	}
 	off := g.u.global(8, 8)
-	seen := g.B.Load(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, false)
-	g.B.If(g.B.CmpImm(ir.OpEq, seen, 0), func() {
-		g.B.Store(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, g.B.Const(1))
-		body()
-	}, nil)
+	g.u.Object.Failures = append(g.u.Object.Failures, object.Failure{Off: off, Helper: name, Span: g.B.Span})
+	g.B.Store(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, rc)
 }
 
 // CheckHelper counts a failure of a helper (a result below 0) under a counter of object, and reports it with -k.
@@ -313,7 +317,7 @@ func (g *Gen) HelperError(rc *ir.Value, name string) {
 			if g.u.Opts.HelperErrors {
 				g.helperEvent(rc, name)
 			} else {
-				g.once(func() { g.helperEvent(rc, name) })
+				g.noteFailure(rc, name)
 			}
 		})
 	})

@@ -22,10 +22,19 @@ type Object struct {
 	Funcs []string
 	// Probes is the number of attach points of the script, as "Attached N probes" counts them: a point that several probes name counts
 	// once for each.
-	Probes  int
-	Config  Config
-	License string
-	Files   *source.Set
+	Probes int
+	Config Config
+	// Failures are the places where a map operation may fail without -k: each has a word of the globals that holds the last error.
+	Failures []Failure
+	License  string
+	Files    *source.Set
+}
+
+// Failure is a place of the script where a helper may fail. The i64 at Off of GlobalsMap is 0 until it does, then the kernel's error.
+type Failure struct {
+	Off    int
+	Helper string
+	Span   source.Span
 }
 
 // Config is what the runtime must know of the script's config.

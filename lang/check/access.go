@@ -1,6 +1,8 @@
 package check
 
 import (
+	"strconv"
+
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"
@@ -34,11 +36,11 @@ func (b *body) field(e *ast.Field) *types.Type {
 				return f.Type
 			}
 		}
-		d := b.errorf(CodeUnknownField, e.NameSp, "record `%s` has no field `%s`", b.name(base), e.Name)
+		d := b.errorf(CodeUnknownField, e.NameSp, "Record does not contain a field named '%[2]s': `%[1]s`", b.name(base), e.Name)
 		didYouMean(d, e.Name, fieldNames(base.Fields))
 		return types.TInvalid
 	}
-	d := b.errorf(CodeUnknownField, e.NameSp, "cannot access field `%s` of `%s`", e.Name, b.name(x))
+	d := b.errorf(CodeUnknownField, e.NameSp, "Can not access field '%s' on expression of type '%s'", e.Name, b.name(x))
 	if base.IsInteger() {
 		d.Hint("cast it first: `((struct T *)x).%s`", e.Name)
 	}
@@ -94,7 +96,7 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 	}
 	if !ok {
 		names := fieldNames(args.Struct.Resolve())
-		d := b.errorf(CodeUnknownField, e.NameSp, "`args` has no field `%s` in `%s`", e.Name, b.Points[0].Name)
+		d := b.errorf(CodeUnknownField, e.NameSp, "Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
 		if n := diag.Nearest(e.Name, names); n != "" {
 			d.Hint("use `%s`?", n)
 		} else if len(names) > 0 {
@@ -117,7 +119,7 @@ func (b *body) structField(e *ast.Field, base *types.Type) *types.Type {
 			didYouMean(d, s.Name, b.c.defs.Names("struct", prefix(s.Name, 3), 200))
 			return types.TInvalid
 		}
-		d := b.errorf(CodeUnknownField, e.NameSp, "`%s` has no field `%s`", base, e.Name)
+		d := b.errorf(CodeUnknownField, e.NameSp, "Struct/union of type '%s' does not contain a field named '%s'", base, e.Name)
 		didYouMean(d, e.Name, fieldNames(s.Resolve()))
 		return types.TInvalid
 	}
@@ -162,14 +164,17 @@ func (b *body) tupleField(e *ast.TupleField) *types.Type {
 		return x
 	}
 	if x.Kind != types.Tuple {
-		return b.invalid(CodeIndex, e.Sp, "cannot access index `%d` of `%s`: it is no tuple", e.Index, b.name(x))
+		return b.invalid(CodeIndex, e.Sp, "Can not access index '%d' on expression of type '%s'", e.Index, b.name(x))
 	}
 	return b.tupleElem(e, x, int64(e.Index))
 }
 
+// elements says how many elements a tuple has, as bpftrace does.
+func elements(n int) string { return strconv.Itoa(n) + " elements" }
+
 func (b *body) tupleElem(e ast.Expr, x *types.Type, i int64) *types.Type {
 	if i < 0 || i >= int64(len(x.Fields)) {
-		return b.invalid(CodeIndex, e.Span(), "invalid tuple index %d: the tuple has %s", i, plural(len(x.Fields), "element"))
+		return b.invalid(CodeIndex, e.Span(), "Invalid tuple index: %d. Found %s in tuple.", i, elements(len(x.Fields)))
 	}
 	return x.Fields[i].Type
 }
@@ -205,10 +210,10 @@ func (b *body) index(e *ast.Index) *types.Type {
 		return b.tupleElem(e, x, n.Int)
 	}
 	if i.Kind != types.Int && i.Kind != types.Enum && i.Kind != types.Bool && !isCastable(i) {
-		return b.invalid(CodeIndex, e.Keys[0].Span(), "the index must be an integer, got `%s`", b.name(i))
+		return b.invalid(CodeIndex, e.Keys[0].Span(), "The array index operator [] only accepts non-negative integer indices. Got: %s", b.name(i))
 	}
 	if known && n.Int < 0 && i.Signed || !known && i.Kind == types.Int && i.Signed && !isOpen(i) {
-		d := b.errorf(CodeIndex, e.Keys[0].Span(), "the index must not be negative, got `%s`", b.name(i))
+		d := b.errorf(CodeIndex, e.Keys[0].Span(), "The array index operator [] only accepts non-negative integer indices. Got: %s", b.name(i))
 		d.Hint("cast it to an unsigned type")
 		return types.TInvalid
 	}
@@ -226,10 +231,10 @@ func (b *body) index(e *ast.Index) *types.Type {
 		raw := b.c.pool.withSpace(x, x.Space, rawUnlessBPF(x.Prov))
 		t = b.pointee(raw)
 	default:
-		return b.invalid(CodeIndex, e.Sp, "`[]` is possible on arrays, pointers and tuples, not on `%s`", b.name(x))
+		return b.invalid(CodeIndex, e.Sp, "The array index operator [] can only be used on arrays, pointers, and tuples, found %s.", b.name(x))
 	}
 	if known && length > 0 && n.Int >= length {
-		return b.invalid(CodeIndex, e.Keys[0].Span(), "index %d is out of bounds: the array has %s", n.Int, plural(int(length), "element"))
+		return b.invalid(CodeIndex, e.Keys[0].Span(), "the index %d is out of bounds for array of size %d", n.Int, length)
 	}
 	return t
 }
@@ -336,7 +341,7 @@ func (b *body) offsetof(e *ast.Offsetof) *types.Type {
 			f, ok = t.Struct.Field(name)
 		}
 		if !ok {
-			d := b.errorf(CodeUnknownField, e.Sp, "`%s` has no field `%s`", b.name(t), name)
+			d := b.errorf(CodeUnknownField, e.Sp, "'%s' has no field named '%s'", b.name(t), name)
 			if t.Struct != nil {
 				didYouMean(d, name, fieldNames(t.Struct.Resolve()))
 			}

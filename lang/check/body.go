@@ -197,7 +197,7 @@ func (c *checker) report() {
 	for _, b := range c.bodies {
 		b.final, b.diags = true, c.diags
 		for _, p := range b.jumps {
-			c.diags.Errorf(CodeComptime, p.s.Cond.Span(), "the condition of `if comptime` cannot be known while compiling")
+			c.diags.Errorf(CodeComptime, p.s.Cond.Span(), "Unable to resolve comptime expression")
 		}
 		for _, u := range b.units {
 			b.current = u
@@ -205,7 +205,7 @@ func (c *checker) report() {
 		}
 		for _, st := range b.order {
 			if !st.assigned && st.decl.IsValid() && !c.inLibrary(st.decl) {
-				c.diags.Warnf(CodeUnassigned, st.decl, "variable `%s` is never assigned", displayName(st.v.Name))
+				c.diags.Warnf(CodeUnassigned, st.decl, "Variable %s was never assigned to.", displayName(st.v.Name))
 			}
 			if st.v.Type == nil {
 				st.v.Type = types.TInvalid

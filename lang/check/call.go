@@ -32,7 +32,7 @@ func (b *body) call(e *ast.Call, target *mapState) *types.Type {
 	known, ok := b.arguments(call)
 	switch {
 	case f.Agg != types.Invalid && target == nil:
-		return b.invalid(CodeAggregation, e.Sp, "`%s()` must be assigned to a map: `@x = %s(...)`", e.Func, e.Func)
+		return b.invalid(CodeAggregation, e.Sp, "%s() must be assigned directly to a map: `@x = %s(...)`", e.Func, e.Func)
 	case !ok:
 		return types.TInvalid
 	case !known:
@@ -76,7 +76,7 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 	if !b.final {
 		return types.TInvalid
 	}
-	d := b.errorf(CodeUnknownFunc, e.FuncSp, "unknown function `%s`", e.Func)
+	d := b.errorf(CodeUnknownFunc, e.FuncSp, "Unknown function: '%s'", e.Func)
 	if b.c.u.Var(e.Func) != nil {
 		d.Hint("use `%s` without arguments", e.Func)
 		return types.TInvalid
@@ -92,7 +92,7 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 // checkUse reports what does not depend on the arguments.
 func (b *body) checkUse(e *ast.Call, f *Func) {
 	if f.Unsafe && !b.c.env.Unsafe {
-		b.errorf(CodeUnsafe, e.Sp, "`%s()` can change the system and needs the `--unsafe` flag", e.Func)
+		b.errorf(CodeUnsafe, e.Sp, "%s() is an unsafe function being used in safe mode", e.Func).Hint("it can change the system: run with --unsafe to allow it")
 	}
 	if f.Unstable != "" {
 		b.c.unstable(f.Unstable, e.Sp, "`"+e.Func+"()`")
@@ -107,6 +107,14 @@ func (b *body) checkUse(e *ast.Call, f *Func) {
 	}
 }
 
+// arguments says a number of arguments as bpftrace does.
+func arguments(n int) string {
+	if n == 1 {
+		return "one argument"
+	}
+	return plural(n, "argument")
+}
+
 func (b *body) checkCount(e *ast.Call, f *Func) bool {
 	lo, hi := minArgs(f), len(f.Params)
 	variadic := hi > 0 && f.Params[hi-1].Variadic
@@ -119,13 +127,13 @@ func (b *body) checkCount(e *ast.Call, f *Func) bool {
 	}
 	switch {
 	case hi == 0:
-		b.errorf(CodeArgCount, e.Sp, "`%s()` takes no arguments, got %d", e.Func, n)
+		b.errorf(CodeArgCount, e.Sp, "%s() requires no arguments (%d provided)", e.Func, n)
 	case lo == hi && !variadic:
-		b.errorf(CodeArgCount, e.Sp, "`%s()` needs %s, got %d", e.Func, plural(lo, "argument"), n)
+		b.errorf(CodeArgCount, e.Sp, "%s() requires %s (%d provided)", e.Func, arguments(lo), n)
 	case n < lo:
-		b.errorf(CodeArgCount, e.Sp, "`%s()` needs at least %s, got %d", e.Func, plural(lo, "argument"), n)
+		b.errorf(CodeArgCount, e.Sp, "%s() requires at least %s (%d provided)", e.Func, arguments(lo), n)
 	default:
-		b.errorf(CodeArgCount, e.Sp, "`%s()` takes at most %s, got %d", e.Func, plural(hi, "argument"), n)
+		b.errorf(CodeArgCount, e.Sp, "%s() takes up to %s (%d provided)", e.Func, arguments(hi), n)
 	}
 	return false
 }
@@ -238,7 +246,7 @@ func (b *body) mapArgument(call *Call, p *Param, x ast.Expr) (t *types.Type, isM
 		return nil, false
 	}
 	b.infer(x)
-	d := b.errorf(CodeMapExpected, x.Span(), "`%s()` needs a map, got %s", call.Node.Func, describe(x))
+	d := b.errorf(CodeMapExpected, x.Span(), "%s() expects a map argument, got %s", call.Node.Func, describe(x))
 	if v, ok := x.(*ast.Var); ok && b.c.maps["@"+v.Name[1:]] != nil {
 		d.Hint("use `@%s`?", v.Name[1:])
 	}
@@ -288,37 +296,37 @@ func (b *body) varArgument(call *Call, p *Param, x ast.Expr) *types.Type {
 // checkClass checks a value against the class of its parameter.
 func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type) *types.Type {
 	fail := func(want string) *types.Type {
-		return b.invalid(CodeArgType, x.Span(), "`%s()` needs %s for `%s`, got `%s`", call.Node.Func, want, p.Name, b.name(t))
+		return b.invalid(CodeArgType, x.Span(), "%s() only supports %s arguments (%s provided) for `%s`", call.Node.Func, want, kindWord(t, b.name(t)), p.Name)
 	}
 	c, isConst := b.Consts[x]
 	switch p.Class {
 	case Integer:
 		if !t.IsInteger() && t.Kind != types.Pointer && !isCastable(t) {
-			return fail("an integer")
+			return fail("int")
 		}
 	case Number:
 		if !t.IsInteger() && !isCastable(t) {
-			return fail("an integer")
+			return fail("int")
 		}
 	case IntLiteral:
 		if !isConst || c.IsString {
 			if t.Kind == types.String || !t.IsInteger() {
-				return fail("an integer literal")
+				return b.invalid(CodeArgType, x.Span(), "%s() expects a int literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
 			}
-			return b.invalid(CodeNotLiteral, x.Span(), "`%s()` needs an integer that is known while compiling for `%s`", call.Node.Func, p.Name)
+			return b.invalid(CodeNotLiteral, x.Span(), "%s() expects a int literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
 		}
 	case StrLiteral:
 		return b.checkStringLiteral(call, p, x, t)
 	case StringLike:
 		if t.Kind != types.String && t.Kind != types.Pointer && t.Kind != types.Array && !t.IsInteger() {
-			return fail("a string")
+			return fail("string")
 		}
 		if t.Kind == types.Array && (t.Elem.Kind != types.Int || t.Elem.Size != 1) {
-			return fail("a string")
+			return fail("string")
 		}
 	case Address:
 		if !t.IsInteger() && t.Kind != types.Pointer && t.Kind != types.Array && t.Kind != types.String && !isCastable(t) && t.Kind != types.KSym {
-			return fail("a pointer or an integer")
+			return fail("integer or pointer")
 		}
 	case AnyValue, MapOrValue:
 		if t.Kind == types.TypeValue {
@@ -337,9 +345,20 @@ func (b *body) checkStringLiteral(call *Call, p *Param, x ast.Expr, t *types.Typ
 	if isConst && c.IsString {
 		return t
 	}
-	d := b.errorf(CodeNotLiteral, x.Span(), "`%s()` needs a string literal for `%s`, got `%s`", call.Node.Func, p.Name, b.name(t))
+	d := b.errorf(CodeNotLiteral, x.Span(), "%s() expects a string literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
 	if lit, ok := x.(*ast.IntLit); ok && len(lit.Text) > 1 && lit.Text[0] == '$' {
 		d.Hint("use `str(%s)` to treat the parameter as a string", lit.Text)
 	}
 	return types.TInvalid
+}
+
+// kindWord names the kind of a type in messages; name is the type's own name.
+func kindWord(t *types.Type, name string) string {
+	switch t.Kind {
+	case types.Int:
+		return "int"
+	case types.String:
+		return "string"
+	}
+	return name
 }

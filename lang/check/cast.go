@@ -24,7 +24,7 @@ func (b *body) cast(e *ast.Cast) *types.Type {
 
 func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 	fail := func() *types.Type {
-		return b.invalid(CodeCast, e.Sp, "cannot cast from `%s` to `%s`", b.name(x), t)
+		return b.invalid(CodeCast, e.Sp, "Cannot cast from \"%s\" to \"%s\"", b.name(x), t)
 	}
 	if t.Kind == types.Array && t.Len == 0 && t.Elem.Size > 0 {
 		size := x.Size

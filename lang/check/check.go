@@ -115,7 +115,7 @@ func (c *checker) items(items []ast.Item) {
 		if len(probes) > 0 {
 			sp = probes[0].Sp
 		}
-		c.diags.Errorf(CodeTooManyProbes, sp, "the script attaches to %d probes, more than the limit of %d", total, limit).
+		c.diags.Errorf(CodeTooManyProbes, sp, "Can't attach to %d probes because it exceeds the current limit of %d probes", total, limit).
 			Hint("set `max_probes` in the config block or BPFTRACE_MAX_PROBES to raise the limit")
 	}
 }
@@ -173,7 +173,7 @@ func (c *checker) attach(ap *ast.AttachPoint) []*Point {
 	c.substitute(ap)
 	kind := c.u.Kind(ap.Kind)
 	if kind == nil {
-		d := c.diags.Errorf(CodeUnknownProbe, ap.Sp, "unknown probe type `%s`", ap.Kind)
+		d := c.diags.Errorf(CodeUnknownProbe, ap.Sp, "Invalid probe type: %s", ap.Kind)
 		didYouMean(d, ap.Kind, c.u.Names("kind"))
 		return nil
 	}

@@ -16,7 +16,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		MaxMapKeys: 4096, MaxStrlen: 1024, MaxProbes: 1024, MaxBPFProgs: 1024, MaxCatBytes: 10240, LogSize: 1000000,
 		OnStackLimit: 32, StrTruncTrailer: "..", MissingProbes: "error", PrintMapsOnExit: true, CppDemangle: true,
-		License: "GPL",
+		License:  "GPL",
 		Unstable: map[string]string{}, Extra: map[string]string{}, Set: map[string]bool{},
 	}
 }
@@ -38,7 +38,7 @@ func (c *checker) configure(blocks []*ast.Config) {
 		for _, s := range b.Settings {
 			key := c.u.ConfigKey(canonicalKey(s.Name))
 			if key == nil {
-				d := c.diags.Errorf(CodeConfigKey, s.NameSp, "unknown config variable `%s`", s.Name)
+				d := c.diags.Errorf(CodeConfigKey, s.NameSp, "Unrecognized config variable: %s", s.Name)
 				didYouMean(d, canonicalKey(s.Name), c.u.Names("config"))
 				continue
 			}
@@ -72,12 +72,12 @@ func (c *checker) setConfig(key *ConfigKey, val string, sp source.Span, name str
 func (c *checker) unstable(key string, sp source.Span, what string) {
 	switch c.info.Config.Unstable[key] {
 	case "error":
-		c.diags.Errorf(CodeUnstable, sp, "the config turns off %s (`%s`)", what, key).Hint("set `%s=enable` in the config block", key)
+		c.diags.Errorf(CodeUnstable, sp, "%s feature is not enabled by default. To enable this unstable feature, set the config flag to enable. %s=enable", what, key)
 	case "enable":
 	default:
 		if !c.warned[key] {
 			c.warned[key] = true
-			c.diags.Warnf(CodeUnstableNotice, sp, "not stable yet, and may change: %s", what).Hint("set `%s=enable` in the config block to hide this warning", key)
+			c.diags.Warnf(CodeUnstableNotice, source.Span{}, "Script is using an unstable feature: %s. To prevent this warning you must explicitly enable it in the config e.g. %s=enable", what, key)
 		}
 	}
 }

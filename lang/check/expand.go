@@ -368,7 +368,7 @@ func (x *expander) mapRef(e *ast.MapRef) ast.Expr {
 	if x.frame != nil && !x.raw {
 		to, ok := x.frame.maps[e.Name]
 		if !ok {
-			x.diags.Errorf(CodeMacro, e.Sp, "macro `%s` uses map `%s` that is not one of its parameters", x.frame.macro.Name, e.Name).
+			x.diags.Errorf(CodeMacro, e.Sp, "Unhygienic access to map: %s. Maps must be passed into the macro as arguments.", e.Name).
 				Hint("add `%s` to the parameters and pass the map in the call", e.Name)
 			return &ast.Bad{Base: e.Base}
 		}
@@ -457,7 +457,7 @@ func (x *expander) call(e *ast.Call) ast.Expr {
 	}
 	f := x.c.u.Func(e.Func)
 	if found && f == nil {
-		x.diags.Errorf(CodeMacro, e.Sp, "macro `%s` takes %s, got %d", e.Func, x.c.arities(e.Func), len(e.Args))
+		x.diags.Errorf(CodeMacro, e.Sp, "Call to macro has wrong number of arguments. Macro '%s' takes %s, got %d", e.Func, x.c.arities(e.Func), len(e.Args))
 		return &ast.Bad{Base: e.Base}
 	}
 	if len(e.Args) == 0 && x.c.u.Var(e.Func) != nil {

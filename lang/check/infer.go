@@ -164,7 +164,7 @@ func (b *body) variable(e *ast.Var) *types.Type {
 		return types.TInvalid
 	case b.final:
 		st.poisoned = true
-		return b.invalid(CodeNoType, e.Sp, "the type of variable `%s` cannot be found out", displayName(v.Name))
+		return b.invalid(CodeNoType, e.Sp, "Could not resolve the type of this variable: %s", displayName(v.Name))
 	}
 	return nil
 }
@@ -253,7 +253,7 @@ func (b *body) ident(e *ast.Ident) *types.Type {
 		return t
 	}
 	if b.final {
-		d := b.errorf(CodeUnknownName, e.Sp, "unknown identifier `%s`", e.Name)
+		d := b.errorf(CodeUnknownName, e.Sp, "Unknown identifier: '%s'", e.Name)
 		names := append(append(c.u.Names("var"), c.u.Names("func")...), c.u.Names("macro")...)
 		for n := range c.macros {
 			names = append(names, n)
@@ -329,7 +329,7 @@ func (b *body) joinBranches(e ast.Expr, x, y *types.Type) *types.Type {
 	dx, dy := decay(x), decay(y)
 	t, ok := b.c.pool.promote(dx, dy)
 	if !ok {
-		return b.invalid(CodeBranches, e.Span(), "both branches must have the same type: `%s` and `%s`", b.name(dx), b.name(dy))
+		return b.invalid(CodeBranches, e.Span(), "Branches must return the same type or compatible types: have '%s' and '%s'", b.name(dx), b.name(dy))
 	}
 	if t.IsAggregation() {
 		return b.invalid(CodeAggregation, e.Span(), "`%s` cannot be a value", t)
@@ -394,7 +394,7 @@ func (b *body) comptime(e *ast.Comptime) *types.Type {
 	t := b.infer(e.X)
 	b.copyConst(e, e.X)
 	if _, ok := b.Consts[e.X]; !ok && t != nil && !bad(t) && t.Kind != types.Record {
-		return b.invalid(CodeComptime, e.Sp, "the operand of `comptime` cannot be known while compiling")
+		return b.invalid(CodeComptime, e.Sp, "Unable to resolve comptime expression")
 	}
 	return t
 }
@@ -412,7 +412,7 @@ func (b *body) tuple(list []ast.Expr, names []string) *types.Type {
 		case bad(t):
 			ok = false
 		case t.IsAggregation():
-			b.errorf(CodeAggregation, x.Span(), "`%s` cannot be part of a tuple", t)
+			b.errorf(CodeAggregation, x.Span(), "Map type %s cannot exist inside a tuple.", t)
 			ok = false
 		case t.Kind == types.TypeValue || t.Kind == types.MapKind:
 			b.errorf(CodeAggregation, x.Span(), "a %s cannot be part of a tuple", t)

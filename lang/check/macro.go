@@ -47,7 +47,7 @@ func (c *checker) addMacros(list []*ast.Macro, library bool) {
 		case same < 0:
 			c.macros[m.Name] = append(c.macros[m.Name], &macro{m, library})
 		default:
-			c.diags.Errorf(CodeMacro, m.NameSp, "macro `%s` with %s is defined twice", m.Name, plural(len(m.Params), "parameter")).
+			c.diags.Errorf(CodeMacro, m.NameSp, "Redefinition of macro: %s with %s", m.Name, plural(len(m.Params), "parameter")).
 				Label(c.macros[m.Name][same].NameSp, "first defined here")
 		}
 	}
@@ -91,7 +91,7 @@ func (c *checker) lookupMacro(name string, args int) (m *macro, found bool) {
 func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Expr {
 	for f := x.frame; f != nil; f = f.parent {
 		if f.macro.Macro == m.Macro {
-			x.diags.Errorf(CodeMacroRecursion, call, "macro `%s` calls itself: %s", m.Name, chain(x.frame, m.Name))
+			x.diags.Errorf(CodeMacroRecursion, call, "Recursive macro call detected. Call chain: %s", chain(x.frame, m.Name))
 			return &ast.Bad{Base: ast.Base{Sp: call}}
 		}
 	}
@@ -104,7 +104,7 @@ func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Ex
 		case '$':
 			v, ok := arg.(*ast.Var)
 			if !ok {
-				x.diags.Errorf(CodeMacro, arg.Span(), "macro `%s` expects a scratch variable for `%s`, got %s", m.Name, p.Name, describe(arg)).
+				x.diags.Errorf(CodeMacro, arg.Span(), "Mismatched arg to macro call. Macro '%s' expects a variable for arg %s but got %s.", m.Name, p.Name, describe(arg)).
 					Hint("assign the value to a variable first, or name the parameter `%s` in the macro", p.Name[1:])
 				return &ast.Bad{Base: ast.Base{Sp: call}}
 			}
@@ -112,7 +112,7 @@ func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Ex
 		case '@':
 			v, ok := arg.(*ast.MapRef)
 			if !ok {
-				x.diags.Errorf(CodeMacro, arg.Span(), "macro `%s` expects a map for `%s`, got %s", m.Name, p.Name, describe(arg))
+				x.diags.Errorf(CodeMacro, arg.Span(), "Mismatched arg to macro call. Macro '%s' expects a map for arg %s but got %s.", m.Name, p.Name, describe(arg))
 				return &ast.Bad{Base: ast.Base{Sp: call}}
 			}
 			f.maps[p.Name] = v.Name

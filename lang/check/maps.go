@@ -45,7 +45,7 @@ func (c *checker) declareMap(d *ast.MapDecl) {
 	st.m.Declared, st.m.Span, st.m.Kind = true, d.Sp, d.Kind
 	kind := c.u.MapKind(d.Kind)
 	if kind == nil {
-		e := c.diags.Errorf(CodeMapKind, d.Sp, "unknown kind of map `%s`", d.Kind)
+		e := c.diags.Errorf(CodeMapKind, d.Sp, "Invalid bpf map type: %s", d.Kind)
 		if n := diag.Nearest(d.Kind, c.u.Names("mapkind")); n != "" {
 			e.Hint("use `%s`?", n)
 		} else {
@@ -119,7 +119,7 @@ func (b *body) undefinedMap(st *mapState, e *ast.MapRef) {
 		return
 	}
 	st.reported = true
-	d := b.errorf(CodeUndefinedMap, e.Sp, "undefined map `%s`: nothing is ever stored in it", e.Name)
+	d := b.errorf(CodeUndefinedMap, e.Sp, "Undefined map: %s", e.Name)
 	var names []string
 	for _, n := range b.c.info.Order {
 		if b.c.maps[n].m.Value != nil {
@@ -178,9 +178,9 @@ func (b *body) keyType(t *types.Type, k ast.Expr) *types.Type {
 	}
 	switch d := decay(t); {
 	case d.IsAggregation(), d.Kind == types.Void, d.Kind == types.TypeValue, d.Kind == types.MapKind:
-		return b.invalid(CodeKeyType, k.Span(), "`%s` cannot be part of a map key", d)
+		return b.invalid(CodeKeyType, k.Span(), "%s cannot be part of a map key", d)
 	case d.Kind == types.Pointer && d.Prov == types.ProvCtx, d.Kind == types.Args:
-		return b.invalid(CodeKeyType, k.Span(), "the context of the probe cannot be part of a map key")
+		return b.invalid(CodeKeyType, k.Span(), "context cannot be part of a map key")
 	case d.Kind == types.Struct && d.Size == 0:
 		return b.invalid(CodeKeyType, k.Span(), "the definition of `%s` is not known", d)
 	default:
@@ -194,7 +194,7 @@ func (b *body) uniteKey(st *mapState, t *types.Type, sp source.Span) bool {
 		ok = false
 	}
 	if !ok {
-		b.errorf(CodeKeyMismatch, sp, "key mismatch for `%s`: trying to use a key of type `%s` when the map has keys of type `%s`", st.m.Name, b.name(t), b.name(st.m.Key)).
+		b.errorf(CodeKeyMismatch, sp, "Argument mismatch for %s: trying to access with arguments: '%s' when map expects arguments: '%s'", st.m.Name, b.name(t), b.name(st.m.Key)).
 			Label(st.keyed, "first used here")
 		return false
 	}
@@ -275,7 +275,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 				st.fromAgg = true
 				return
 			}
-			d := b.errorf(CodeAggregation, s.Value.Span(), "`%s` cannot be assigned from one map to another", t)
+			d := b.errorf(CodeAggregation, s.Value.Span(), "Map value '%s' cannot be assigned from one map to another.", t)
 			if isCastable(t) {
 				d.Hint("add a cast to store its value: `(int64)...`")
 			} else {
@@ -288,7 +288,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 	}
 	switch {
 	case t.Kind == types.TypeValue, t.Kind == types.MapKind:
-		b.errorf(CodeMismatch, s.Value.Span(), "`%s` cannot be stored in a map", t)
+		b.errorf(CodeMismatch, s.Value.Span(), "Value '%s' cannot be assigned to a map.", t)
 		st.poisoned = true
 		return
 	case t.Kind == types.Args:
@@ -309,7 +309,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 		ok = false
 	}
 	if !ok {
-		b.errorf(CodeMismatch, s.Value.Span(), "type mismatch for `%s`: trying to assign a value of type `%s` when the map already has the type `%s`",
+		b.errorf(CodeMismatch, s.Value.Span(), "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'",
 			st.m.Name, b.name(t), b.name(cur)).Label(st.use, "first used here")
 		return
 	}
@@ -321,12 +321,12 @@ func (c *checker) reportMaps() {
 	for _, name := range c.info.Order {
 		st := c.maps[name]
 		if st.m.Declared && !st.use.IsValid() {
-			c.diags.Warnf(CodeUnusedMap, st.m.Span, "map `%s` is declared but not used", name)
+			c.diags.Warnf(CodeUnusedMap, st.m.Span, "Unused map: %s", name)
 			continue
 		}
 		if st.m.Value == nil {
 			if !st.poisoned && !st.reported && !st.m.Declared && !c.partial && !c.diags.HasErrors() {
-				c.diags.Errorf(CodeUndefinedMap, st.use, "undefined map `%s`: nothing is ever stored in it", name)
+				c.diags.Errorf(CodeUndefinedMap, st.use, "Undefined map: %s", name)
 			}
 			continue
 		}
@@ -345,10 +345,10 @@ func (c *checker) checkMapKind(st *mapState) {
 	}
 	switch {
 	case st.m.Value.IsAggregation() && !kind.PerCPU:
-		c.diags.Errorf(CodeMapKind, st.m.Span, "`%s` holds `%s`, which needs a per-CPU map, but it is declared as `%s`", st.m.Name, st.m.Value, st.m.Kind).
+		c.diags.Errorf(CodeMapKind, st.m.Span, "Incompatible map types. `%s` holds `%s`, which needs a per-CPU map, but it is declared as `%s`", st.m.Name, st.m.Value, st.m.Kind).
 			Label(st.use, "used here").Hint("use `percpuhash` or `percpulruhash`")
 	case !st.m.Value.IsAggregation() && kind.PerCPU:
-		c.diags.Errorf(CodeMapKind, st.m.Span, "`%s` holds `%s`, which cannot be in a per-CPU map, but it is declared as `%s`", st.m.Name, c.closeType(st.m.Value), st.m.Kind).
+		c.diags.Errorf(CodeMapKind, st.m.Span, "Incompatible map types. `%s` holds `%s`, which cannot be in a per-CPU map, but it is declared as `%s`", st.m.Name, c.closeType(st.m.Value), st.m.Kind).
 			Label(st.use, "used here").Hint("use `hash` or `lruhash`")
 	}
 }

@@ -58,14 +58,14 @@ func (b *body) foldedBinary(e *ast.Binary) (*types.Type, bool) {
 	v, ok, err := foldBinary(e.Op, x, y)
 	switch {
 	case err == errStringOp:
-		return b.invalid(CodeStringOp, e.Sp, "`%s` is not possible with a string literal", e.Op), true
+		return b.invalid(CodeStringOp, e.Sp, "illegal literal operation with strings: `%s`", e.Op), true
 	case err != nil:
-		return b.invalid(CodeOverflow, e.Sp, "cannot compute `%s`: %v", e.Op, err), true
+		return b.invalid(CodeOverflow, e.Sp, "unable to fold literals due to overflow or underflow: `%s`: %v", e.Op, err), true
 	case !ok:
 		return nil, false
 	}
 	if v.kind == strValue && v.str == "" && (x.str != "" || y.str != "") {
-		b.warnf(CodeAlwaysEmpty, e.Sp, "this string is always empty")
+		b.warnf(CodeAlwaysEmpty, e.Sp, "literal string will always be empty")
 	}
 	b.setLit(e, v)
 	return b.litType(v), true
@@ -111,7 +111,7 @@ func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
 	case isLogical(op) && isCondition(x) && isCondition(y):
 		return types.TBool
 	case isLogical(op):
-		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+		return b.invalid(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 	case x.Kind == types.Array && y.Kind == types.Array:
 		return b.arrayOp(e, op, x, y)
 	case (x.Kind == types.Tuple || x.Kind == types.Record) && x.Kind == y.Kind:
@@ -130,9 +130,9 @@ func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
 		return types.TBool
 	}
 	if isCompare(op) {
-		b.errorf(CodeCompare, e.Span(), "type mismatch for `%s`: comparing `%s` with `%s`", op, b.name(x), b.name(y))
+		b.errorf(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
 	} else {
-		b.errorf(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+		b.errorf(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 	}
 	return types.TInvalid
 }
@@ -144,7 +144,7 @@ func isText(t *types.Type) bool {
 
 func (b *body) textOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	if op != "==" && op != "!=" {
-		d := b.errorf(CodeOperand, e.Span(), "`%s` cannot be used on strings", op)
+		d := b.errorf(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 		if op == "+" {
 			d.Hint("use `printf` or a tuple to print them together")
 		}
@@ -156,11 +156,11 @@ func (b *body) textOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 func (b *body) arrayOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	switch {
 	case op != "==" && op != "!=":
-		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on arrays", op)
+		return b.invalid(CodeOperand, e.Span(), "The %s operator cannot be used on arrays.", op)
 	case x.Len != y.Len:
-		return b.invalid(CodeCompare, e.Span(), "arrays of different lengths cannot be compared: `%s` and `%s`", x, y)
+		return b.invalid(CodeCompare, e.Span(), "Only arrays of same size support comparison operators: `%s` and `%s`", x, y)
 	case x.Elem.Kind != types.Int || y.Elem.Kind != types.Int || x.Elem.Size != y.Elem.Size:
-		return b.invalid(CodeCompare, e.Span(), "only arrays of integers of the same size can be compared: `%s` and `%s`", x, y)
+		return b.invalid(CodeCompare, e.Span(), "Only arrays of same sized integer support comparison operators: `%s` and `%s`", x, y)
 	}
 	return types.TBool
 }
@@ -170,7 +170,7 @@ func (b *body) tupleOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on tuples", op)
 	}
 	if _, ok := b.c.pool.promote(x, y); !ok {
-		return b.invalid(CodeCompare, e.Span(), "type mismatch for `%s`: comparing `%s` with `%s`", op, b.name(x), b.name(y))
+		return b.invalid(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
 	}
 	return types.TBool
 }
@@ -187,7 +187,7 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	if space == types.SpaceNone {
 		space = y.Space
 	} else if y.Space != types.SpaceNone && y.Space != space {
-		b.warnf(CodeSpaceMix, e.Span(), "the operands point into different address spaces")
+		b.warnf(CodeSpaceMix, e.Span(), "Addrspace mismatch")
 		space = types.SpaceNone
 	}
 	// The difference of unsigned values may be negative: it counts as signed, but still fits an unsigned variable.
@@ -199,13 +199,13 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 
 func (b *body) pointerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	fail := func() *types.Type {
-		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on `%s` and `%s`", op, b.name(x), b.name(y))
+		return b.invalid(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 	}
 	if x.Kind == types.Pointer && y.Kind == types.Pointer {
 		switch {
 		case isCompare(op):
 			if !samePointee(x, y) && !isVoid(x.Elem) && !isVoid(y.Elem) {
-				b.warnf(CodePointerCompare, e.Span(), "comparison of different pointer types: `%s` and `%s`", x, y)
+				b.warnf(CodePointerCompare, e.Span(), "comparison of distinct pointer types: %s, %s", x, y)
 			}
 			return types.TBool
 		case isLogical(op):
@@ -257,7 +257,7 @@ func (b *body) unary(e *ast.Unary) *types.Type {
 		r, folds, err := foldUnary(e.Op, v)
 		switch {
 		case err != nil:
-			return b.invalid(CodeOverflow, e.Sp, "cannot compute `%s`: %v", e.Op, err)
+			return b.invalid(CodeOverflow, e.Sp, "unable to fold literals due to overflow or underflow: `%s`: %v", e.Op, err)
 		case folds:
 			b.setLit(e, r)
 			return b.litType(r)
@@ -272,7 +272,7 @@ func (b *body) unary(e *ast.Unary) *types.Type {
 		ok = ok && x.Kind != types.Bool
 	}
 	if !ok {
-		return b.invalid(CodeOperand, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+		return b.invalid(CodeOperand, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
 	}
 	if c, known := b.Consts[e.X]; known && !c.IsString {
 		b.Consts[e] = Const{Int: evalUnary(e.Op, c.Int)}
@@ -318,7 +318,7 @@ func (b *body) increment(e *ast.Unary) *types.Type {
 	if bad(b.infer(e.X)) {
 		return types.TInvalid
 	}
-	return b.invalid(CodeIncrement, e.Sp, "`%s` needs a variable or a map", e.Op)
+	return b.invalid(CodeIncrement, e.Sp, "The %s operator must be applied to a map or variable", e.Op)
 }
 
 func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
@@ -331,7 +331,7 @@ func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
 		return x
 	}
 	if !x.IsInteger() || x.Kind == types.Bool {
-		return b.invalid(CodeIncrement, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+		return b.invalid(CodeIncrement, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
 	}
 	st := b.states[b.Vars[v]]
 	if st.declared != nil || st.locked {
@@ -366,7 +366,7 @@ func (b *body) incrementMap(e *ast.Unary, x *types.Type, ref *ast.MapRef) *types
 	case x.IsAggregation():
 		return b.invalid(CodeAggregation, e.Sp, "`%s` cannot be used on `%s`, a map of `%s`", e.Op, ref.Name, x)
 	case !x.IsInteger() || x.Kind == types.Bool:
-		return b.invalid(CodeIncrement, e.Sp, "`%s` cannot be used on `%s`", e.Op, b.name(x))
+		return b.invalid(CodeIncrement, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
 	}
 	if joined, ok := b.c.pool.promote(x, b.stepType(e.Op, x)); ok && !st.locked {
 		b.setMapValue(st, joined)
@@ -424,9 +424,9 @@ func (b *body) deref(e *ast.Unary, x *types.Type) *types.Type {
 	case x.Kind == types.Int:
 		return b.c.pool.withSpace(types.TUint64, x.Space, types.ProvRaw)
 	case x.Kind == types.Struct:
-		return b.invalid(CodeDeref, e.Sp, "`%s` is not a pointer", x)
+		return b.invalid(CodeDeref, e.Sp, "Can not dereference type '%s'. It is not a pointer.", x)
 	}
-	return b.invalid(CodeDeref, e.Sp, "`*` cannot be used on `%s`", b.name(x))
+	return b.invalid(CodeDeref, e.Sp, "The * operator can not be used on expressions of type '%s'", b.name(x))
 }
 
 // pointee is what a pointer points to, with its address space; pointers inside of it live in the same space unless they say otherwise.
@@ -456,7 +456,7 @@ func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
 	if _, lit := b.lits[e]; lit && t.Kind == types.String {
 		return
 	}
-	d := b.errorf(CodeCondition, e.Span(), "invalid %s: `%s` is neither an integer nor a pointer", what, b.name(t))
+	d := b.errorf(CodeCondition, e.Span(), "Invalid %s: %s", what, b.name(t))
 	if t.Kind == types.String {
 		d.Hint("compare it: `... != \"\"`")
 	}

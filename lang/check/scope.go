@@ -149,7 +149,7 @@ func (r *resolver) jump(s *ast.Jump) {
 
 func (r *resolver) loop(v *ast.Var, body *ast.Block) {
 	if old, _ := r.lookup(v.Name); old != nil {
-		r.diags.Errorf(CodeShadow, v.Sp, "loop variable `%s` hides a variable that exists already", displayName(v.Name)).
+		r.diags.Errorf(CodeShadow, v.Sp, "Loop declaration shadows existing variable: %s", displayName(v.Name)).
 			Label(old.v.Span, "first used here")
 	}
 	r.fors++
@@ -168,7 +168,7 @@ func (r *resolver) loop(v *ast.Var, body *ast.Block) {
 // let declares a variable; nil when the name is taken.
 func (r *resolver) let(v *ast.Var, sp source.Span) *varState {
 	if old, _ := r.lookup(v.Name); old != nil {
-		r.diags.Errorf(CodeShadow, sp, "variable `%s` was already declared", displayName(v.Name)).
+		r.diags.Errorf(CodeShadow, sp, "Variable %s was already declared. Variable shadowing is not allowed.", displayName(v.Name)).
 			Label(old.v.Span, "first declared here").Hint("use another name: a variable cannot hide one of an outer block")
 		r.b.Vars[v] = old.v
 		return nil
@@ -237,7 +237,7 @@ func (r *resolver) assignVar(v *ast.Var, op string) {
 
 func (r *resolver) undefined(v *ast.Var) {
 	name := displayName(v.Name)
-	d := r.diags.Errorf(CodeUndefinedVar, v.Sp, "undefined or undeclared variable `%s`", name)
+	d := r.diags.Errorf(CodeUndefinedVar, v.Sp, "Undefined or undeclared variable: %s", name)
 	var names []string
 	for _, s := range r.scopes {
 		for n := range s.vars {
@@ -265,7 +265,7 @@ func contains(list []string, s string) bool {
 func (r *resolver) usedEarly(st *varState, v *ast.Var) {
 	if !st.assigned && r.meta == 0 && !st.warned {
 		st.warned = true
-		r.diags.Warnf(CodeUnassigned, v.Sp, "variable `%s` is used before it was assigned", displayName(v.Name))
+		r.diags.Warnf(CodeUnassigned, v.Sp, "Variable used before it was assigned: %s", displayName(v.Name))
 	}
 }
 
@@ -464,10 +464,10 @@ func (r *resolver) mapUse(m *ast.MapRef, keyed, whole bool) *mapState {
 	}
 	switch {
 	case keyed && st.scalar.IsValid():
-		r.diags.Errorf(CodeScalarKeyed, m.Sp, "`%s` is used with a key here, but without one before", m.Name).
+		r.diags.Errorf(CodeScalarKeyed, m.Sp, "%s used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)", m.Name).
 			Label(st.scalar, "used without a key here").Hint("use two maps")
 	case !keyed && st.keyed.IsValid():
-		r.diags.Errorf(CodeScalarKeyed, m.Sp, "`%s` is used without a key here, but with one before", m.Name).
+		r.diags.Errorf(CodeScalarKeyed, m.Sp, "%s used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)", m.Name).
 			Label(st.keyed, "used with a key here").Hint("use two maps")
 	case keyed:
 		if !st.keyed.IsValid() {

@@ -41,7 +41,7 @@ func (b *body) exprStmt(s *ast.ExprStmt) {
 	if b.fromMacro() {
 		return
 	}
-	b.warnf(CodeDiscarded, s.Sp, "the value is discarded").Hint("assign it to `_` to say that this is meant")
+	b.warnf(CodeDiscarded, s.Sp, "Return value discarded.").Hint("assign it to `_` to say that this is meant")
 }
 
 func isEffect(e ast.Expr) bool {
@@ -62,7 +62,7 @@ func (b *body) jump(s *ast.Jump) {
 	if t == nil || bad(t) || t.IsInteger() || isCastable(t) {
 		return
 	}
-	b.errorf(CodeReturnType, s.Value.Span(), "a probe can only return an integer, got `%s`", b.name(t))
+	b.errorf(CodeReturnType, s.Value.Span(), "Probe return values can only be integers. Found %s", b.name(t))
 }
 
 func (b *body) let(s *ast.Let) {
@@ -153,7 +153,7 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	case value.IsAggregation() && !isCastable(value), value.Kind == types.MapKind, value.Kind == types.TypeValue:
-		b.errorf(CodeAggregation, s.Value.Span(), "`%s` cannot be assigned to a scratch variable", value)
+		b.errorf(CodeAggregation, s.Value.Span(), "Value '%s' cannot be assigned to a scratch variable.", value)
 		st.poisoned = true
 		return
 	}
@@ -191,7 +191,7 @@ func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
 		joined = cur
 	}
 	if !ok {
-		b.errorf(CodeMismatch, sp, "type mismatch for `%s`: trying to assign a value of type `%s` when the variable already has the type `%s`",
+		b.errorf(CodeMismatch, sp, "Type mismatch for %s: trying to assign value of type '%s' when variable already has a type '%s'",
 			displayName(st.v.Name), b.name(t), b.name(cur)).Label(st.v.Span, "`%s` has its type from here", displayName(st.v.Name))
 		return
 	}
@@ -216,11 +216,11 @@ func (b *body) unroll(s *ast.Unroll) {
 	c, ok := b.Consts[s.Count]
 	switch {
 	case !ok || c.IsString:
-		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be an integer that is known while compiling")
+		b.errorf(CodeUnroll, s.Count.Span(), "invalid unroll value: it must be an integer that is known while compiling")
 	case c.Int > 100:
-		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be at most 100, got %d", c.Int).Hint("use `while` or `for`")
+		b.errorf(CodeUnroll, s.Count.Span(), "unroll maximum value is 100, got %d", c.Int).Hint("use `while` or `for`")
 	case c.Int < 1:
-		b.errorf(CodeUnroll, s.Count.Span(), "the count of `unroll` must be at least 1, got %d", c.Int)
+		b.errorf(CodeUnroll, s.Count.Span(), "unroll minimum value is 1, got %d", c.Int)
 	}
 }
 
@@ -239,7 +239,7 @@ func (b *body) forRange(s *ast.ForRange) {
 	for i, t := range []*types.Type{lo, hi} {
 		if t.Kind != types.Int && t.Kind != types.Enum {
 			st.poisoned = true
-			b.errorf(CodeRange, []ast.Expr{s.Lo, s.Hi}[i].Span(), "a loop range needs an integer, got `%s`", b.name(t))
+			b.errorf(CodeRange, []ast.Expr{s.Lo, s.Hi}[i].Span(), "Loop range requires an integer for the %s value, got `%s`", []string{"start", "end"}[i], b.name(t))
 		}
 	}
 	if st.poisoned {
@@ -265,7 +265,7 @@ func (b *body) forMap(s *ast.ForMap) {
 	st := b.states[v]
 	if m.scalar.IsValid() && !m.keyed.IsValid() {
 		st.poisoned = true
-		b.errorf(CodeNotIterable, s.Map.Sp, "`%s` has no keys and cannot be iterated over", s.Map.Name).Label(m.scalar, "used without a key here")
+		b.errorf(CodeNotIterable, s.Map.Sp, "%s has no explicit keys (scalar map), and cannot be used for iteration", s.Map.Name).Label(m.scalar, "used without a key here")
 		return
 	}
 	if m.poisoned {
@@ -282,7 +282,7 @@ func (b *body) forMap(s *ast.ForMap) {
 	value := decay(m.m.Value)
 	if value.IsAggregation() {
 		st.poisoned = true
-		b.errorf(CodeNotIterable, s.Map.Sp, "a map of `%s` cannot be iterated over", value)
+		b.errorf(CodeNotIterable, s.Map.Sp, "Loop expression does not support type: %s", value)
 		return
 	}
 	b.setVar(st, types.TupleOf([]*types.Type{b.stored(m.m.Key), b.stored(value)}, nil))

@@ -189,7 +189,7 @@ func (b *body) baseSpec(s *ast.TypeSpec) *types.Type {
 	if s.Tag != "" {
 		name = s.Tag + " " + name
 	}
-	d := b.errorf(CodeUnknownType, s.Sp, "unknown type `%s`", name)
+	d := b.errorf(CodeUnknownType, s.Sp, "Cannot resolve unknown type \"%s\"", name)
 	what := s.Tag
 	if what == "" {
 		what = "typedef"

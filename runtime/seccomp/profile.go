@@ -341,7 +341,7 @@ func (p *Profile) validate(name string) error {
 				return fail(entry, "refers to a run that is not in the file: %s", r.Run)
 			}
 		}
-		if err := c.Args.validate(); err != nil {
+		if err := c.Args.validate(c.ABI); err != nil {
 			return fail(entry, "%v", err)
 		}
 	}
@@ -380,7 +380,7 @@ func checkCall(fam []ABI, abi ABI, name string, number int) error {
 	}
 }
 
-func (s *ArgSet) validate() error {
+func (s *ArgSet) validate(abi ABI) error {
 	if s == nil {
 		return nil
 	}
@@ -395,6 +395,9 @@ func (s *ArgSet) validate() error {
 		used[x] = true
 		if s.Bits[i] != 32 && s.Bits[i] != 64 {
 			return fmt.Errorf("args: %d bits; 32 and 64 are possible", s.Bits[i])
+		}
+		if s.Bits[i] > abi.facts().bits {
+			return fmt.Errorf("args: %d bits, but arguments of %s have %d", s.Bits[i], abi, abi.facts().bits)
 		}
 	}
 	for _, t := range s.Values {

@@ -10,11 +10,11 @@ import (
 
 // The state of a thread that is followed, the value of the map "tasks".
 const (
-	stateSlot  = 0  // u32: which program's counters
-	statePhase = 4  // u32: see phases
-	stateFlags = 8  // u32
-	stateCalls = 16 // 512 bits: calls that the thread made already, for thread names
-	stateSize  = 80
+	stateSlot    = 0  // u32: which program's counters
+	statePhase   = 4  // u32: see phases
+	statePending = 8  // u32: how many execve are left until the workload's own program
+	stateCalls   = 16 // 512 bits: calls that the thread made already, for thread names
+	stateSize    = 80
 )
 
 // Phases tell a denied call: its exit comes without an enter.
@@ -23,9 +23,6 @@ const (
 	phaseOutside = 1
 	phaseInside  = 2
 )
-
-// flagPending threads have not executed the workload's program yet.
-const flagPending = 1
 
 // Slots that are not programs.
 const (
@@ -79,6 +76,7 @@ type programs struct {
 	maps        map[string]*ebpf.Map
 	slots       int
 	launcher    uint32 // our own process in the kernel's numbering, 0 when nothing is launched
+	pending     int64  // execve calls of a launched process up to the workload's own
 	cgroup      uint64 // 0: by tree
 	cgroupLevel int
 	learn       bool
@@ -421,8 +419,8 @@ func (p *programs) enter() asm.Instructions {
 	}
 	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
 	p.abi()
-	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, stateFlags, asm.Word),
-		asm.And.Imm(asm.R1, flagPending), asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "setup"))
+	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "setup"))
 	for _, name := range []string{"execve", "execveat"} {
 		n, _ := p.native.Number(name)
 		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
@@ -437,7 +435,8 @@ func (p *programs) enter() asm.Instructions {
 		p.emit(asm.Ja.Label("out"))
 	}
 	p.at("begin")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateFlags, asm.Word), asm.And.Imm(asm.R1, ^flagPending), asm.StoreMem(asm.R7, stateFlags, asm.R1, asm.Word))
+	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
+		asm.JNE.Imm(asm.R1, 0, "out"))
 	p.at("active")
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
 	p.bump(false, "out")
@@ -502,14 +501,14 @@ func (p *programs) fork() asm.Instructions {
 			asm.StoreImm(asm.RFP, stackScratch, 0, asm.Word))
 		p.lookup("armed", stackScratch)
 		p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.JEq.Imm(asm.R1, 0, "out"),
-			asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+stateFlags, flagPending, asm.Word),
+			asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePending, p.pending, asm.Word),
 			asm.Ja.Label("insert"))
 	} else {
 		p.emit(asm.Ja.Label("out"))
 	}
 	p.at("inherit")
 	p.emit(asm.LoadMem(asm.R1, asm.R0, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackState+stateSlot, asm.R1, asm.Word),
-		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word), asm.StoreMem(asm.RFP, stackState+stateFlags, asm.R1, asm.Word))
+		asm.LoadMem(asm.R1, asm.R0, statePending, asm.Word), asm.StoreMem(asm.RFP, stackState+statePending, asm.R1, asm.Word))
 	p.at("insert")
 	p.emit(asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
 	p.update("tasks", stackKey, stackState, 0)

@@ -183,6 +183,10 @@ func (r *Recorder) load() error {
 	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native,
 		setup: r.opts.Container != nil}
 	if len(r.opts.Command) > 0 {
+		p.pending = 1
+		if r.opts.Filter != nil { // the helper that installs it comes first
+			p.pending = 2
+		}
 		if p.launcher, err = ourNumber(); err != nil {
 			return err
 		}

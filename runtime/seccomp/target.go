@@ -88,11 +88,11 @@ func (r *Recorder) seedTree(pid int, known map[int]bool, fresh *int) error {
 }
 
 // follow enters a thread into the kernel's map, unless it is there already.
-func (r *Recorder) follow(tid, slot int, phase, flags uint32) error {
+func (r *Recorder) follow(tid, slot int, phase, pending uint32) error {
 	v := make([]byte, stateSize)
 	binary.NativeEndian.PutUint32(v[stateSlot:], uint32(slot))
 	binary.NativeEndian.PutUint32(v[statePhase:], phase)
-	binary.NativeEndian.PutUint32(v[stateFlags:], flags)
+	binary.NativeEndian.PutUint32(v[statePending:], pending)
 	err := r.maps["tasks"].Update(uint32(tid), v, 1) // BPF_NOEXIST
 	if err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, unix.EEXIST) && !strings.Contains(err.Error(), "key already exist") {
 		return fmt.Errorf("follow thread %d: %w", tid, err)

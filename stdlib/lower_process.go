@@ -184,7 +184,6 @@ func userMode(g *lower.Gen) *ir.Value {
 func lowerArgs(g *lower.Gen, u *check.VarUse) lower.Operand {
 	t := g.Type(u.Node)
 	if p, ok := g.Hook.Context.Record(g); ok {
-		p.Size = t.Struct.Size
 		return lower.Operand{Type: t, P: p}
 	}
 	return g.BuildArgs(t)

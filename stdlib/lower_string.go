@@ -225,101 +225,140 @@ func lowerStrstr(g *lower.Gen, c *check.Call) lower.Operand {
 
 // findText gives the index of the needle in the haystack, -1 when it is not there.
 func findText(g *lower.Gen, c *check.Call) *ir.Value {
-	hay, nh := stringText(g, c.Args[0])
 	if s, ok := c.Str(1); ok {
-		return findLiteral(g, hay.P, nh, s)
+		hay, size := searchable(g, c.Args[0])
+		return findLiteral(g, hay, size, s)
 	}
+	hay, nh := stringText(g, c.Args[0])
 	needle, nn := stringText(g, c.Args[1])
-	return findDynamic(g, hay.P, nh, needle.P, nn)
+	return findComputed(g, hay.P, nh, needle.P, nn)
 }
 
-// findLiteral searches for a text known while compiling. Its first character is compared at each place, the rest where that is equal.
+// slack is how far a word that starts in a text may reach behind it.
+const slack = 16
+
+// searchable puts a text where words may be read at any place of it: zeros follow it.
+func searchable(g *lower.Gen, e ast.Expr) (lower.Place, int) {
+	t := g.Type(e)
+	size := maxStrlen(g)
+	if !t.IsScalar() {
+		size = t.Size
+	}
+	p := g.Temp("haystack", size+slack)
+	if t.Kind == types.String {
+		g.Into(e, t, p)
+		g.B.Zero(p.Ptr, int(p.Off)+size, slack)
+		return p, size
+	}
+	o := g.Expr(e)
+	g.B.Zero(p.Ptr, int(p.Off), size+slack)
+	if o.V != nil {
+		g.ReadStr(p, size, addressOf(g, o, size))
+	} else {
+		p.Size = size
+		g.ReadMem(p, o.P)
+	}
+	return p, size
+}
+
+// findLiteral searches for a text known while compiling: its first word is compared at each place, the rest where that is equal.
 func findLiteral(g *lower.Gen, hay lower.Place, size int, s string) *ir.Value {
-	v := g.B.NewVar("index", ir.I64)
-	g.B.Set(v, g.B.Const(-1))
 	if s == "" {
 		return g.B.Const(0)
 	}
-	rounds := size - len(s)
-	if rounds <= 0 {
-		return g.B.Get(v)
+	places := size - len(s) // the last byte is a NUL
+	if places <= 0 {
+		return g.B.Const(-1)
 	}
-	base := g.Pointer(hay)
-	end := g.B.NewBlock("found")
-	g.B.For(g.B.Const(0), g.B.Const(int64(rounds)), func(i *ir.Value, l *ir.Loop) {
-		p := g.B.PtrAdd(base, i)
-		first := g.B.Load(p, 0, 1, false)
-		test, next, hit := g.B.NewBlock("test"), g.B.NewBlock("next"), g.B.NewBlock("hit")
-		g.B.Branch(ir.OpEq, first, g.B.Const(int64(s[0])), test, next)
-		g.B.Seal(test)
-		g.B.SetBlock(test)
-		for off := 1; off < len(s); off++ {
-			more := g.B.NewBlock("more")
-			g.B.Branch(ir.OpEq, g.B.Load(p, off, 1, false), g.B.Const(int64(s[off])), more, l.Continue)
-			g.B.Seal(more)
-			g.B.SetBlock(more)
+	result := g.Keep("index", 8, ir.SlotScratch)
+	g.B.Store(result.Ptr, 0, 8, g.B.Const(-1))
+	const chunk = 8 // places in one round
+	rounds := (places + chunk - 1) / chunk
+	g.Repeat(g.B.Const(int64(rounds)), rounds, []lower.Place{hay, result}, func(i *ir.Value, mem []lower.Place, stop func()) {
+		first := g.B.OpImm(ir.OpShl, i, 3)
+		base := g.B.PtrAdd(g.Pointer(mem[0]), first)
+		for k := range min(chunk, places) {
+			at := lower.Place{Ptr: base, Off: int32(k), Size: slack}
+			miss := g.B.NewBlock("miss")
+			word := matchWords(g, at, s, miss)
+			g.B.Store(mem[1].Ptr, int(mem[1].Off), 8, g.B.AddImm(first, int64(k)))
+			stop()
+			g.B.Seal(miss)
+			g.B.SetBlock(miss)
+			if k == chunk-1 { // behind the end of the text there is nothing to find
+				more := g.B.NewBlock("more")
+				end := g.B.NewBlock("end")
+				g.B.Branch(ir.OpNe, g.B.OpImm(ir.OpAnd, word, 0xff), g.B.Const(0), more, end)
+				g.B.Seal(end)
+				g.B.SetBlock(end)
+				stop()
+				g.B.Seal(more)
+				g.B.SetBlock(more)
+			}
 		}
-		g.B.Jump(hit)
-		g.B.Seal(hit)
-		g.B.SetBlock(hit)
-		g.B.Set(v, i)
-		g.B.Jump(end)
-		g.B.Seal(next)
-		g.B.SetBlock(next)
-		g.B.Branch(ir.OpNe, first, g.B.Const(0), l.Continue, l.Break)
-		cont := g.B.NewBlock("cont")
-		g.B.SetBlock(cont)
 	})
-	g.B.Jump(end)
-	g.B.Seal(end)
-	g.B.SetBlock(end)
-	return g.B.Get(v)
+	return g.B.Load(result.Ptr, 0, 8, false)
 }
 
-// maxFindSteps bounds a search for a text that is computed; the verifier follows each step.
-const maxFindSteps = 1024
+// matchWords goes on where the bytes at p are s, and to miss elsewhere; it gives the first word that it read.
+func matchWords(g *lower.Gen, p lower.Place, s string, miss *ir.Block) (first *ir.Value) {
+	for off := 0; off < len(s); off += 8 {
+		n := min(8, len(s)-off)
+		var want uint64
+		for i := n - 1; i >= 0; i-- {
+			want = want<<8 | uint64(s[off+i])
+		}
+		w := g.B.Load(p.Ptr, int(p.Off)+off, 8, false)
+		if first == nil {
+			first = w
+		}
+		if n < 8 {
+			w = g.B.OpImm(ir.OpAnd, w, int64(uint64(1)<<(8*n)-1))
+		}
+		next := g.B.NewBlock("match")
+		g.B.Branch(ir.OpEq, w, g.B.Const(int64(want)), next, miss)
+		g.B.Seal(next)
+		g.B.SetBlock(next)
+	}
+	return first
+}
 
-// findDynamic searches for a text that is computed: the needle is compared at one place after the other, and a mismatch goes back to the
-// place behind the last start, so one loop with a bounded number of steps does it. Where we are lies in scratch memory, of which the
-// verifier knows nothing: it would otherwise follow every combination.
-func findDynamic(g *lower.Gen, hay lower.Place, nh int, needle lower.Place, nn int) *ir.Value {
-	v := g.B.NewVar("index", ir.I64)
-	g.B.Set(v, g.B.Const(-1))
-	state := g.Keep("search", 16, ir.SlotScratch)
-	start := func() *ir.Value { return g.B.Load(state.Ptr, 0, 8, false) }
-	at := func() *ir.Value { return g.B.Load(state.Ptr, 8, 8, false) }
-	g.B.Zero(state.Ptr, 0, 16)
-	ph, pn := g.Pointer(hay), g.Pointer(needle)
-	end := g.B.NewBlock("searched")
-	steps := min(nh*nn, maxFindSteps)
-	g.B.For(g.B.Const(0), g.B.Const(int64(steps)), func(_ *ir.Value, l *ir.Loop) {
-		s, a := start(), at()
+// findComputed searches for a text that is computed: the needle is compared at one place after the other, and a mismatch goes back to the
+// place behind the last start. Where we are lies in scratch memory, of which the verifier knows nothing: it would otherwise follow every
+// combination.
+func findComputed(g *lower.Gen, hay lower.Place, nh int, needle lower.Place, nn int) *ir.Value {
+	state := g.Keep("search", 24, ir.SlotScratch) // result, start, position in the needle
+	g.B.Store(state.Ptr, 0, 8, g.B.Const(-1))
+	g.B.Zero(state.Ptr, 8, 16)
+	steps := min(nh*nn, 1<<22)
+	g.Repeat(g.B.Const(int64(steps)), steps, []lower.Place{hay, needle, state}, func(_ *ir.Value, mem []lower.Place, stop func()) {
+		ph, pn, st := g.Pointer(mem[0]), g.Pointer(mem[1]), mem[2].Ptr
+		s, a := g.B.Load(st, 8, 8, false), g.B.Load(st, 16, 8, false)
 		y := g.B.Load(g.B.PtrAdd(pn, g.B.Bound(a, int64(nn-1))), 0, 1, false)
 		hit, look := g.B.NewBlock("hit"), g.B.NewBlock("look")
 		g.B.Branch(ir.OpEq, y, g.B.Const(0), hit, look)
 		g.B.Seal(hit)
 		g.B.SetBlock(hit)
-		g.B.Set(v, s)
-		g.B.Jump(end)
+		g.B.Store(st, 0, 8, s)
+		stop()
 		g.B.Seal(look)
 		g.B.SetBlock(look)
 		x := g.B.Load(g.B.PtrAdd(ph, g.B.Bound(g.B.Add(s, a), int64(nh-1))), 0, 1, false)
 		g.B.If(g.B.Cmp(ir.OpEq, x, y), func() {
-			g.B.Store(state.Ptr, 8, 8, g.B.AddImm(a, 1))
+			g.B.Store(st, 16, 8, g.B.AddImm(a, 1))
 		}, func() {
-			more := g.B.NewBlock("more")
+			more, end := g.B.NewBlock("more"), g.B.NewBlock("end")
 			g.B.Branch(ir.OpNe, x, g.B.Const(0), more, end)
+			g.B.Seal(end)
+			g.B.SetBlock(end)
+			stop()
 			g.B.Seal(more)
 			g.B.SetBlock(more)
-			g.B.Store(state.Ptr, 0, 8, g.B.AddImm(s, 1))
-			g.B.Store(state.Ptr, 8, 8, g.B.Const(0))
+			g.B.Store(st, 8, 8, g.B.AddImm(s, 1))
+			g.B.Store(st, 16, 8, g.B.Const(0))
 		})
 	})
-	g.B.Cold(func() { g.Count(object.CounterLoop) })
-	g.B.Jump(end)
-	g.B.Seal(end)
-	g.B.SetBlock(end)
-	return g.B.Get(v)
+	return g.B.Load(state.Ptr, 0, 8, false)
 }
 
 // lowerPath asks the kernel for the full path of a struct path.

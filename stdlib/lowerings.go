@@ -8,8 +8,8 @@ import (
 )
 
 // lowerFuncs and lowerVars say how builtins become IR, by canonical name. A builtin that is known while compiling needs none.
-func lowerFuncs() map[string]lower.Func {
-	return map[string]lower.Func{
+func lowerFuncs() map[string]any {
+	return map[string]any{
 		"count": lowerCount, "sum": lowerSum, "avg": lowerAvg, "stats": lowerAvg, "min": lowerMinMax, "max": lowerMinMax,
 		"hist": lowerHist, "lhist": lowerLHist, "tseries": lowerTSeries,
 
@@ -28,8 +28,8 @@ func lowerFuncs() map[string]lower.Func {
 		"pid": lowerPIDCall(pidOf, hostPID), "tid": lowerPIDCall(tidOf, hostTID), "comm": lowerCommCall, "pcomm": lowerPcommCall, "ppid": lowerPPIDCall,
 		"cgroup_path": lowerCgroupPath,
 
-		"str": lowerStr, "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lowerStrncmp, "memcmp": lowerMemcmp,
-		"strcontains": lowerStrcontains, "strstr": lowerStrstr, "path": lowerPath,
+		"str": lowerStr, "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lower.Searcher(lowerStrncmp), "memcmp": lower.Searcher(lowerMemcmp),
+		"strcontains": lower.Searcher(lowerStrcontains), "strstr": lower.Searcher(lowerStrstr), "path": lowerPath,
 		"strerror": lowerScalarOf, "signal_name": lowerScalarOf, "syscall_name": lowerScalarOf,
 
 		"nsecs": lowerNsecs, "strftime": lowerStrftime,

@@ -122,6 +122,13 @@ func (g *Gen) cast(e *ast.Cast, t *types.Type) Operand {
 // operand is there already, only the padding is written.
 func (g *Gen) StoreValue(dst Place, t *types.Type, o Operand) {
 	dst.Size = t.Size
+	if t.Kind == types.Args && !o.IsVoid() {
+		dst.Size = min(max(t.Size, argsSize(t)), o.P.Size)
+		if !samePlace(o.P, dst) {
+			g.ReadMem(dst, o.P)
+		}
+		return
+	}
 	if o.IsVoid() {
 		return
 	}

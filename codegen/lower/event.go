@@ -75,6 +75,11 @@ func (g *Gen) layout(ev *object.Event, items []Item) (tails int) {
 				it.Type = g.Type(it.Expr)
 			}
 		}
+		if it.Type.Kind == types.Args {
+			sized := *it.Type
+			sized.Size = argsSize(it.Type)
+			it.Type = &sized
+		}
 		switch it.Type.Kind { // read over all CPUs
 		case types.Count, types.Sum, types.Min, types.Max, types.Avg:
 			it.Type = types.IntOf(8, it.Type.Signed)

@@ -222,6 +222,8 @@ func (g *Gen) call(e *ast.Call) Operand {
 	switch fn := c.Func.Lower.(type) {
 	case Func:
 		return fn(g, c)
+	case Searcher:
+		return fn(g, c)
 	case func(*Gen, *check.Call) Operand:
 		return fn(g, c)
 	}

@@ -348,13 +348,20 @@ func (g *Gen) forRange(s *ast.ForRange) {
 			return
 		}
 		if rounds*int64(g.inlineRounds()) <= maxInlineRounds {
-			g.B.For(lo, hi, func(i *ir.Value, l *ir.Loop) {
-				g.inlineLoop(int(rounds), l, func() {
-					delete(g.fr.vars, v)
-					g.writeVar(v, Scalar(wide, i))
-					g.block(s.Body, false)
+			loop := func() {
+				g.B.For(lo, hi, func(i *ir.Value, l *ir.Loop) {
+					g.inlineLoop(int(rounds), l, func() {
+						delete(g.fr.vars, v)
+						g.writeVar(v, Scalar(wide, i))
+						g.block(s.Body, false)
+					})
 				})
-			})
+			}
+			if rounds > 4 && branches(s.Body) {
+				g.inMemory(s, loop)
+			} else {
+				loop()
+			}
 			return
 		}
 	}
@@ -397,39 +404,203 @@ func (g *Gen) boundedRounds(s ast.Stmt) int {
 	if n := len(g.rounds); n > 0 {
 		return g.rounds[n-1]
 	}
-	switch loopDepth(s) {
-	case 1:
-		return 1024
-	case 2:
-		return 64
-	case 3:
-		return 16
+	total := verifierBudget / max(g.outerLoops(), 1) / g.loopCost(s)
+	n := maxBoundedRounds
+	for n > minBoundedRounds && g.allRounds(s, n) > total {
+		n /= 2
 	}
-	return 8
+	return n
 }
 
-// loopDepth counts how deep loops are nested in a statement.
-func loopDepth(n ast.Node) int {
-	most := 0
-	each(n, func(c ast.Node) { most = max(most, loopDepth(c)) })
-	switch n.(type) {
-	case *ast.While, *ast.ForRange:
-		most++
+// constInt gives the value of an integer known while compiling.
+func (g *Gen) constInt(e ast.Expr) (int64, bool) {
+	if c, ok := g.Body.Consts[e]; ok {
+		return c.Int, !c.IsString
+	}
+	if l, ok := unparen(e).(*ast.IntLit); ok && !l.Neg {
+		return int64(l.Value), true
+	}
+	return 0, false
+}
+
+const (
+	verifierBudget   = 400_000 // instructions that the verifier may process for loops; its limit is a million
+	maxBoundedRounds = 1024
+	minBoundedRounds = 4
+)
+
+// outerLoops counts the loops of the program that are in no other loop.
+func (g *Gen) outerLoops() int {
+	n := 0
+	var count func(ast.Node)
+	count = func(s ast.Node) {
+		switch s.(type) {
+		case *ast.While, *ast.ForRange:
+			n++
+			return
+		}
+		each(s, count)
+	}
+	for _, b := range g.prog.Bodies {
+		if b.Block != nil {
+			count(b.Block)
+		}
+	}
+	return n
+}
+
+// allRounds is the number of rounds of the innermost loop of a statement when loops of unknown length have n.
+func (g *Gen) allRounds(s ast.Node, n int) int {
+	most := 1
+	each(s, func(c ast.Node) { most = max(most, g.allRounds(c, n)) })
+	switch s := s.(type) {
+	case *ast.While:
+		return most * n
+	case *ast.ForRange:
+		lo, ok := g.constInt(s.Lo)
+		hi, ok2 := g.constInt(s.Hi)
+		if ok && ok2 && hi-lo < int64(n) {
+			return most * int(max(hi-lo, 1))
+		}
+		return most * n
 	}
 	return most
 }
 
-// boundedRange is a range loop where bpf_loop is missing.
+// loopCost guesses the instructions of one round.
+func (g *Gen) loopCost(s ast.Stmt) int {
+	cost := 1
+	inspect(s, func(n ast.Node) bool {
+		cost += 5
+		switch n := n.(type) {
+		case *ast.Call:
+			cost += 100
+			c := g.Body.Calls[n]
+			if c == nil {
+				break
+			}
+			if _, ok := c.Func.Lower.(Searcher); ok {
+				most := 64
+				for _, a := range n.Args {
+					if t := g.Type(a); t != nil {
+						most = max(most, t.Size)
+					}
+				}
+				cost += 20 * most
+			}
+		case *ast.Index, *ast.If:
+			cost += 20
+		}
+		return true
+	})
+	return cost
+}
+
+// branches reports whether the code of a statement has different ways through it.
+func branches(s ast.Stmt) bool {
+	found := false
+	inspect(s, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.If, *ast.Ternary, *ast.Jump, *ast.While, *ast.ForRange, *ast.IfExpr:
+			found = true
+		case *ast.Binary:
+			found = found || n.Op == "&&" || n.Op == "||"
+		}
+		return !found
+	})
+	return found
+}
+
+// inMemory runs fn, a loop, with the variables that s changes in scratch memory. The verifier walks through all rounds of such a loop, and it
+// would follow every combination of values that it knows; of scratch memory it knows nothing.
+func (g *Gen) inMemory(s ast.Stmt, fn func()) {
+	type moved struct {
+		v   *check.LocalVar
+		old *binding
+		off int
+	}
+	var vars []moved
+	seen := map[*check.LocalVar]bool{}
+	change := func(e ast.Expr) {
+		x, ok := unparen(e).(*ast.Var)
+		if !ok {
+			return
+		}
+		v := g.Body.Vars[x]
+		b := g.fr.vars[v]
+		if v == nil || seen[v] || b == nil || b.kind != bindSSA {
+			return
+		}
+		seen[v] = true
+		vars = append(vars, moved{v, b, 8 * len(vars)})
+	}
+	inspect(s, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Assign:
+			change(n.Target)
+		case *ast.Unary:
+			if n.Op == "++" || n.Op == "--" {
+				change(n.X)
+			}
+		case *ast.Call:
+			for _, a := range n.Args {
+				change(a)
+			}
+		}
+		return true
+	})
+	if len(vars) == 0 {
+		fn()
+		return
+	}
+	slot := g.B.NewSlot("loop", 8*len(vars), 8)
+	slot.Class = ir.SlotScratch
+	p := g.B.SlotAddr(slot, 0)
+	for _, m := range vars {
+		g.B.Store(p, m.off, 8, g.B.Get(m.old.ssa))
+		g.fr.vars[m.v] = &binding{kind: bindMem, mem: Place{Ptr: p, Off: int32(m.off), Size: 8, Space: types.SpaceBPF}}
+	}
+	fn()
+	p = g.B.SlotAddr(slot, 0)
+	for _, m := range vars {
+		g.fr.vars[m.v] = m.old
+		g.B.Set(m.old.ssa, g.B.Load(p, m.off, 8, false))
+	}
+}
+
+// boundedRange is a range loop where bpf_loop is missing. The number of rounds lies in scratch memory: the verifier would learn from each test
+// of it, and see a different state behind each round.
 func (g *Gen) boundedRange(s *ast.ForRange, v *check.LocalVar, wide *types.Type, lo, n *ir.Value) {
 	limit := g.boundedRounds(s)
-	g.B.For(g.B.Const(0), g.B.Bound(n, int64(limit)), func(i *ir.Value, l *ir.Loop) {
-		g.inlineLoop(limit, l, func() {
-			delete(g.fr.vars, v)
-			g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
-			g.block(s.Body, false)
+	if n.Op == ir.OpConst && n.Imm <= int64(limit) {
+		g.inMemory(s, func() {
+			g.B.For(g.B.Const(0), n, func(i *ir.Value, l *ir.Loop) {
+				g.inlineLoop(limit, l, func() {
+					delete(g.fr.vars, v)
+					g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
+					g.block(s.Body, false)
+				})
+			})
+		})
+		return
+	}
+	count := g.Keep("rounds", 8, ir.SlotScratch)
+	g.B.Store(count.Ptr, 0, 8, n)
+	g.inMemory(s, func() {
+		g.B.For(g.B.Const(0), g.B.Const(int64(limit)), func(i *ir.Value, l *ir.Loop) {
+			again := g.B.NewBlock("round")
+			g.B.Branch(ir.OpULt, i, g.B.Load(count.Ptr, 0, 8, false), again, l.Break)
+			g.B.Seal(again)
+			g.B.SetBlock(again)
+			g.inlineLoop(limit, l, func() {
+				delete(g.fr.vars, v)
+				g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
+				g.block(s.Body, false)
+			})
 		})
 	})
-	g.B.Unless(g.B.CmpImm(ir.OpULe, n, int64(limit)), func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
+	left := g.B.Load(count.Ptr, 0, 8, false)
+	g.B.Unless(g.B.CmpImm(ir.OpULe, left, int64(limit)), func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
 }
 
 // while lowers a while loop.
@@ -458,7 +629,10 @@ func (g *Gen) while(s *ast.While) {
 
 // boundedWhile is a while loop where bpf_loop is missing.
 func (g *Gen) boundedWhile(s *ast.While) {
-	limit := g.boundedRounds(s)
+	g.inMemory(s, func() { g.boundedWhile1(s, g.boundedRounds(s)) })
+}
+
+func (g *Gen) boundedWhile1(s *ast.While, limit int) {
 	n := g.B.NewVar("rounds", ir.I64)
 	g.B.Set(n, g.B.Const(0))
 	head, check, body, exit := g.B.NewBlock("while"), g.B.NewBlock("check"), g.B.NewBlock("body"), g.B.NewBlock("endwhile")
@@ -532,3 +706,52 @@ func (g *Gen) snapshot(p *ir.Value, from, to *types.Type) Operand {
 	g.ReadMem(k, src)
 	return g.Convert(Operand{Type: from, P: k}, to)
 }
+
+// maxInlineRepeat is the number of rounds of a Repeat up to which it stays a loop of the program.
+const maxInlineRepeat = 64
+
+// Repeat runs body n times (at most limit), with i counting from 0, until it calls stop, which ends the code of the round. On kernels with
+// bpf_loop a long one becomes a callback, so body may use nothing of the surrounding code but the memory in mem, which it is given
+// again, and values that it makes itself. Where the verifier must walk through all rounds, at most maxSteps are run and the rest is counted.
+func (g *Gen) Repeat(n *ir.Value, limit int, mem []Place, body func(i *ir.Value, mem []Place, stop func())) {
+	if limit > maxInlineRepeat && g.Target.Features.Has(target.BpfLoop) {
+		cb := g.newCallback("repeat", 1, ir.I64, ir.Stack)
+		cb.generate(g, func() {
+			inner := make([]Place, len(mem))
+			for k, m := range mem {
+				inner[k] = m
+				ptr := m.Ptr
+				inner[k].Ptr = cb.pointer(g, ptr, ptr.Type, func() *ir.Value { return ptr })
+			}
+			i := g.B.Bound(g.B.Ext(g.B.Param(0), 32, false), int64(limit-1))
+			body(i, inner, func() { g.B.ReturnConst(1) })
+		})
+		cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
+			return g.B.Helper(asm.FnLoop, g.B.Bound(n, int64(limit)), fn, ctx, g.B.Const(0))
+		})
+		return
+	}
+	rounds := min(limit, maxSteps)
+	done := g.B.NewBlock("repeated")
+	g.B.For(g.B.Const(0), g.B.Const(int64(rounds)), func(i *ir.Value, l *ir.Loop) {
+		if n.Op != ir.OpConst || n.Imm < int64(rounds) {
+			more := g.B.NewBlock("round")
+			g.B.Branch(ir.OpULt, i, n, more, done)
+			g.B.Seal(more)
+			g.B.SetBlock(more)
+		}
+		g.scoped(func() { body(i, mem, func() { g.B.Jump(done) }) })
+	})
+	if rounds < limit {
+		g.B.Cold(func() { g.scoped(func() { g.Count(object.CounterLoop) }) })
+	}
+	g.B.Jump(done)
+	g.B.Seal(done)
+	g.B.SetBlock(done)
+}
+
+// maxSteps bounds a Repeat that the verifier must walk through.
+const maxSteps = 1024
+
+// Searcher is a Func that goes through a string byte by byte: where the verifier must walk through loops, one around it has fewer rounds.
+type Searcher Func

@@ -374,10 +374,20 @@ func (g *Gen) TAIOffset() *ir.Value {
 	return g.B.Load(g.B.MapValAddr(object.GlobalsMap, object.GlobalsTAI), 0, 8, false)
 }
 
+// argsSize is the size of args as a whole.
+func argsSize(t *types.Type) int {
+	size := t.Struct.Size
+	for _, f := range t.Struct.Resolve() {
+		size = max(size, f.Offset+f.Type.Size)
+	}
+	return size
+}
+
 // BuildArgs makes the whole of args in memory, member by member.
 func (g *Gen) BuildArgs(t *types.Type) Operand {
-	p := g.Reserve(&types.Type{Kind: types.Struct, Size: t.Struct.Size})
-	p.Size = t.Struct.Size
+	size := argsSize(t)
+	p := g.Reserve(&types.Type{Kind: types.Struct, Size: size})
+	p.Size = size
 	g.zero(p)
 	for _, f := range t.Struct.Resolve() {
 		g.StoreValue(p.At(f.Offset, f.Type.Size), f.Type, g.Hook.Context.Member(g, f))

@@ -145,6 +145,11 @@ func (m *Machine) helper(fn asm.BuiltinFunc, a [5]uint64) (uint64, error) {
 	switch fn {
 	case asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnForEachMapElem:
 		return m.mapHelper(fn, a)
+	case asm.FnMapLookupPercpuElem:
+		if a[2] != 0 { // there is one CPU
+			return 0, nil
+		}
+		return m.mapHelper(asm.FnMapLookupElem, a)
 	case asm.FnLoop:
 		for i := range a[0] {
 			x, err := m.callback(a[1], [5]uint64{i, a[2]})

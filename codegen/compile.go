@@ -23,6 +23,9 @@ type Options struct {
 	HelperErrors bool
 	// RingBytes is the size of the ring buffer; 0 chooses.
 	RingBytes int
+	// LoopBudget is what the verifier may spend on loops of unknown length on kernels without bpf_loop; 0 is the default. A loader that is
+	// told that a program is too complex (E2BIG, or EFAULT from older verifiers) may try again with an eighth.
+	LoopBudget int
 	// NoOpt leaves the IR as lowering made it.
 	NoOpt bool
 	// Verify checks the IR after lowering and after each pass.
@@ -52,7 +55,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 	if diags == nil {
 		diags = &diag.List{}
 	}
-	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes}, diags)
+	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget}, diags)
 	p, err := makePlan(info, u, t)
 	if err != nil {
 		return nil, err

@@ -226,7 +226,7 @@ func (h *host) info(t testing.TB, text string) *check.Info {
 	return checked(t, text, h.reg, env)
 }
 
-// run runs an object until it ends and gives what it printed.
+// run runs an object until it ends and gives what it printed, and behind it stoppedLoop when a loop ran into its limit.
 func (h *host) run(t testing.TB, obj *object.Object) string {
 	t.Helper()
 	var buf bytes.Buffer
@@ -248,6 +248,15 @@ func (h *host) run(t testing.TB, obj *object.Object) string {
 		t.Fatal(err)
 	}
 	out.Flush()
+	qs, err := s.Quality()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range qs {
+		if q.Loop > 0 {
+			return buf.String() + stoppedLoop
+		}
+	}
 	return strings.TrimSuffix(buf.String(), "\n\n") // what the end of a run prints
 }
 

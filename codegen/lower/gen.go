@@ -19,6 +19,9 @@ type Options struct {
 	HelperErrors bool
 	// Ring is the size of the ring buffer in bytes; 0 means the default.
 	Ring int
+	// LoopBudget is the number of instructions that the verifier may process for the loops of a program where there is no bpf_loop; 0
+	// means the default. With less, loops of unknown length are stopped (and counted) after fewer rounds.
+	LoopBudget int
 }
 
 // Unit is one compilation. Make it with NewUnit.

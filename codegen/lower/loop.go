@@ -404,7 +404,11 @@ func (g *Gen) boundedRounds(s ast.Stmt) int {
 	if n := len(g.rounds); n > 0 {
 		return g.rounds[n-1]
 	}
-	total := verifierBudget / max(g.outerLoops(), 1) / g.loopCost(s)
+	budget := g.u.Opts.LoopBudget
+	if budget <= 0 {
+		budget = verifierBudget
+	}
+	total := budget / max(g.outerLoops(), 1) / g.loopCost(s)
 	n := maxBoundedRounds
 	for n > minBoundedRounds && g.allRounds(s, n) > total {
 		n /= 2
@@ -424,7 +428,7 @@ func (g *Gen) constInt(e ast.Expr) (int64, bool) {
 }
 
 const (
-	verifierBudget   = 400_000 // instructions that the verifier may process for loops; its limit is a million
+	verifierBudget   = 300_000 // instructions that the verifier may process for loops; its limit is a million
 	maxBoundedRounds = 1024
 	minBoundedRounds = 4
 )
@@ -471,10 +475,10 @@ func (g *Gen) allRounds(s ast.Node, n int) int {
 func (g *Gen) loopCost(s ast.Stmt) int {
 	cost := 1
 	inspect(s, func(n ast.Node) bool {
-		cost += 5
+		cost += 10
 		switch n := n.(type) {
 		case *ast.Call:
-			cost += 100
+			cost += 250
 			c := g.Body.Calls[n]
 			if c == nil {
 				break
@@ -486,10 +490,10 @@ func (g *Gen) loopCost(s ast.Stmt) int {
 						most = max(most, t.Size)
 					}
 				}
-				cost += 20 * most
+				cost += 30 * most
 			}
 		case *ast.Index, *ast.If:
-			cost += 20
+			cost += 80
 		}
 		return true
 	})

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -229,11 +229,20 @@ func (h *host) info(t testing.TB, text string) *check.Info {
 // run runs an object until it ends and gives what it printed, and behind it stoppedLoop when a loop ran into its limit.
 func (h *host) run(t testing.TB, obj *object.Object) string {
 	t.Helper()
+	return h.runOr(t, obj, false, nil)
+}
+
+// runOr is run that tries again with smaller's object when the verifier says that obj is too complex.
+func (h *host) runOr(t testing.TB, obj *object.Object, retry bool, smaller func() *object.Object) string {
+	t.Helper()
 	var buf bytes.Buffer
 	out := runtime.NewOutput(&buf, false, 0)
 	obj.Config.PrintMapsOnExit = false
 	s, err := runtime.New(runtime.Options{Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true,
 		Report: func(d *diag.Diagnostic) { out.Message("", d.Severity.String()+"\n") }})
+	if retry && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)) {
+		return h.run(t, smaller())
+	}
 	if err != nil {
 		var le *runtime.LoadError
 		if errors.As(err, &le) {
@@ -297,5 +306,3 @@ func TestKernelSemanticsOfOldCode(t *testing.T) {
 		})
 	}
 }
-
-var _ = ebpf.Hash

@@ -103,7 +103,7 @@ func New(kinds []KindEntry) *Registry {
 }
 
 // add enters a builtin under its names and gives it what lowers it.
-func (r *Registry) add(b *Builtin, funcs map[string]lower.Func, vars map[string]lower.VarFunc) {
+func (r *Registry) add(b *Builtin, funcs map[string]any, vars map[string]lower.VarFunc) {
 	r.builtins = append(r.builtins, b)
 	names := append([]string{b.Name}, b.Aliases...)
 	switch {

@@ -10,10 +10,12 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
@@ -27,6 +29,9 @@ import (
 
 // app is one run of the program.
 type app struct {
+	// recompile makes the object again with another budget for loops.
+	recompile func(budget int) (*object.Object, error)
+
 	opts    *options
 	std     stdio
 	kernel  *kernel.Kernel
@@ -225,6 +230,10 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	}
 	target := *a.machine.Target()
 	target.LiteralAttach = info.Config.Extra["attach"] == "literal"
+	// A loader that the verifier tells that loops are too long for it compiles again with less room for them.
+	a.recompile = func(budget int) (*object.Object, error) {
+		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, LoopBudget: budget})
+	}
 	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, Diags: diags, Dump: a.dump})
 	if err := a.reportAll(diags); err != nil {
 		return nil, err
@@ -268,7 +277,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	if a.opts.verbose {
 		opts.Log = a.std.err
 	}
-	s, err := runtime.New(opts)
+	s, err := a.load(opts)
 	if err != nil {
 		return 0, kernelError{err}
 	}
@@ -283,6 +292,24 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		return 0, kernelError{err}
 	}
 	return code, a.quality(s)
+}
+
+// load makes the session. Kernels without bpf_loop have loops walked through by the verifier, whose limit on steps cannot be foretold: on
+// a refusal for that reason loops get fewer rounds, which are counted and reported where they were not enough.
+func (a *app) load(opts runtime.Options) (*runtime.Session, error) {
+	s, err := runtime.New(opts)
+	if a.recompile == nil || a.machine.Target().Features.Has(target.BpfLoop) {
+		return s, err
+	}
+	for budget := 40_000; budget > 100 && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)); budget /= 8 {
+		obj, cerr := a.recompile(budget)
+		if cerr != nil {
+			break
+		}
+		opts.Object = obj
+		s, err = runtime.New(opts)
+	}
+	return s, err
 }
 
 // attached prints what bpftrace prints once all probes are attached, and the word that wrappers wait for.

@@ -33,7 +33,7 @@ func actionFuncs() []Builtin {
 		{Name: "unwatch", Doc: Doc{Group: "action", Summary: "remove a watchpoint",
 			Text:    "Detaches the watchpoint at an address.",
 			Example: "watchpoint:0x10000000:8:w { unwatch(0x10000000); }"},
-			Func: &check.Func{Params: params(req("addr", check.Address))}},
+			Func: &check.Func{Params: params(req("addr", check.Integer))}},
 		{Name: "path", Doc: Doc{Group: "process", Summary: "full path of a struct path",
 			Text:    "The path of an open file, from a `struct path` or a pointer to one, at most `size` bytes of it (else `max_strlen`). The kernel allows it in some functions only.",
 			Example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp.f_path)); }"},

@@ -34,6 +34,7 @@ type varState struct {
 	decl     source.Span // `let` without a value, for the warning about a variable that is never assigned
 	warned   bool
 	poisoned bool // an assigned value has no type because of an error
+	grow     growth
 	asked    bool // sizeof, typeof or typeinfo looked at its type
 	locked   bool // a decision was based on its type, which cannot change any more
 	readers  []*unit
@@ -53,6 +54,8 @@ type mapState struct {
 	keyed, scalar source.Span // first use of either form
 	selfInit      bool        // something gives it a value without an assignment: @x++, @x += 1
 	poisoned      bool
+	growValue     growth
+	growKey       growth
 	fromAgg       bool // only an aggregation was assigned, which says nothing about its type
 	asked, locked bool
 	prior         bool

@@ -78,6 +78,7 @@ BEGIN { if (pid > LIMIT) { print(LIMIT); } }`,
 	`BEGIN { @x = (1, "a"); @x = (1000, "abcdef"); $t = @x; if ($t == (1, "a")) { } }`,
 	`BEGIN { if (0) { foo(); } else { print(1); } }`,
 	`BEGIN { if (pid) { $x = "a"; } else { $x = "abc"; } print($x); if (tid) { $x = "b"; $x = "defgh" } }`,
+	`kprobe:f { $x = uptr(arg0); $x = kptr(arg1); while (pid) { $x = uptr(arg0) | $x; $x = kptr(arg1) | $x; } }`,
 	`BEGIN { @a++; @a--; @b--; @c += 5; @d[comm]++; }`,
 }
 

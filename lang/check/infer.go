@@ -203,7 +203,7 @@ func (b *body) declaredType(st *varState) {
 
 // setVar gives a variable a type and wakes its readers.
 func (b *body) setVar(st *varState, t *types.Type) {
-	if !grown(st.v.Type, t) {
+	if !st.grow.grown(st.v.Type, t) {
 		return
 	}
 	st.v.Type = t

@@ -75,7 +75,7 @@ func (b *body) readMap(st *mapState) {
 
 // setMapValue and setMapKey give a map a type and wake its readers.
 func (b *body) setMapValue(st *mapState, t *types.Type) {
-	if b.final || st.locked && st.m.Value != nil || !grown(st.m.Value, t) {
+	if b.final || st.locked && st.m.Value != nil || !st.growValue.grown(st.m.Value, t) {
 		return
 	}
 	st.m.Value = t
@@ -83,7 +83,7 @@ func (b *body) setMapValue(st *mapState, t *types.Type) {
 }
 
 func (b *body) setMapKey(st *mapState, t *types.Type) {
-	if b.final || st.locked && st.m.Key != nil || !grown(st.m.Key, t) {
+	if b.final || st.locked && st.m.Key != nil || !st.growKey.grown(st.m.Key, t) {
 		return
 	}
 	st.m.Key = t

@@ -295,3 +295,17 @@ func grown(a, b *types.Type) bool {
 	return !types.Equal(a, b) || a.Space != b.Space || a.Prov != b.Prov || isOpen(a) != isOpen(b) ||
 		(a.Elem != b.Elem && a.IsAggregation() && !types.Equal(a.Elem, b.Elem))
 }
+
+// growth counts how often the type of a variable or map changed. Sizes and signs only ever grow, but address spaces of two assignments that
+// disagree could push each other back and forth for ever; after some changes they count no more.
+type growth int
+
+const enoughChanges = 32
+
+func (g *growth) grown(a, b *types.Type) bool {
+	if !grown(a, b) || (*g > enoughChanges && a != nil && b != nil && types.Equal(a, b)) {
+		return false
+	}
+	*g++
+	return true
+}

@@ -133,7 +133,7 @@ func (r *Registry) add(b *Builtin, funcs map[string]any, vars map[string]lower.V
 
 // Var returns a builtin variable by name.
 func (r *Registry) Var(name string) *check.Var {
-	if v := r.vars[name]; v != nil {
+	if v := r.vars[name]; v != nil && name != "argN" {
 		return v
 	}
 	if len(name) > 3 && len(name) < 6 && strings.HasPrefix(name, "arg") && strings.Trim(name[3:], "0123456789") == "" {

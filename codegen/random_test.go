@@ -240,7 +240,7 @@ func (g *scriptGen) stmt() {
 	case 16:
 		w("@c = count();\n@sum[%d] = sum((int64)%s);\n", g.r.IntN(2), g.int())
 	case 17:
-		w("delete(@k, %d);\n", g.r.IntN(4))
+		w("_ = delete(@k, %d);\n", g.r.IntN(4))
 	case 18:
 		w("printf(\"%%d %%s %%d\\n\", %s, %s, %s);\n", g.int(), g.str(), g.int())
 	default:

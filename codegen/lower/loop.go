@@ -408,6 +408,9 @@ func (g *Gen) boundedRounds(s ast.Stmt) int {
 	if budget <= 0 {
 		budget = verifierBudget
 	}
+	if g.allRounds(s, 1<<20) < 1<<20 {
+		budget *= 3 // all lengths are known: no round may be left out if it can be helped
+	}
 	total := budget / max(g.outerLoops(), 1) / g.loopCost(s)
 	n := maxBoundedRounds
 	for n > minBoundedRounds && g.allRounds(s, n) > total {

@@ -137,9 +137,9 @@ func (s *Session) message(d *event.Decoder, rec []byte) error {
 	}
 	switch d.Event.Kind {
 	case object.EvWarnf:
-		s.report(diag.Warning, "", d.Event.Span, text)
+		s.scriptMessage("warnf", diag.Warning, d.Event.Span, text)
 	default:
-		s.report(diag.Error, "", d.Event.Span, text)
+		s.scriptMessage("errorf", diag.Error, d.Event.Span, text)
 		if d.Event.Kind == object.EvFail {
 			s.failed.Store(true)
 			s.exitCode.CompareAndSwap(0, 1)
@@ -249,21 +249,42 @@ func (s *Session) failures() {
 	}
 }
 
+// scriptMessage prints what errorf and warnf say: a line without the source, which would only be the call itself, or a JSON object.
+func (s *Session) scriptMessage(kind string, sev diag.Severity, sp source.Span, text string) {
+	if !s.out.JSON() {
+		s.out.Flush()
+		s.opts.Report(&diag.Diagnostic{Severity: sev, Span: sp, Message: text, Brief: true})
+		return
+	}
+	if sev == diag.Warning && s.opts.NoWarnings {
+		return
+	}
+	s.out.Append(func(dst []byte) []byte {
+		dst = append(append(append(dst, `{"type": "`...), kind...), `", "msg": `...)
+		return s.appendPlace(value.AppendJSONString(dst, text), sp)
+	})
+}
+
+// appendPlace appends the place in the script that ends a JSON message.
+func (s *Session) appendPlace(dst []byte, sp source.Span) []byte {
+	pos := s.obj.Files.Position(sp.Start)
+	name := ""
+	if pos.File != nil {
+		name = pos.File.Name
+	}
+	return fmt.Appendf(value.AppendJSONString(append(dst, `, "filename": `...), name), `, "line": %d, "col": %d}`+"\n", pos.Line, pos.Col)
+}
+
 func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
 	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(helper, errno), helper, errno)
 	if !s.out.JSON() {
 		s.report(diag.Warning, "W0820", sp, text)
 		return
 	}
-	pos := s.obj.Files.Position(sp.Start)
-	name := ""
-	if pos.File != nil {
-		name = pos.File.Name
-	}
 	s.out.Append(func(dst []byte) []byte {
 		dst = value.AppendJSONString(append(dst, `{"type": "helper_error", "msg": `...), value.ErrnoText(errno))
 		dst = value.AppendJSONString(append(dst, `, "helper": `...), helper)
-		return fmt.Appendf(dst, `, "retcode": %d, "filename": %q, "line": %d, "col": %d}`+"\n", errno, name, pos.Line, pos.Col)
+		return s.appendPlace(fmt.Appendf(dst, `, "retcode": %d`, errno), sp)
 	})
 }
 

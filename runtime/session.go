@@ -43,6 +43,8 @@ type Options struct {
 	// DryRun ends right after attaching.
 	DryRun bool
 	Unsafe bool
+	// NoWarnings drops warnings that would be part of the output.
+	NoWarnings bool
 }
 
 // Session is a running object.

@@ -19,6 +19,7 @@ type TestResult struct {
 	Passed bool
 	Why    string // "" when passed
 	Output string // what it printed
+	Time   time.Duration
 }
 
 // RunTests runs the test: probes in script order. A test fails when it returns a value other than 0, fails an assertion, or calls exit with a
@@ -34,7 +35,9 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		s.out = NewOutput(&text, kept.json, BufferFull)
 		s.exitCode.Store(0)
 		s.failed.Store(false)
+		start := time.Now()
 		ret, err := s.runProgram(i)
+		took := time.Since(start)
 		if s.reader != nil {
 			s.reader.Drain(s.handleRest)
 		}
@@ -46,7 +49,7 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		if closeErr != nil {
 			return out, closeErr
 		}
-		r := TestResult{Name: strings.TrimPrefix(p.Name, "test:"), Output: text.String()}
+		r := TestResult{Name: strings.TrimPrefix(p.Name, "test:"), Output: text.String(), Time: took}
 		switch {
 		case s.failed.Load():
 			r.Why = "an assertion failed"
@@ -119,7 +122,7 @@ func AppendBenchmarks(dst []byte, results []BenchResult, json bool) []byte {
 		}
 		return append(dst, "}}\n"...)
 	}
-	const name, average = "BENCHMARK", "AVERAGE TIME"
+	const name, average = "BENCHMARK", "NANOSECONDS"
 	wide := len(name)
 	for _, r := range results {
 		wide = max(wide, len(r.Name))
@@ -127,20 +130,7 @@ func AppendBenchmarks(dst []byte, results []BenchResult, json bool) []byte {
 	line := fmt.Sprintf("+%s+%s+\n", strings.Repeat("-", wide+2), strings.Repeat("-", len(average)+2))
 	dst = fmt.Appendf(dst, "%s| %-*s | %s |\n%s", line, wide, name, average, line)
 	for _, r := range results {
-		dst = fmt.Appendf(dst, "| %-*s | %-*s |\n", wide, r.Name, len(average), shortDuration(r.Time))
+		dst = fmt.Appendf(dst, "| %-*s | %-*d |\n", wide, r.Name, len(average), r.Time.Nanoseconds())
 	}
 	return fmt.Appendf(dst, "%s\n", line)
-}
-
-// shortDuration prints a duration as a whole number of its largest fitting unit.
-func shortDuration(d time.Duration) string {
-	switch {
-	case d >= time.Second:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d >= time.Millisecond:
-		return fmt.Sprintf("%dms", d/time.Millisecond)
-	case d >= time.Microsecond:
-		return fmt.Sprintf("%dus", d/time.Microsecond)
-	}
-	return fmt.Sprintf("%dns", d.Nanoseconds())
 }

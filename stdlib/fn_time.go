@@ -21,9 +21,14 @@ func timeFuncs() []Builtin {
 }
 
 func strftimeResult(c *check.Call) *types.Type {
+	clock := ""
 	if call, ok := c.Args[1].(*ast.Call); ok && call.Func == "nsecs" {
 		if inner := c.Body.Calls[call]; inner != nil {
-			if mode, _ := inner.Str(0); mode == "monotonic" {
+			mode, _ := inner.Str(0)
+			if mode == "tai" || mode == "sw_tai" {
+				clock = mode
+			}
+			if mode == "monotonic" {
 				c.Diags.Errorf(check.CodeArgType, c.Args[1].Span(), "strftime() can not take a monotonic timestamp").Hint("use `nsecs` or `nsecs(boot)`")
 				return types.TInvalid
 			}
@@ -34,5 +39,5 @@ func strftimeResult(c *check.Call) *types.Type {
 		return types.TInvalid
 	}
 	format, _ := c.Str(0)
-	return &types.Type{Kind: types.Timestamp, Size: 16, Format: format}
+	return &types.Type{Kind: types.Timestamp, Size: 16, Format: format, Name: clock}
 }

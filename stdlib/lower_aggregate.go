@@ -66,7 +66,7 @@ func lowerLHist(g *lower.Gen, c *check.Call) lower.Operand {
 func lowerTSeries(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
 	t := aggType(g, c)
-	now := nanoseconds(g)
+	now := g.B.Add(nanoseconds(g), g.TAIOffset()) // so that intervals start at whole seconds of the day
 	number := g.B.OpImm(ir.OpUDiv, now, max(t.IntervalNS, 1))
 	bucket := g.B.OpImm(ir.OpUMod, number, int64(max(t.Buckets, 1)))
 	epoch := g.B.AddImm(number, 1)

@@ -168,6 +168,9 @@ func (a *app) main(ctx context.Context) (int, error) {
 	if err != nil || obj == nil {
 		return exitOK, err
 	}
+	if len(obj.Programs) == 0 {
+		return 0, &userError{"No probes to attach", "a script needs at least one probe, such as BEGIN { printf(\"hello\\n\"); }"}
+	}
 	return a.trace(ctx, obj)
 }
 
@@ -271,7 +274,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	out := runtime.NewOutput(w, a.opts.format == "json", a.opts.buffer)
 	opts := runtime.Options{
 		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
-		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe,
+		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe, NoWarnings: a.opts.noWarn,
 		Attached: func(n int) { a.attached(out, n) },
 	}
 	if a.opts.verbose {
@@ -324,7 +327,8 @@ func (a *app) attached(out *runtime.Output, n int) {
 				return fmt.Appendf(dst, `{"type": "attached_probes", "count": %[1]d, "data": {"probes": %[1]d}}`+"\n", n)
 			})
 		} else {
-			out.Message("", fmt.Sprintf("Attached %d probe%s\n", n, plural))
+			out.Flush()
+			fmt.Fprintf(a.std.err, "Attached %d probe%s\n", n, plural)
 		}
 	}
 	out.Flush()

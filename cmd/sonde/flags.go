@@ -88,6 +88,16 @@ func parseFlags(argv []string) (*options, error) {
 	fs.StringSliceVar(&o.noFeature, "no-feature", nil, "")
 	fs.BoolVar(&o.explain, "explain-attach", false, "")
 	fs.BoolVar(&o.usdtFile, "usdt-file-activation", false, "")
+	fs.BoolP("btf", "b", false, "") // always on
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		switch name { // bpftrace's long names
+		case "cmd":
+			name = "command"
+		case "warnings":
+			name = "keep"
+		}
+		return pflag.NormalizedName(name)
+	})
 	if err := fs.Parse(argv); err != nil {
 		return nil, usagef("%v", err)
 	}
@@ -117,7 +127,20 @@ func parseFlags(argv []string) (*options, error) {
 	if o.format != "text" && o.format != "json" {
 		return nil, usagef("output format `%s` is not one of text, json", o.format)
 	}
-	for _, st := range o.stages {
+	for i, st := range o.stages {
+		switch st { // bpftrace's names
+		case "parse":
+			o.stages[i] = "tokens"
+		case "types":
+			o.stages[i] = "checked"
+		case "codegen":
+			o.stages[i] = "ir"
+		case "codegen-opt":
+			o.stages[i] = "ir-opt"
+		case "dis", "libbpf":
+			o.stages[i] = "bpf"
+		}
+		st = o.stages[i]
 		if !contains(debugStages, st) {
 			return nil, usagef("debug stage `%s` is not one of %s", st, strings.Join(debugStages, ", "))
 		}

@@ -51,7 +51,7 @@ var kernelScripts = []struct {
 	{name: "exit code", prog: `BEGIN { exit(7); }`, want: ``, code: 7},
 	{name: "user error", prog: `BEGIN { prinf("x"); }`, want: ``, code: 1},
 	{name: "positional", prog: `BEGIN { printf("%d %s %d\n", $1, str($2), $#); }`, args: []string{"42", "arg"}, want: `42 arg 2`},
-	{name: "pid filter", prog: `tracepoint:syscalls:sys_enter_openat { @[pid] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `(?s)^Attached 2 probes\s+(@\[1\]: \d+\s*)?$`},
+	{name: "pid filter", prog: `tracepoint:syscalls:sys_enter_openat { @[pid] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `(?s)^\s*(@\[1\]: \d+\s*)?$`},
 	{name: "json", prog: `BEGIN { @h[1] = hist(5); print((1, "a")); }`, args: []string{"-f", "json"}, want: `(?s)\{"type": "value", "data": \[1,"a"\]\}.*\{"type": "hist", "data": \{"@h": \{"1": \[\{"min": 4, "max": 7, "count": 1\}\]\}\}\}`},
 	{name: "end", prog: `BEGIN { @x = 1; } END { printf("bye %d\n", @x); clear(@x); }`, want: `bye 1`},
 }

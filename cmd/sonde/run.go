@@ -88,6 +88,8 @@ func command(name string) func(context.Context, []string, stdio) int {
 func (a *app) script() (set *source.Set, file *source.File, err error) {
 	o := a.opts
 	switch {
+	case o.hasProg && strings.TrimSpace(o.program) == "":
+		return nil, nil, &userError{"the program is empty: filename or -e 'program' required", "give a FILE, -e 'PROGRAM' or -"}
 	case o.hasProg:
 		set, file = source.NewSet("stdin", o.program)
 		return set, file, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/value"
 )
 
 // special runs --test and --bench.
@@ -29,16 +30,7 @@ func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Outp
 	if err != nil {
 		return 0, kernelError{err}
 	}
-	failed := 0
-	for _, r := range results {
-		if r.Passed {
-			out.Message("test", fmt.Sprintf("[  PASSED ] %s\n", r.Name))
-			continue
-		}
-		failed++
-		out.Message("test", fmt.Sprintf("%s[  FAILED ] %s: %s\n", r.Output, r.Name, r.Why))
-	}
-	out.Message("test", fmt.Sprintf("%d tests, %d passed, %d failed\n", len(results), len(results)-failed, failed))
+	failed := printTests(out, results)
 	if err := out.Close(); err != nil {
 		return 0, err
 	}
@@ -46,6 +38,53 @@ func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Outp
 		return exitUser, nil
 	}
 	return exitOK, nil
+}
+
+// printTests prints the results of tests as bpftrace does: what a test printed is shown only when it failed. It returns how many did.
+func printTests(out *runtime.Output, results []runtime.TestResult) int {
+	var failed []string
+	noun := func(n int) string {
+		if n == 1 {
+			return "1 test"
+		}
+		return fmt.Sprintf("%d tests", n)
+	}
+	say := func(tag, text string) {
+		if !out.JSON() {
+			out.Message("", fmt.Sprintf("[%s] %s\n", tag, text))
+		}
+	}
+	say("==========", fmt.Sprintf("Running %d tests.", len(results)))
+	for _, r := range results {
+		name := strings.TrimPrefix(r.Name, "test:")
+		out.Append(func(dst []byte) []byte {
+			if !out.JSON() {
+				return dst
+			}
+			dst = value.AppendJSONString(append(dst, `{"type": "test_result", "data": {`...), name)
+			dst = fmt.Appendf(dst, `: {"duration": %d, "passed": %t, "output": `, r.Time.Nanoseconds(), r.Passed)
+			return append(value.AppendJSONString(dst, r.Output), "}}}\n"...)
+		})
+		say(" RUN      ", name)
+		if r.Passed {
+			say("       OK ", fmt.Sprintf("%s (%d us)", name, r.Time.Microseconds()))
+			continue
+		}
+		failed = append(failed, name)
+		if !out.JSON() {
+			out.Message("", r.Output)
+		}
+		say("  FAILED  ", fmt.Sprintf("%s (%d us): %s", name, r.Time.Microseconds(), r.Why))
+	}
+	say("==========", noun(len(results))+" ran.")
+	say("  PASSED  ", noun(len(results)-len(failed))+".")
+	if len(failed) > 0 {
+		say("  FAILED  ", noun(len(failed))+", listed below:")
+		for _, name := range failed {
+			say("  FAILED  ", name)
+		}
+	}
+	return len(failed)
 }
 
 // scriptHelp prints the named parameters of a script.

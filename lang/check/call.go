@@ -95,7 +95,7 @@ func (b *body) checkUse(e *ast.Call, f *Func) {
 		b.errorf(CodeUnsafe, e.Sp, "%s() is an unsafe function being used in safe mode", e.Func).Hint("it can change the system: run with --unsafe to allow it")
 	}
 	if f.Unstable != "" {
-		b.c.unstable(f.Unstable, e.Sp, "`"+e.Func+"()`")
+		b.c.unstable(f.Unstable, e.Sp, e.Func)
 	}
 	if b.current.loop > 0 && len(e.Args) > 0 && slices.Contains(f.Effects, EffectPrint) {
 		if m, ok := unparen(e.Args[0]).(*ast.MapRef); ok {

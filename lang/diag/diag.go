@@ -59,6 +59,7 @@ type Diagnostic struct {
 	Origins  []Label  // where the code came from: macro call, import, library script; innermost first
 	Notes    []string // raw details, such as the useful lines of a verifier log
 	Fix      *Fix
+	Brief    bool // one line, without the source
 }
 
 func (d *Diagnostic) Error() string { return fmt.Sprintf("%s [%s]", d.Message, d.Code) }

@@ -32,6 +32,10 @@ func (r *Renderer) Render(d *Diagnostic) string {
 	var b strings.Builder
 	paint := r.painter(d.Severity)
 	r.head(&b, d.Span, paint(d.Severity.String()), d.Message+code(d.Code), paint)
+	if d.Brief {
+		line, _, _ := strings.Cut(b.String(), "\n")
+		return line + "\n"
+	}
 	for _, l := range d.Labels {
 		r.head(&b, l.Span, r.note("NOTE"), l.Text, r.note)
 	}

@@ -3,7 +3,6 @@ package value
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -104,8 +103,8 @@ func appendSeriesJSON(dst []byte, points []Point) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = strconv.AppendInt(append(dst, `{"interval_start":`...), p.Start.UnixNano(), 10)
-		dst = append(AppendJSON(append(dst, `,"value":`...), p.Value), '}')
+		dst = p.Start.Local().AppendFormat(append(dst, `{"interval_start":"`...), "2006-01-02T15:04:05.000000000")
+		dst = append(AppendJSON(append(dst, `","value":`...), p.Value), '}')
 	}
 	return append(dst, ']')
 }

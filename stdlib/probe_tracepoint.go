@@ -197,6 +197,9 @@ func (k *tracepoint) args(tr *kernel.Tracefs, e *tracepointPoint) *types.Type {
 		}
 		fields := make([]types.Field, 0, len(ev.Fields))
 		for _, f := range ev.Fields {
+			if strings.HasPrefix(f.Name, "common_") {
+				continue // the kernel puts a pointer of its own over these before the program runs
+			}
 			t := fieldType(k.m.Types, f, space)
 			fields = append(fields, types.Field{Name: f.Name, Type: t, Offset: f.Offset, DataLoc: f.Loc == kernel.DataLoc, RelLoc: f.Loc == kernel.RelLoc, ArgIndex: -1})
 		}

@@ -51,7 +51,12 @@ func stringFuncs() []Builtin {
 		{Name: "globmatch", Doc: Doc{Group: "string", Summary: "whether a string matches a pattern",
 			Text:    "`*` stands for any characters, `?` for one, `[a-z]` for one of a set and `[!a-z]` for one outside of it. The whole string must match; `/` is a character like any other.",
 			Example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/proc/*/stat\")/ { @[comm] = count(); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: always(types.TBool)}},
+			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: func(c *check.Call) *types.Type {
+				if !textArg(c.Type(0)) {
+					return typeError(c, 0, "a string")
+				}
+				return types.TBool
+			}}},
 		{Name: "strerror", Doc: Doc{Group: "string", Summary: "text of an error number",
 			Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
 			Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }"},
@@ -136,11 +141,7 @@ func bothStrings(result *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		for i := 0; i < 2; i++ {
 			if !textArg(c.Type(i)) {
-				typeError(c, i, "a string")
-				if k := c.Type(i).Kind; k == types.Int || k == types.Pointer {
-					return types.TInvalid
-				}
-				return types.TInvalid
+				return typeError(c, i, "a string")
 			}
 		}
 		return result

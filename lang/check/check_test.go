@@ -184,6 +184,7 @@ var rejected = []struct {
 	{`BEGIN { $x = strncmp("a", 5, 1); }`, check.CodeArgType, ""},
 	{`BEGIN { fail("no %d", 5); }`, check.CodeFail, "no 5"},
 	{`BEGIN { static_assert(1 == 2, "differs"); }`, check.CodeStaticAssert, "differs"},
+	{`BEGIN { @m[1] = 1; for ($kv : @m) { $kv = (1, 2); } }`, check.CodeAssign, "`$kv`"},
 	{`BEGIN { return "a"; }`, check.CodeReturnType, ""},
 	{`BEGIN { if comptime (pid == 1) { } }`, check.CodeComptime, ""},
 	{`kprobe:f { $p = (struct file *)arg0; $q = $p * 2; }`, check.CodeOperand, ""},

@@ -179,6 +179,11 @@ func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
 func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
 	t = b.localValue(decay(t))
 	cur := st.v.Type
+	if st.v.Param && cur != nil && cur.Kind == types.Tuple {
+		b.errorf(CodeAssign, sp, "`%s` is a key and value of the map that the loop goes over; it cannot be assigned to", displayName(st.v.Name)).
+			Hint("assign to the map, or to another variable")
+		return
+	}
 	joined, ok := b.c.pool.promote(cur, t)
 	switch {
 	case ok && st.declared != nil:

@@ -55,9 +55,7 @@ func (r *Recorder) Live() (Live, error) {
 	l := Live{Elapsed: now.Sub(r.started), Denied: denied}
 	sums := map[callKey]uint64{}
 	for k, n := range counts {
-		if k.slot != slotSetup {
-			sums[callKey{0, k.abi, k.number}] += n
-		}
+		sums[callKey{0, k.abi, k.number}] += n
 	}
 	active := false
 	for k, n := range sums {
@@ -139,7 +137,7 @@ func (r *Recorder) Stop() (*Profile, error) {
 func (r *Recorder) counts() (map[callKey]uint64, error) {
 	out := map[callKey]uint64{}
 	buf := make([]byte, tableSize*8)
-	slots := []uint32{slotSetup, slotUnknown}
+	slots := []uint32{slotNone, slotUnknown}
 	var slot uint32
 	var one uint64
 	for it := r.maps["claimed"].Iterate(); it.Next(&slot, &one); {
@@ -210,10 +208,8 @@ func (r *Recorder) targetName() string {
 		return "command"
 	case len(r.opts.PIDs) > 0:
 		return "process " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.opts.PIDs)), ","), "[]")
-	case r.opts.Cgroup != "":
-		return "cgroup " + r.opts.Cgroup
 	}
-	return "container " + r.opts.Container.ID
+	return "cgroup " + r.opts.Cgroup
 }
 
 func newID() string {
@@ -250,9 +246,6 @@ func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 	}
 	perPath := map[string]uint64{}
 	for k, n := range counts {
-		if k.slot == slotSetup {
-			continue
-		}
 		run.Calls += n
 		perPath[r.pathOf(k.slot)] += n
 		if k.number == tableSize-1 {
@@ -294,9 +287,6 @@ func (r *Recorder) fillCalls(p *Profile, run *Run, counts map[callKey]uint64) {
 			continue
 		}
 		abi, origin := r.abiOf(k.abi), OriginRecorded
-		if k.slot == slotSetup {
-			origin = OriginRuntime
-		}
 		c := p.findOrigin(abi, int(k.number), origin)
 		if c == nil {
 			name := abi.Name(int(k.number))
@@ -340,7 +330,7 @@ func (r *Recorder) fillThreads(p *Profile) error {
 	it := r.maps["names"].Iterate()
 	for it.Next(&key, &n) {
 		abi := binary.NativeEndian.Uint16(key[4:])
-		if int(abi) >= len(r.native.Family()) || binary.NativeEndian.Uint32(key) == slotSetup {
+		if int(abi) >= len(r.native.Family()) {
 			continue
 		}
 		c := p.findOrigin(r.abiOf(uint32(abi)), int(binary.NativeEndian.Uint16(key[6:])), OriginRecorded)

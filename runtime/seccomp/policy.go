@@ -152,13 +152,12 @@ const (
 
 // PolicyOptions say how a profile becomes a policy. The zero value denies with EPERM and adds the usual closure.
 type PolicyOptions struct {
-	Default  Action // zero: EPERM
-	Closure  Closure
-	Clone3   Clone3Mode
-	AnyArgs  bool // leave out what was learned about arguments
-	ABIs     []ABI
-	Base     *Profile // what a container's runtime calls; only entries of OriginRuntime are taken
-	BaseInfo string   // what the base is for, in reasons
+	Default Action // zero: EPERM
+	Closure Closure
+	Clone3  Clone3Mode
+	AnyArgs bool // leave out what was learned about arguments
+	ABIs    []ABI
+	Base    *Base // what a container's runtime calls, nil for none
 }
 
 // NewPolicy decides what a profile allows.
@@ -192,12 +191,9 @@ func NewPolicy(p *Profile, o PolicyOptions) (*Policy, error) {
 	}
 	pol.close(p, o.Closure)
 	if o.Base != nil {
-		if o.Base.ABI != p.ABI {
-			return nil, fmt.Errorf("the base is of a machine with ABI %s, the profile of one with %s", o.Base.ABI, p.ABI)
-		}
-		for _, c := range o.Base.Calls {
-			if c.Origin == OriginRuntime {
-				pol.allow(c.ABI, c.Name, c.Number, "made by "+o.BaseInfo+" after it installed the filter", OriginRuntime)
+		for _, name := range o.Base.Names {
+			if n, ok := p.ABI.Number(name); ok {
+				pol.allow(p.ABI, name, n, "made by "+o.Base.Runtime+" "+o.Base.Version+" after it installed the filter", OriginRuntime)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ const (
 
 // Slots that are not programs.
 const (
-	slotSetup   = 0 // what runs under the filter before the workload is executed
+	slotNone    = 0
 	slotUnknown = 1 // threads whose program was not seen
 	slotFirst   = 2
 )
@@ -81,7 +81,6 @@ type programs struct {
 	cgroupLevel int
 	learn       bool
 	stacks      bool
-	setup       bool
 	slowTask    bool // before Linux 5.11 the current thread's type is not known to the verifier
 	native      ABI
 
@@ -214,16 +213,12 @@ func (p *programs) abi() {
 }
 
 // bump counts the call r8 of ABI r9 in the slot in r1. r7 is the thread's state. What was zero before is reported.
-func (p *programs) bump(setup bool, done string) {
+func (p *programs) bump(done string) {
 	p.emit(asm.Mul.Imm(asm.R1, abisPerKernel), asm.Add.Reg(asm.R1, asm.R9), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
 	p.lookup("counts", stackKey)
 	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
 		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
 	p.add(asm.R0, 0)
-	if setup {
-		p.emit(asm.Ja.Label(done))
-		return
-	}
 	known := p.unique("seen")
 	p.emit(asm.JNE.Imm(asm.R2, 0, known))
 	p.event(eventFirst, nil)
@@ -420,26 +415,18 @@ func (p *programs) enter() asm.Instructions {
 	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
 	p.abi()
 	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word),
-		asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "setup"))
+		asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "out"))
 	for _, name := range []string{"execve", "execveat"} {
 		n, _ := p.native.Number(name)
 		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
 	}
-	p.at("setup")
-	if p.setup {
-		p.task()
-		p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
-		p.emit(asm.JEq.Imm(asm.R1, 0, "out"), asm.Mov.Imm(asm.R1, slotSetup))
-		p.bump(true, "out")
-	} else {
-		p.emit(asm.Ja.Label("out"))
-	}
+	p.emit(asm.Ja.Label("out"))
 	p.at("begin")
 	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
 		asm.JNE.Imm(asm.R1, 0, "out"))
 	p.at("active")
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
-	p.bump(false, "out")
+	p.bump("out")
 	if p.learn {
 		p.args()
 	}

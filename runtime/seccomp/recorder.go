@@ -20,7 +20,7 @@ import (
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
 
-// Options configure a recording. Exactly one of Command, PIDs, Cgroup and Container is given.
+// Options configure a recording. Exactly one of Command, PIDs and Cgroup is given.
 type Options struct {
 	Kernel *kernel.Kernel
 	Tool   string // name and version, for the file
@@ -38,9 +38,6 @@ type Options struct {
 
 	// Cgroup is the directory of a control group; everything in it and below it.
 	Cgroup string
-
-	// Container is started by an OCI runtime and followed from its execve.
-	Container *Container
 
 	Learn  bool // keep argument values of the calls in the table (see [ArgSet])
 	Stacks bool // keep the user stack of the first call of each kind
@@ -62,7 +59,6 @@ type Recorder struct {
 	started time.Time
 	boot    time.Duration // to turn the kernel's clock into ours
 	child   *child
-	bundle  *created
 	names   *symbol.Symbolizer
 
 	mu       sync.Mutex
@@ -146,13 +142,13 @@ func Start(opts Options) (r *Recorder, err error) {
 
 func (r *Recorder) check() error {
 	n := 0
-	for _, given := range []bool{len(r.opts.Command) > 0, len(r.opts.PIDs) > 0, r.opts.Cgroup != "", r.opts.Container != nil} {
+	for _, given := range []bool{len(r.opts.Command) > 0, len(r.opts.PIDs) > 0, r.opts.Cgroup != ""} {
 		if given {
 			n++
 		}
 	}
 	if n != 1 {
-		return fmt.Errorf("a recording has one target: a command, processes, a cgroup or a container; %d given", n)
+		return fmt.Errorf("a recording has one target: a command, processes or a cgroup; %d given", n)
 	}
 	return nil
 }
@@ -164,10 +160,8 @@ func (r *Recorder) begin() error {
 		return r.launch()
 	case len(r.opts.PIDs) > 0:
 		return r.seedProcesses(r.opts.PIDs)
-	case r.opts.Cgroup != "":
-		return r.seedCgroup(r.opts.Cgroup)
 	}
-	return r.startContainer()
+	return r.seedCgroup(r.opts.Cgroup)
 }
 
 func (r *Recorder) load() error {
@@ -180,8 +174,7 @@ func (r *Recorder) load() error {
 	if err := r.createMaps(); err != nil {
 		return errors.Join(err, memlock)
 	}
-	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native,
-		setup: r.opts.Container != nil}
+	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native}
 	if len(r.opts.Command) > 0 {
 		p.pending = 1
 		if r.opts.Filter != nil { // the helper that installs it comes first
@@ -391,9 +384,6 @@ func (r *Recorder) Close() error {
 	var errs []error
 	if r.child != nil {
 		errs = append(errs, r.child.stop())
-	}
-	if r.bundle != nil {
-		errs = append(errs, r.bundle.remove())
 	}
 	r.detach()
 	if r.events != nil {

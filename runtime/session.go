@@ -422,6 +422,14 @@ func (s *Session) finish() (int, error) {
 	if c := s.opts.Child; c != nil {
 		errs = append(errs, c.Stop())
 	}
+	select {
+	case <-s.exit:
+		// What probes sent after the one that called exit() is not shown: `{ printf("hit"); exit(); }` prints once.
+		if s.reader != nil {
+			s.reader.Drain(func([]byte) bool { return true })
+		}
+	default:
+	}
 	if !s.opts.DryRun {
 		errs = append(errs, s.runRole(object.RoleEnd))
 	}

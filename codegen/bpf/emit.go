@@ -173,7 +173,8 @@ func (e *encoder) describe(f *ir.Func) {
 func symbol(f *ir.Func) string {
 	out := []byte(f.Name)
 	for i, c := range out {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c >= '0' && c <= '9' && i > 0) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		if digit := c >= '0' && c <= '9' && i > 0; !letter && !digit {
 			out[i] = '_'
 		}
 	}

@@ -150,12 +150,6 @@ func (s *selector) mov(dst, src reg, sp source.Span) {
 	s.emit(m)
 }
 
-func (s *selector) movImm(dst reg, imm int64, sp source.Span) {
-	m := in(kMovImm, sp)
-	m.dst, m.imm = dst, imm
-	s.emit(m)
-}
-
 func (s *selector) aluImm(op asm.ALUOp, dst reg, imm int64, w32 bool, sp source.Span) {
 	m := in(kALU, sp)
 	m.alu, m.dst, m.imm, m.useImm, m.w32 = op, dst, imm, true, w32

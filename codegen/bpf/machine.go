@@ -115,6 +115,7 @@ func (in *inst) each(fn func(r *reg, use, def bool)) {
 		named(&in.dst, true, true)
 	case kSpill:
 		named(&in.src, true, false)
+	default:
 	}
 }
 
@@ -128,6 +129,7 @@ func (in *inst) uses() uint32 {
 		return (1<<in.nargs - 1) << 1
 	case kCmpXchg:
 		return 1
+	default:
 	}
 	return 0
 }
@@ -139,6 +141,7 @@ func (in *inst) clobbers() uint32 {
 		return callClobbers
 	case kCmpXchg:
 		return 1
+	default:
 	}
 	return 0
 }
@@ -152,23 +155,9 @@ func (in *inst) isRemat() bool {
 	switch in.kind {
 	case kMovImm, kFrame, kMapRef, kMapVal, kFuncRef, kReload:
 		return true
+	default:
 	}
 	return false
-}
-
-// size in raw instructions after encoding.
-func (in *inst) width() int {
-	switch in.kind {
-	case kMovImm:
-		if !fitsImm(in.imm) {
-			return 2
-		}
-	case kMapRef, kMapVal, kFuncRef, kFrame, kSelect, kBound:
-		return 2
-	case kSet:
-		return 3
-	}
-	return 1
 }
 
 // block is a machine block. The terminator is a jump to succs[0]; or, with a condition, a branch to succs[0] when x cond y holds, else to
@@ -187,7 +176,6 @@ type block struct {
 
 	liveIn, liveOut bitset
 	pos             int // raw offset, set by layout
-	preds           int
 }
 
 // function is a machine function.

@@ -252,5 +252,6 @@ func stepSpill(in *inst, live bitset) {
 		live.remove(reg(in.imm))
 	case kReload:
 		live.add(reg(in.imm))
+	default:
 	}
 }

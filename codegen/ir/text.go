@@ -120,7 +120,8 @@ func isPlain(s string) bool {
 	}
 	for i, c := range []byte(s) {
 		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '.')) {
+		digit := c >= '0' && c <= '9' || c == '.'
+		if !letter && (i == 0 || !digit) {
 			return false
 		}
 	}

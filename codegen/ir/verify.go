@@ -377,7 +377,7 @@ func (c *verifier) pointer(v *Value) error {
 			return c.errorf("%s is a %s", v.Args[1], v.Args[1].Type)
 		}
 		// Scratch memory is map memory that serves as the stack.
-		if v.Type != p.Type && !(v.Type == Stack && p.Type == MapVal) {
+		if v.Type != p.Type && (v.Type != Stack || p.Type != MapVal) {
 			return c.errorf("has type %s", v.Type)
 		}
 	case OpPtrDiff:
@@ -438,7 +438,7 @@ func (c *verifier) memory(v *Value) error {
 			return c.errorf("size %d", v.Size)
 		}
 		// Pointers keep their provenance only in the stack frame, eight bytes wide.
-		if t := v.Args[1].Type; t != I64 && !(t.IsPtr() && p.Type == Stack && v.Size == 8) {
+		if t := v.Args[1].Type; t != I64 && (!t.IsPtr() || p.Type != Stack || v.Size != 8) {
 			return c.errorf("stores a %s", t)
 		}
 	case OpZero, OpCopy:

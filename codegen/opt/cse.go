@@ -26,6 +26,7 @@ func class(t ir.Type) int {
 		return memRing
 	case ir.Ctx:
 		return -1
+	default:
 	}
 	return memKernel
 }

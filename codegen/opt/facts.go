@@ -149,6 +149,7 @@ func isStable(v *ir.Value) bool {
 	case asm.FnGetCurrentPidTgid, asm.FnGetCurrentUidGid, asm.FnGetCurrentTask, asm.FnGetCurrentTaskBtf, asm.FnGetSmpProcessorId,
 		asm.FnGetCurrentCgroupId, asm.FnGetNumaNodeId, asm.FnGetAttachCookie, asm.FnGetFuncIp:
 		return true
+	default:
 	}
 	return false
 }

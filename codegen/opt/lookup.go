@@ -117,6 +117,7 @@ func (w *lookupWalk) mutate(v *ir.Value, maps *mapVersions) {
 		switch asm.BuiltinFunc(v.Imm) {
 		case asm.FnMapLookupElem:
 			return
+		default:
 		}
 		for _, a := range v.Args {
 			if a.Op == ir.OpMapRef {

@@ -200,6 +200,7 @@ func onlyReads(v *ir.Value, i int) bool {
 		return true
 	case asm.FnProbeReadKernel, asm.FnProbeReadUser, asm.FnProbeRead:
 		return i == 2
+	default:
 	}
 	return false
 }

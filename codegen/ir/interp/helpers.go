@@ -167,8 +167,11 @@ func (m *Machine) helper(fn asm.BuiltinFunc, a [5]uint64) (uint64, error) {
 		return m.alloc("a ring-buffer record", make([]byte, a[1]), false), nil
 	case asm.FnRingbufSubmit, asm.FnRingbufDiscard:
 		r, off, err := m.find(a[0], 0)
-		if err != nil || off != 0 {
-			return 0, fmt.Errorf("interp: not a record: %v", err)
+		if err != nil {
+			return 0, err
+		}
+		if off != 0 {
+			return 0, fmt.Errorf("interp: byte %d of a record instead of its start", off)
 		}
 		if fn == asm.FnRingbufSubmit {
 			m.Records = append(m.Records, append([]byte(nil), r.data...))
@@ -186,6 +189,7 @@ func (m *Machine) helper(fn asm.BuiltinFunc, a [5]uint64) (uint64, error) {
 		return 0, nil
 	case asm.FnKtimeGetNs:
 		return uint64(m.steps), nil // time goes by
+	default:
 	}
 	return 0, fmt.Errorf("interp: no helper %s", fn)
 }
@@ -225,6 +229,7 @@ func (m *Machine) mapHelper(fn asm.BuiltinFunc, a [5]uint64) (uint64, error) {
 		}
 		delete(mp.values, key)
 		return 0, nil
+	default:
 	}
 	v, err := m.Read(a[2], mp.ValueSize)
 	if err != nil {

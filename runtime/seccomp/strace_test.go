@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,13 @@ func straceCounts(t *testing.T, path string) (counts, cut map[string]uint64) {
 		name, _, ok := strings.Cut(rest, "(")
 		if !ok {
 			t.Fatalf("line of strace is not understood: %s", s.Text())
+		}
+		if hex, ok := strings.CutPrefix(name, "syscall_0x"); ok { // newer than strace
+			n, err := strconv.ParseInt(hex, 16, 32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name = Native().Name(int(n))
 		}
 		counts[name]++
 	}

@@ -218,7 +218,8 @@ OPTIONS:
     -h, --help       print this help
 
 OTHER COMMANDS:
-    %[1]s fmt FILE...   print scripts in canonical form (-w writes them back)
+    %[1]s fmt FILE...       print scripts in canonical form (-w writes them back)
+    %[1]s seccomp COMMAND   learn, check and emit seccomp allowlists (see %[1]s seccomp --help)
 
 EXAMPLES:
     %[1]s -l 'tracepoint:syscalls:*open*'

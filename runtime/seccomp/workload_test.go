@@ -102,7 +102,7 @@ func workloads(t testing.TB) []workload {
 	if have("redis-server") {
 		port := freePort(t)
 		add("redis-server redis-cli", "redis", "sh", "-c", fmt.Sprintf("redis-server --port %d --dir %s --save '' --appendonly no --loglevel warning & P=$!; i=0; until redis-cli -p %d ping >/dev/null 2>&1; do i=$((i+1)); [ $i -gt 100 ] && exit 1; sleep 0.05; done; "+
-			"redis-cli -p %d set a 1; redis-cli -p %d incr a; redis-cli -p %d bgsave; sleep 0.1; redis-cli -p %d shutdown nosave; wait $P", port, dir, port, port, port, port, port))
+			"redis-cli -p %d set a 1; redis-cli -p %d incr a; redis-cli -p %d bgsave; sleep 0.5; redis-cli -p %d shutdown nosave; wait $P", port, dir, port, port, port, port, port))
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -143,7 +144,8 @@ func (k *timer) List(segments []string, _ ListOptions, yield func(Listed) bool) 
 }
 
 func (k *timer) Hook(p *check.Point, u *lower.Uses, _ *target.Target) *lower.Hook {
-	return &lower.Hook{Point: p, Share: k.name, Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data}
+	return &lower.Hook{Point: p, Share: k.name, Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data,
+		Seldom: !k.all && p.Data.(*timerPoint).periodNS >= uint64(time.Millisecond)}
 }
 
 func (k *timer) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {

@@ -17,11 +17,18 @@ import (
 // An event without tails is written straight into its ring-buffer record (reserve, submit). One with tails, whose size is known only at run time,
 // is built in scratch memory and copied (output): a packed record costs less than reserving room for the longest string.
 const (
-	maxInlineString = 32      // strings up to this size are sent as they are, longer ones as a tail
-	defaultRing     = 4 << 20 // bytes
-	ringNoWakeup    = 1       // BPF_RB_NO_WAKEUP
-	ringForceWakeup = 2       // BPF_RB_FORCE_WAKEUP
+	maxInlineString = 32 // strings up to this size are sent as they are, longer ones as a tail
+	ringNoWakeup    = 1  // BPF_RB_NO_WAKEUP
+	ringForceWakeup = 2  // BPF_RB_FORCE_WAKEUP
 	cutBit          = 1 << 31
+)
+
+// Sizes of the ring buffer. The kernel allocates and clears all of it when it is made (1 ms for 4 MiB), and mapped it counts as our memory, so a
+// script gets no more than its events may need: 4 MiB take two ticks of a flood.
+const (
+	ringFew    = 128 << 10 // what a program that runs once sends outside of loops, and orders to ourselves (exit, print of a map)
+	ringSeldom = 1 << 20   // from programs that run seldom, outside of loops
+	ringEvents = 4 << 20
 )
 
 // Item is a value to send: an expression, or an operand that exists already. Type nil means the type of the value.
@@ -56,12 +63,38 @@ func (g *Gen) EventItems(ev *object.Event, items ...Item) {
 	g.want = want{}
 	tails := g.layout(ev, items)
 	ev = g.u.event(ev, g.B.Span)
-	g.u.ring()
+	g.u.ring(g.ringBytes(ev, tails))
 	if tails == 0 {
 		g.sendFixed(ev, items)
 		return
 	}
 	g.sendTails(ev, items, tails)
+}
+
+// ringBytes is how large the ring must be for an event at this place.
+func (g *Gen) ringBytes(ev *object.Event, tails int) int {
+	once := true
+	for _, h := range g.prog.Hooks {
+		switch h.Role {
+		case object.RoleBegin, object.RoleEnd, object.RoleSignal:
+		default:
+			if once = false; !h.Seldom {
+				return ringEvents
+			}
+		}
+	}
+	if len(g.fr.loops) > 0 || g.fr.outer != nil {
+		return ringEvents
+	}
+	switch ev.Kind {
+	case object.EvExit, object.EvTime, object.EvPrintMap, object.EvClear, object.EvZero, object.EvFail:
+		once = once || tails == 0
+	default:
+	}
+	if once {
+		return ringFew
+	}
+	return ringSeldom
 }
 
 // layout places the fields and returns the room that the tails may take.
@@ -296,24 +329,20 @@ func (u *Unit) wakeLines() *object.GlobalSlot {
 	return u.wake
 }
 
-// ring declares the ring buffer.
-func (u *Unit) ring() {
-	if u.internal[ringMap] != nil {
-		return
-	}
-	size := u.Opts.Ring
-	if c := u.Info.Config; size == 0 && c != nil && c.PerfRBPages > 0 {
+// ring declares the ring buffer, or makes it larger.
+func (u *Unit) ring(size int) {
+	if u.Opts.Ring > 0 {
+		size = u.Opts.Ring
+	} else if c := u.Info.Config; c != nil && c.PerfRBPages > 0 {
 		size = c.PerfRBPages * max(u.Target.PageSize, 4096)
-	}
-	if size == 0 {
-		size = defaultRing
 	}
 	n := max(u.Target.PageSize, 4096)
 	for n < size {
 		n *= 2
 	}
-	u.Object.Config.RingBytes = n
-	u.addInternal(&object.Map{Name: ringMap, Role: object.MapRing, Type: ebpf.RingBuf, MaxEntries: n})
+	m := u.addInternal(&object.Map{Name: ringMap, Role: object.MapRing, Type: ebpf.RingBuf, MaxEntries: n})
+	m.MaxEntries = max(m.MaxEntries, n)
+	u.Object.Config.RingBytes = m.MaxEntries
 }
 
 // event gives the number of a layout; equal layouts of the same place share one.

@@ -70,6 +70,9 @@ type Hook struct {
 	Flags      uint32
 	Role       object.Role
 
+	// Seldom: the program runs at most a thousand times a second, all CPUs together (interval), so that its events need less room.
+	Seldom bool
+
 	// Context reads what the program's context holds.
 	Context Context
 	// Enter emits code that runs before the first body; nil for none. It may leave the program with g.LeaveUnless.

@@ -119,7 +119,7 @@ func run(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
 
 func (b *bench) main(ctx context.Context, stdout io.Writer) error {
 	var err error
-	if b.ours, err = newTracer(b.sonde, ""); err != nil {
+	if b.ours, err = newTracer("sonde", b.sonde, ""); err != nil {
 		return fmt.Errorf("%w (make build makes it)", err)
 	}
 	if b.theirs, err = findPeer(b.peer, b.peerRoot); err != nil {

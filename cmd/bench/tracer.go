@@ -26,12 +26,12 @@ type tracer struct {
 	files         []string // what it needs in another kernel: itself, its loader and libraries
 }
 
-func newTracer(path, root string) (*tracer, error) {
+func newTracer(name, path, root string) (*tracer, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	t := &tracer{name: filepath.Base(abs), command: []string{abs}, files: []string{abs}}
+	t := &tracer{name: name, command: []string{abs}, files: []string{abs}}
 	libs, interp, err := libraries(abs, root)
 	if err != nil {
 		return nil, err
@@ -71,14 +71,10 @@ func findPeer(path, root string) (*tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTracer(real, root)
-	if err != nil {
-		return nil, err
-	}
-	if t.name != "bpftrace" {
+	if filepath.Base(real) == "sonde" {
 		return nil, nil
 	}
-	return t, nil
+	return newTracer("bpftrace", real, root)
 }
 
 func libraryDirs(root string) []string {

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -45,6 +46,7 @@ const (
 	plainSigned
 	plainUnsigned
 	plainText
+	plainInline // a string inside the fixed part
 )
 
 // NewDecoder prepares the decoding of an event. The format string of printf-like events is compiled once.
@@ -71,8 +73,11 @@ func NewDecoder(ev *object.Event, values *value.Decoder) (*Decoder, error) {
 
 func plainFor(f object.EventField, verb string) plainKind {
 	switch {
-	case f.Tail && f.Type.Kind == types.String && verb == "s":
-		return plainText
+	case f.Type.Kind == types.String && verb == "s":
+		if f.Tail {
+			return plainText
+		}
+		return plainInline
 	case f.Tail || f.Type.Kind != types.Int:
 		return plainNo
 	case verb == "d" || verb == "i" || (verb == "s" && f.Type.Signed):
@@ -161,6 +166,13 @@ func (d *Decoder) AppendPrintf(dst, rec []byte) ([]byte, error) {
 			continue
 		case plainUnsigned:
 			dst = strconv.AppendUint(dst, value.Word(rec[f.Off:], f.Type.Size, f.Type.Signed), 10)
+			continue
+		case plainInline:
+			b := rec[f.Off : f.Off+f.Type.Size]
+			if n := bytes.IndexByte(b, 0); n >= 0 {
+				b = b[:n]
+			}
+			dst = append(dst, b...)
 			continue
 		}
 		if !f.Tail {

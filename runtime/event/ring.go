@@ -82,8 +82,17 @@ func (r *Reader) Close() error {
 // Drain hands every record that is ready to fn and returns how many there were. The record's bytes are valid only during the call.
 // fn returns false to stop early; the record it saw counts as consumed.
 func (r *Reader) Drain(fn func(record []byte) bool) int {
-	pos := atomic.LoadUint64(r.consumer)
-	n := 0
+	n, _ := r.drain(fn)
+	return n
+}
+
+// drain also tells how many bytes of the ring the records took.
+func (r *Reader) drain(fn func(record []byte) bool) (n int, size uint64) {
+	start := atomic.LoadUint64(r.consumer)
+	pos, given := start, start
+	// Space is given back in pieces while one batch is printed, because a flood may wrap the ring meanwhile; not record by record, because the
+	// line with the position is one that every producer reads.
+	piece := uint64(len(r.data)) / 64
 	for end := atomic.LoadUint64(r.producer); pos < end; {
 		off := pos & r.mask
 		head := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[off])))
@@ -97,8 +106,10 @@ func (r *Reader) Drain(fn func(record []byte) bool) int {
 			n++
 			more = fn(r.bytes(off+headerBytes, size))
 		}
-		// The space is given back record by record: a flood may wrap the ring while one batch is printed.
-		atomic.StoreUint64(r.consumer, pos)
+		if pos-given >= piece {
+			atomic.StoreUint64(r.consumer, pos)
+			given = pos
+		}
 		if !more {
 			break
 		}
@@ -106,7 +117,10 @@ func (r *Reader) Drain(fn func(record []byte) bool) int {
 			end = atomic.LoadUint64(r.producer)
 		}
 	}
-	return n
+	if pos != given {
+		atomic.StoreUint64(r.consumer, pos)
+	}
+	return n, pos - start
 }
 
 func (r *Reader) bytes(off, size uint64) []byte {
@@ -119,6 +133,12 @@ func (r *Reader) bytes(off, size uint64) []byte {
 	return r.wrapped
 }
 
+// Bounds of the pause between two looks at a ring in which records arrive.
+const (
+	minPause = time.Millisecond
+	maxPause = 4 * time.Millisecond
+)
+
 // Run drains the ring until ctx ends or fn returns false. idle is called whenever the ring was found empty after records, which is the time to
 // flush output; it may be nil.
 func (r *Reader) Run(ctx context.Context, fn func(record []byte) bool, idle func()) error {
@@ -129,31 +149,45 @@ func (r *Reader) Run(ctx context.Context, fn func(record []byte) bool, idle func
 		stopped = !fn(rec)
 		return !stopped
 	}
-	last := time.Time{}
-	pause := time.Millisecond
+	var lingered time.Duration // slept since the last record
+	pause := minPause
+	lingering := false
 	events := make([]unix.EpollEvent, 2)
 	for {
-		if n := r.Drain(each); n > 0 {
-			last, pause = time.Now(), time.Millisecond
+		if n, size := r.drain(each); n > 0 {
 			if idle != nil {
 				idle()
 			}
+			lingering, lingered = true, 0
+			pause = r.pause(pause, size)
 		}
 		if stopped || ctx.Err() != nil {
 			return nil
 		}
-		if !last.IsZero() && time.Since(last) < r.idle {
-			time.Sleep(pause)
-			pause = min(2*pause, r.idle/2)
+		if lingering && lingered < r.idle {
+			sleep(pause)
+			lingered += pause
 			continue
 		}
-		last = time.Time{}
+		lingering, pause = false, minPause
 		if _, err := unix.EpollWait(r.epoll, events, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for events: %w", err)
 		}
 		var b [8]byte
 		_, _ = unix.Read(r.wake, b[:]) // EAGAIN when the ring itself woke us
 	}
+}
+
+// pause chooses how long to wait after size bytes came within the last pause: as long as a sixteenth of the ring takes at that rate.
+func (r *Reader) pause(last time.Duration, size uint64) time.Duration {
+	return min(max(last*time.Duration(len(r.data)/16)/time.Duration(max(size, 1)), minPause), maxPause)
+}
+
+// sleep waits in the kernel with the thread that runs it. time.Sleep would hand the processor through the scheduler, which wakes two more threads:
+// several times the CPU of all the rest when a thousand pauses a second are made. The garbage collector waits for us at most maxPause.
+func sleep(d time.Duration) {
+	ts := unix.NsecToTimespec(d.Nanoseconds())
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 // Wake interrupts a waiting Run, which then drains once more. Safe to call from any goroutine before Close.

@@ -169,10 +169,13 @@ func (d *Decoder) AppendPrintf(dst, rec []byte) ([]byte, error) {
 			continue
 		case plainInline:
 			b := rec[f.Off : f.Off+f.Type.Size]
-			if n := bytes.IndexByte(b, 0); n >= 0 {
+			n := bytes.IndexByte(b, 0)
+			if n >= 0 {
 				b = b[:n]
 			}
-			dst = append(dst, b...)
+			if dst = append(dst, b...); n < 0 {
+				dst = append(dst, d.Values.Trailer...) // the text fills its type: it was cut
+			}
 			continue
 		}
 		if !f.Tail {

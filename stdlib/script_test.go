@@ -136,7 +136,7 @@ func TestKernelScripts(t *testing.T) {
 		{"syscall return", `syscall:openat:return ` + mine + ` { printf("%s %d", str(args.filename), retval > 2); exit(); }`, nil, read, `^/proc/self/status 1`},
 		{"interval", `interval:ms:1 { @++; if (@ == 3) { exit(); } }`, nil, func() {}, `@: \d`},
 		{"profile", `profile:hz:500 { @[cpu] = count(); } interval:ms:200 { exit(); }`, nil, func() {}, `@\[0\]: \d+`},
-		{"software", `software:page-faults:1 { @ = count(); } interval:ms:100 { exit(); }`, nil, func() { _ = make([]byte, 1<<20) }, `@: \d+`},
+		{"software", `software:page-faults:1 { @ = count(); } interval:ms:300 { exit(); }`, nil, touchMemory, `@: \d+`},
 		{"kprobe argument", `kprobe:vfs_read ` + fmt.Sprintf("/pid == %d && arg2 == 10/", pid) + ` { printf("%d", arg2); exit(); }`, kprobes, read, `^10`},
 		{"kretprobe result", `kretprobe:vfs_read ` + fmt.Sprintf("/pid == %d && retval == 10/", pid) + ` { printf("%d", retval); exit(); }`, kprobes, read, `^10`},
 		{"kprobe pattern", `kprobe:vfs_rea* ` + mine + ` { @[probe, func] = count(); @n++; if (@n > 5) { exit(); } }`, kprobes, read, `@\[kprobe:vfs_read, vfs_read\]: \d+`},
@@ -217,4 +217,16 @@ func TestKernelBPFProgram(t *testing.T) {
 			}
 		})
 	}
+}
+
+// touchMemory makes page faults: it writes to memory that was never used before.
+func touchMemory() {
+	b, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return
+	}
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	_ = unix.Munmap(b)
 }

@@ -4,10 +4,14 @@ import (
 	"iter"
 	"sort"
 	"strings"
+
+	"github.com/sonde-sh/sonde/lang/diag"
 )
 
-// maxNearest is how many names a hint suggests at most.
-const maxNearest = 3
+const (
+	maxNearest = 3  // how many names a hint suggests at most
+	longName   = 64 // names from this length on are only searched for the wanted one
+)
 
 // nearest picks the names that are most like the wanted one: those that differ by few letters, then those that contain it.
 func nearest(want string, names iter.Seq[string]) []string {
@@ -25,8 +29,8 @@ func nearest(want string, names iter.Seq[string]) []string {
 		}
 		// Names that contain the wanted one rank behind all misspellings, the shortest first.
 		cost := limit + 1 + len(name)
-		if d := len(name) - len(want); d <= limit && -d <= limit {
-			if c := distance(low, strings.ToLower(name), limit); c <= limit {
+		if d := len(name) - len(want); d <= limit && -d <= limit && max(len(name), len(want)) < longName {
+			if c := diag.Distance(low, strings.ToLower(name), limit); c <= limit {
 				cost = c
 			}
 		}
@@ -54,36 +58,4 @@ func nearest(want string, names iter.Seq[string]) []string {
 		out = append(out, f.name)
 	}
 	return out
-}
-
-// distance is the number of letters to insert, remove, change or swap to get from a to b; more than limit is not counted out.
-func distance(a, b string, limit int) int {
-	var rows [3][64]int
-	if len(b) >= len(rows[0]) || len(a) >= len(rows[0]) {
-		return limit + 1
-	}
-	prev2, prev, cur := rows[0][:len(b)+1], rows[1][:len(b)+1], rows[2][:len(b)+1]
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		best := i
-		for j := 1; j <= len(b); j++ {
-			c := 1
-			if a[i-1] == b[j-1] {
-				c = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+c)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-			best = min(best, cur[j])
-		}
-		if best > limit {
-			return best
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return prev[len(b)]
 }

@@ -28,7 +28,7 @@ func Nearest(name string, candidates []string) string {
 		if s != sigil || len(have)-len(want) > limit || len(want)-len(have) > limit {
 			continue
 		}
-		d := distance(want, have, min(bestDist, limit))
+		d := Distance(want, have, min(bestDist, limit))
 		// A candidate that shares no letter with a short name is no suggestion.
 		if d >= len(want) && d > 0 {
 			continue
@@ -49,10 +49,15 @@ func fold(s string) (folded string, sigil byte) {
 	return strings.ToLower(strings.ReplaceAll(s, "_", "")), sigil
 }
 
-// distance is the number of insertions, deletions, replacements and swaps of neighbours that turn a into b, or limit+1
-// when it is larger than limit.
-func distance(a, b string, limit int) int {
-	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+// Distance is the number of insertions, deletions, replacements and swaps of neighbours that turn a into b, or limit+1
+// when it is larger than limit. It allocates nothing for b of less than 64 bytes: suggestions look at every function of a kernel.
+func Distance(a, b string, limit int) int {
+	var short [3][64]int
+	prev2, prev, cur := short[0][:], short[1][:], short[2][:]
+	if len(b) >= len(short[0]) {
+		prev2, prev, cur = make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	}
+	prev2, prev, cur = prev2[:len(b)+1], prev[:len(b)+1], cur[:len(b)+1]
 	for j := range prev {
 		prev[j] = j
 	}

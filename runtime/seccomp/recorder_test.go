@@ -178,7 +178,8 @@ func TestRecordABIs(t *testing.T) {
 
 func TestRecordArguments(t *testing.T) {
 	tool(t, "python3")
-	p := record(t, Options{Learn: true}, "python3", "-c", "import socket,fcntl\nfor i in range(3): socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nsocket.socket(socket.AF_UNIX)\nimport ctypes\nl=ctypes.CDLL(None)\n[l.prctl(1000+i,0,0,0,0) for i in range(100)]")
+	// Isolated: at its start, Python may otherwise ask a name service for the user's home, through a socket of its own.
+	p := record(t, Options{Learn: true}, "python3", "-I", "-S", "-c", "import socket,fcntl\nfor i in range(3): socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nsocket.socket(socket.AF_UNIX)\nimport ctypes\nl=ctypes.CDLL(None)\n[l.prctl(1000+i,0,0,0,0) for i in range(100)]")
 	s := p.recorded("socket")
 	if s == nil || s.Args == nil || s.Args.Wide {
 		t.Fatalf("socket: %+v", s)

@@ -85,6 +85,7 @@ var semanticsTable = []semantics{
 	{name: "range of many rounds", body: `@s = 0; for ($i : 10..110) { if ($i % 2) { continue; } @s += $i; } printf("%d\n", @s);`, want: "2950\n"},
 	{name: "range with computed bounds", body: `@n = 5; $s = 0; for ($i : 0..@n) { $s += $i; } for ($i : @n..2) { $s = 100; } printf("%d\n", $s);`, want: "10\n"},
 	{name: "range keeps its bounds", body: `$a = 5; $n = 0; for ($i : 0..$a) { $a--; $n++; } printf("%d\n", $n);`, want: "5\n"},
+	{name: "range that is known to be empty in the end", body: `$w = 0; while ($w < 4) { $w++; @m = $w; } for ($r : 4..(int64)((@m == $w) & 7)) { $w = 9; } printf("%d\n", $w);`, want: "4\n"},
 	{name: "nested ranges", body: `$n = 0; for ($i : 0..50) { for ($j : 0..40) { if ($j == 30) { break; } $n++; } } printf("%d\n", $n);`, want: "1500\n"},
 	{name: "large variable in a loop", body: `$s = "start"; $t = (0, "x"); for ($i : 0..100) { if ($i == 50) { $s = "fifty"; $t = ($i, "y"); } } printf("%s %d %s\n", $s, $t.0, $t.1);`, want: "fifty 50 y\n"},
 	{name: "loop over a map", body: `@x[1] = 10; @x[2] = 20; $s = 0; for ($kv : @x) { $s += $kv.0 + $kv.1; } printf("%d\n", $s);`, want: "33\n", newOnly: true},

@@ -383,9 +383,23 @@ func (g *Gen) forRange(s *ast.ForRange) {
 		g.writeVar(v, Scalar(wide, i))
 		g.block(s.Body, false)
 	})
-	cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
-		return g.B.Helper(asm.FnLoop, n, fn, ctx, g.B.Const(0))
-	})
+	cb.run(g, func(_, ctx *ir.Value) *ir.Value { return g.callLoop(cb, n, ctx) })
+}
+
+// callLoop runs a callback n times. A call with n of 0 is left out: the verifier does not look at the callback of a loop that it knows to be
+// empty, takes it for dead code, and then misses it.
+func (g *Gen) callLoop(cb *callback, n, ctx *ir.Value) *ir.Value {
+	call := func() *ir.Value { return g.B.Helper(asm.FnLoop, n, g.B.FuncRef(cb.f), ctx, g.B.Const(0)) }
+	if n.Op == ir.OpConst {
+		if n.Imm == 0 {
+			return n
+		}
+		return call()
+	}
+	rc := g.B.NewVar("rounds", ir.I64)
+	g.B.Set(rc, g.B.Const(0))
+	g.B.If(g.B.CmpImm(ir.OpNe, n, 0), func() { g.scoped(func() { g.B.Set(rc, call()) }) }, nil)
+	return g.B.Get(rc)
 }
 
 // rangeLength gives the number of rounds: hi-lo, 0 when that is negative, at most what bpf_loop takes plus one (which it refuses,
@@ -733,9 +747,7 @@ func (g *Gen) Repeat(n *ir.Value, limit int, mem []Place, body func(i *ir.Value,
 			i := g.B.Bound(g.B.Ext(g.B.Param(0), 32, false), int64(limit-1))
 			body(i, inner, func() { g.B.ReturnConst(1) })
 		})
-		cb.run(g, func(fn, ctx *ir.Value) *ir.Value {
-			return g.B.Helper(asm.FnLoop, g.B.Bound(n, int64(limit)), fn, ctx, g.B.Const(0))
-		})
+		cb.run(g, func(_, ctx *ir.Value) *ir.Value { return g.callLoop(cb, g.B.Bound(n, int64(limit)), ctx) })
 		return
 	}
 	rounds := min(limit, maxSteps)

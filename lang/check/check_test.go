@@ -137,6 +137,8 @@ var rejected = []struct {
 	{`BEGIN { unroll(101) { } }`, check.CodeUnroll, ""},
 	{`BEGIN { unroll(pid) { } }`, check.CodeUnroll, ""},
 	{`BEGIN { @a = 1; for ($kv : @a) { } }`, check.CodeNotIterable, ""},
+	{`BEGIN { @a[0] = hist(cpu != 1 ? (int64)@b[2] : 1); } interval:s:1 { for ($kv : @a) { @b[1] = avg((int64)(($kv.0, (uint64)1) == 1)); } }`, check.CodeNotIterable, "hist_t"},
+	{`BEGIN { for ($kv : @b) { @b[pcomm] = tseries(3, 1s, 10); @b["x"] = tseries((@a[(uint8)0, ($kv.1, cpu)]--), 1s, 10); } }`, check.CodeNotIterable, "tseries_t"},
 	{`BEGIN { for ($i : "a"..5) { } }`, check.CodeRange, ""},
 	{`BEGIN { $i = 1; for ($i : 0..5) { } }`, check.CodeShadow, ""},
 	{`BEGIN { if ("a" == 1) { } }`, check.CodeCompare, ""},

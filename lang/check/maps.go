@@ -332,6 +332,19 @@ func (c *checker) reportMaps() {
 		}
 		c.checkMapKind(st)
 	}
+	// What depends on itself leaves nothing to start from, and no other rule reports it.
+	for _, name := range c.info.Order {
+		if st := c.maps[name]; st.use.IsValid() && (st.m.Value == nil || st.poisoned) && !c.partial && !c.diags.HasErrors() {
+			c.diags.Errorf(CodeUndefinedMap, st.use, "the type of %s cannot be found: it depends on itself", name).Hint("cast what is stored in it, or store a first value of its type in `begin`")
+		}
+	}
+	for _, b := range c.bodies {
+		for _, st := range b.order {
+			if st.poisoned && !c.partial && !c.diags.HasErrors() {
+				c.diags.Errorf(CodeUndefinedVar, st.v.Span, "the type of %s cannot be found: it depends on itself", st.v.Name).Hint("cast its first value")
+			}
+		}
+	}
 }
 
 // checkMapKind compares the declared kind of a map with what is stored in it.

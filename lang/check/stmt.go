@@ -273,7 +273,7 @@ func (b *body) forMap(s *ast.ForMap) {
 		b.errorf(CodeNotIterable, s.Map.Sp, "%s has no explicit keys (scalar map), and cannot be used for iteration", s.Map.Name).Label(m.scalar, "used without a key here")
 		return
 	}
-	if m.poisoned {
+	if m.poisoned && (!b.final || b.c.diags.HasErrors()) {
 		st.poisoned = true
 		return
 	}

@@ -160,7 +160,7 @@ func (m *Machine) helper(fn asm.BuiltinFunc, a [5]uint64) (uint64, error) {
 		return a[0], nil
 	case asm.FnProbeReadKernel, asm.FnProbeReadUser, asm.FnProbeRead:
 		return m.probeRead(a[0], a[1], a[2])
-	case asm.FnProbeReadKernelStr, asm.FnProbeReadUserStr:
+	case asm.FnProbeReadKernelStr, asm.FnProbeReadUserStr, asm.FnProbeReadStr:
 		return m.probeReadStr(a[0], a[1], a[2])
 	case asm.FnRingbufReserve:
 		m.open++
@@ -272,8 +272,11 @@ func (m *Machine) probeReadStr(dst, n, src uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if n == 0 {
+		return 0, nil
+	}
 	r, off, err := m.find(src, 0)
-	if err != nil || n == 0 {
+	if err != nil {
 		clear(d)
 		return errFault, nil
 	}

@@ -1,0 +1,96 @@
+package scriptgen_test
+
+import (
+	"fmt"
+	goruntime "runtime"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/ir/interp"
+	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/event"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/value"
+)
+
+// difference shows the first line that is not the same.
+func difference(got, want string) string {
+	if got == want {
+		return ""
+	}
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(a), len(b)) {
+		x, y := "<end>", "<end>"
+		if i < len(a) {
+			x = a[i]
+		}
+		if i < len(b) {
+			y = b[i]
+		}
+		if x != y {
+			return fmt.Sprintf("differs in line %d: got %q, the interpreter of the IR as lowered has %q\ndiffers", i+1, x, y)
+		}
+	}
+	return ""
+}
+
+// interpret runs the first function of a module and renders what it sent.
+func interpret(obj *object.Object, m *ir.Module) (string, error) {
+	jiffies := uint64(0)
+	mc := &interp.Machine{MaxSteps: 5_000_000, Maps: map[string]*interp.Map{}, Helpers: map[asm.BuiltinFunc]interp.Helper{
+		asm.FnJiffies64:         func(*interp.Machine, [5]uint64) (uint64, error) { jiffies++; return jiffies, nil },
+		asm.FnGetCurrentPidTgid: func(*interp.Machine, [5]uint64) (uint64, error) { return 7<<32 | 8, nil },
+	}}
+	for _, om := range obj.Maps {
+		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries}
+	}
+	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
+		return "", err
+	}
+	values := &value.Decoder{R: noResolver{obj}, Trailer: obj.Config.StrTruncTrailer}
+	var out []byte
+	for _, rec := range mc.Records {
+		id, _ := event.ID(rec)
+		d, err := event.NewDecoder(obj.Events[id], values)
+		if err != nil {
+			return "", err
+		}
+		switch d.Event.Kind {
+		case object.EvPrintf:
+			out, err = d.AppendPrintf(out, rec)
+		case object.EvPrintValue:
+			var vals []value.V
+			if vals, err = d.Fields(rec); err == nil {
+				out = append(value.AppendText(out, vals[0]), '\n')
+			}
+		case object.EvPrintMapKey:
+			out = append(out, "map key\n"...)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return string(out), nil
+}
+
+// noResolver names the points of an object and nothing else.
+type noResolver struct{ obj *object.Object }
+
+func (noResolver) KernelSymbol(addr uint64, _ bool) string         { return fmt.Sprintf("%#x", addr) }
+func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
+func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
+func (noResolver) Username(uint32) string                          { return "root" }
+func (noResolver) WallTime(string, uint64) time.Time               { return time.Time{} }
+func (noResolver) CgroupPath(uint64, string) string                { return "" }
+func (r noResolver) ProbeName(i uint64) string                     { return r.obj.Points[i] }
+func (r noResolver) FuncName(i uint64) string                      { return r.obj.Funcs[i] }
+func (noResolver) SyscallName(n int64) string {
+	if name := kernel.SyscallName(goruntime.GOARCH, int(n)); name != "" {
+		return name
+	}
+	return fmt.Sprint(n)
+}

@@ -1,6 +1,7 @@
 package codegen_test
 
 import (
+	"errors"
 	"flag"
 	"strings"
 	"testing"
@@ -129,19 +130,25 @@ func fixtureKinds() []stdlib.KindEntry {
 	kinds := []*kind{
 		{name: "begin", hook: lower.Hook{Type: ebpf.RawTracepoint, Role: object.RoleBegin, Context: lower.NoContext{}}},
 		{name: "end", hook: lower.Hook{Type: ebpf.RawTracepoint, Role: object.RoleEnd, Context: lower.NoContext{}}},
-		{name: "tracepoint", hook: lower.Hook{Type: ebpf.TracePoint, Share: "tp", Cookies: true, Context: lower.TraceRecord{Size: 40}},
+		{
+			name: "tracepoint", hook: lower.Hook{Type: ebpf.TracePoint, Share: "tp", Cookies: true, Context: lower.TraceRecord{Size: 40}},
 			point: func(p *check.Point, _ []string) {
 				p.Space = types.SpaceUser
 				p.Args = argsOf("tp", 40, field("nr", types.TInt32, 8), field("filename", types.PointerTo(char, types.SpaceUser, types.ProvRaw), 16),
 					field("bytes", types.TUint64, 24), types.Field{Name: "text", Type: types.StringOf(64), Offset: 32, DataLoc: true, ArgIndex: -1})
-			}},
-		{name: "kprobe", hook: lower.Hook{Type: ebpf.Kprobe, Share: "kp", Context: lower.Registers{}},
-			point: func(p *check.Point, segs []string) { p.Space, p.NumArgs, p.FuncName = types.SpaceKernel, 6, segs[0] }},
-		{name: "fentry", hook: lower.Hook{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, Context: lower.ArgArray{Args: 2}},
+			},
+		},
+		{
+			name: "kprobe", hook: lower.Hook{Type: ebpf.Kprobe, Share: "kp", Context: lower.Registers{}},
+			point: func(p *check.Point, segs []string) { p.Space, p.NumArgs, p.FuncName = types.SpaceKernel, 6, segs[0] },
+		},
+		{
+			name: "fentry", hook: lower.Hook{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, Context: lower.ArgArray{Args: 2}},
 			point: func(p *check.Point, segs []string) {
 				p.Space, p.FuncName = types.SpaceKernel, segs[0]
 				p.Args = argsOf("fe", 16, types.Field{Name: "task", Type: btfTask, ArgIndex: 0}, types.Field{Name: "n", Type: types.TInt32, Offset: 8, ArgIndex: 1})
-			}},
+			},
+		},
 	}
 	var out []stdlib.KindEntry
 	for _, k := range kinds {
@@ -197,7 +204,7 @@ func compile(t testing.TB, info *check.Info, tg *target.Target, opts codegen.Opt
 	opts.Verify = true
 	obj, err := codegen.Compile(info, tg, opts)
 	if err != nil {
-		if e, ok := err.(*codegen.InternalError); ok {
+		if e := (*codegen.InternalError)(nil); errors.As(err, &e) {
 			t.Fatalf("%v\n%s", e, e.Stack)
 		}
 		t.Fatal(err)

@@ -73,7 +73,8 @@ func compileGolden(t *testing.T, script, comment string) map[string]string {
 	if strings.Contains(comment, "ir: optimised") {
 		stage = "ir-opt"
 	}
-	obj, err := codegen.Compile(info, fixtureTarget(without...), codegen.Options{Verify: true, HelperErrors: strings.Contains(comment, "errors: all"),
+	obj, err := codegen.Compile(info, fixtureTarget(without...), codegen.Options{
+		Verify: true, HelperErrors: strings.Contains(comment, "errors: all"),
 		Dump: func(s string, m *ir.Module) {
 			if s != stage {
 				return
@@ -84,7 +85,8 @@ func compileGolden(t *testing.T, script, comment string) map[string]string {
 				t.Errorf("the IR does not survive its text form: %v", err)
 			}
 			sb.WriteString(text)
-		}})
+		},
+	})
 	out := map[string]string{}
 	var list *diag.List
 	switch {

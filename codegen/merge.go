@@ -14,7 +14,6 @@ import (
 type site struct {
 	point  *check.Point
 	bodies []int // indexes into info.Bodies
-	hook   *lower.Hook
 }
 
 // plan is the programs of a script.

@@ -190,7 +190,8 @@ func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 // noResolver names the points of an object and nothing else.
 type noResolver struct{ obj *object.Object }
 
-func (noResolver) KernelSymbol(addr uint64, _ bool) string         { return fmt.Sprintf("%#x", addr) }
+func (noResolver) KernelSymbol(addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
+
 func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
 func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
 func (noResolver) Username(uint32) string                          { return "root" }
@@ -239,8 +240,10 @@ func (h *host) runOr(t testing.TB, obj *object.Object, retry bool, smaller func(
 	var buf bytes.Buffer
 	out := runtime.NewOutput(&buf, false, 0)
 	obj.Config.PrintMapsOnExit = false
-	s, err := runtime.New(runtime.Options{Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true,
-		Report: func(d *diag.Diagnostic) { out.Message("", d.Severity.String()+"\n") }})
+	s, err := runtime.New(runtime.Options{
+		Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true,
+		Report: func(d *diag.Diagnostic) { out.Message("", d.Severity.String()+"\n") },
+	})
 	if retry && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)) {
 		return h.run(t, smaller())
 	}

@@ -82,8 +82,10 @@ func runObject(t *testing.T, ctx context.Context, obj *object.Object, json bool)
 	}
 	defer k.Close()
 	var buf bytes.Buffer
-	s, err := New(Options{Object: obj, Kernel: k, Output: NewOutput(&buf, json, BufferLine), Report: func(d *diag.Diagnostic) { t.Log(d) },
-		Attached: func(n int) { buf.WriteString("attached\n") }})
+	s, err := New(Options{
+		Object: obj, Kernel: k, Output: NewOutput(&buf, json, BufferLine), Report: func(d *diag.Diagnostic) { t.Log(d) },
+		Attached: func(n int) { buf.WriteString("attached\n") },
+	})
 	if errors.Is(err, os.ErrPermission) {
 		t.Skip("needs rights to load BPF programs")
 	}
@@ -155,9 +157,11 @@ func TestSessionEndsWithItsContext(t *testing.T) {
 
 func TestVerifierRefusalNamesThePlace(t *testing.T) {
 	set, f := source.NewSet("stdin", "BEGIN { bad }")
-	obj := testObject(&object.Program{Name: "bad", Type: ebpf.RawTracepoint, Probe: f.Span(0, 13),
+	obj := testObject(&object.Program{
+		Name: "bad", Type: ebpf.RawTracepoint, Probe: f.Span(0, 13),
 		Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.LoadMem(asm.R0, asm.R0, 0, asm.DWord), asm.Return()},
-		Spans: []object.SpanAt{{Offset: 0, Span: f.Span(0, 5)}, {Offset: 1, Span: f.Span(8, 11)}}})
+		Spans: []object.SpanAt{{Offset: 0, Span: f.Span(0, 5)}, {Offset: 1, Span: f.Span(8, 11)}},
+	})
 	obj.Files = set
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {

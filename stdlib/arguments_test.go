@@ -12,8 +12,10 @@ import (
 // Whatever a builtin is called with, there is an answer: no panic, and a complete script when there is no error.
 func TestAnyArguments(t *testing.T) {
 	r, env := hostRegistry(t)
-	args := []string{"1", "-1", "0xffffffffffffffff", `"a"`, `""`, `"%d %s"`, "comm", "@m", "@m[1]", "@c", "@h", "@k[1, \"x\"]", "curtask", "(1, \"b\")", "$x", "$s",
-		"kstack", "nsecs", "true", "$1", "*curtask", "(uint8[6])1", "pton(\"::1\")", "perf", "init", "buf(comm, 4)", "()", "(a = 1)"}
+	args := []string{
+		"1", "-1", "0xffffffffffffffff", `"a"`, `""`, `"%d %s"`, "comm", "@m", "@m[1]", "@c", "@h", "@k[1, \"x\"]", "curtask", "(1, \"b\")", "$x", "$s",
+		"kstack", "nsecs", "true", "$1", "*curtask", "(uint8[6])1", "pton(\"::1\")", "perf", "init", "buf(comm, 4)", "()", "(a = 1)",
+	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	try := func(call string) {
 		for _, form := range []string{"CALL;", "$y = CALL; print($y);", "@out = CALL;", "if (CALL) { }"} {

@@ -70,14 +70,16 @@ func attachAll(t testing.TB, m *Machine, text string, env *check.Env, uses ...st
 	}
 	t.Cleanup(func() { counts.Close() })
 	h := hooks[0]
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: h.Type, AttachType: h.AttachType, AttachTo: h.AttachTo, Flags: h.Flags, License: "GPL",
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: h.Type, AttachType: h.AttachType, AttachTo: h.AttachTo, Flags: h.Flags, License: "GPL",
 		Instructions: asm.Instructions{
 			asm.LoadMapValue(asm.R1, counts.FD(), 0),
 			asm.Mov.Imm(asm.R2, 1),
 			asm.StoreXAdd(asm.R1, asm.R2, asm.DWord),
 			asm.Mov.Imm(asm.R0, 0),
 			asm.Return(),
-		}})
+		},
+	})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

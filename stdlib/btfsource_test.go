@@ -68,7 +68,8 @@ func TestBTFSourceTypes(t *testing.T) {
 		{Name: "call", Type: &btf.Pointer{Target: &btf.FuncProto{Return: cInt}}, Offset: 960},
 	}
 	fn := &btf.Func{Name: "do_it", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{Return: &btf.Typedef{Name: "my_int", Type: cInt}, Params: []btf.FuncParam{
-		{Name: "n", Type: &btf.Pointer{Target: node}}, {Name: "pair", Type: &btf.Struct{Name: "pair", Size: 16}}, {Name: "len", Type: cInt}}}}
+		{Name: "n", Type: &btf.Pointer{Target: node}}, {Name: "pair", Type: &btf.Struct{Name: "pair", Size: 16}}, {Name: "len", Type: cInt},
+	}}}
 	s := typeSource(t, node, fn)
 
 	st := s.StructType("node")

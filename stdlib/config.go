@@ -62,10 +62,14 @@ func anyText(set func(*check.Config, string)) func(*check.Config, string) error 
 }
 
 func unstableKey(name, what string) ConfigEntry {
-	return ConfigEntry{Default: "warn", Doc: Doc{Group: "config", Summary: "whether " + what + " may be used",
-		Text:    "`enable` turns the feature on, `warn` too but says that it may change, `error` turns it off.",
-		Example: "config = { " + name + " = enable }\nBEGIN { exit(); }"},
-		Key: check.ConfigKey{Name: name, Set: oneOf([]string{"enable", "warn", "error"}, func(c *check.Config, v string) { c.Unstable[name] = v })}}
+	return ConfigEntry{
+		Default: "warn", Doc: Doc{
+			Group: "config", Summary: "whether " + what + " may be used",
+			Text:    "`enable` turns the feature on, `warn` too but says that it may change, `error` turns it off.",
+			Example: "config = { " + name + " = enable }\nBEGIN { exit(); }",
+		},
+		Key: check.ConfigKey{Name: name, Set: oneOf([]string{"enable", "warn", "error"}, func(c *check.Config, v string) { c.Unstable[name] = v })},
+	}
 }
 
 // licenses are those that the kernel counts as compatible with its own.
@@ -77,8 +81,10 @@ func configKeys() []ConfigEntry {
 		if example == "" || strings.ContainsAny(example, ". /") {
 			example = strconv.Quote(def)
 		}
-		return ConfigEntry{Default: def, Aliases: aliases, Key: check.ConfigKey{Name: name, Set: set},
-			Doc: Doc{Group: "config", Summary: summary, Text: text, Example: "config = { " + name + " = " + example + " }\nBEGIN { exit(); }"}}
+		return ConfigEntry{
+			Default: def, Aliases: aliases, Key: check.ConfigKey{Name: name, Set: set},
+			Doc: Doc{Group: "config", Summary: summary, Text: text, Example: "config = { " + name + " = " + example + " }\nBEGIN { exit(); }"},
+		}
 	}
 	const maxInt = math.MaxInt32
 	return []ConfigEntry{
@@ -136,22 +142,30 @@ func configKeys() []ConfigEntry {
 		unstableKey("unstable_macro", "macros"),
 		unstableKey("unstable_import", "imports"),
 		// Old environment variables.
-		{Default: "0", Key: check.ConfigKey{Name: "no_cpp_demangle", Set: boolKey(func(c *check.Config, v bool) { c.CppDemangle = !v })},
-			Doc: Doc{Group: "config", Summary: "old form of `cpp_demangle`, with the opposite meaning", Text: "Kept for old scripts and environments.", Example: "config = { no_cpp_demangle = 1 }\nBEGIN { exit(); }"}},
-		{Default: "0", Key: check.ConfigKey{Name: "no_user_symbols", Set: boolKey(func(c *check.Config, v bool) {
-			if v {
-				c.UserSymbolCache = "NONE"
-			}
-		})},
-			Doc: Doc{Group: "config", Summary: "old form of `cache_user_symbols = NONE`", Text: "Kept for old scripts and environments.", Example: "config = { no_user_symbols = 1 }\nBEGIN { exit(); }"}},
-		{Default: "0", Key: check.ConfigKey{Name: "max_type_res_iterations", Set: func(_ *check.Config, v string) error {
-			if _, ok := check.ParseInt(v); !ok {
-				return errors.New("not an integer")
-			}
-			return nil
-		}},
-			Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: "The search for types always ends.", Example: "config = { max_type_res_iterations = 10 }\nBEGIN { exit(); }"}},
-		{Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, func(c *check.Config, v string) { c.Extra["attach"] = v })},
-			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names.", Example: "config = { attach = literal }\nBEGIN { exit(); }"}},
+		{
+			Default: "0", Key: check.ConfigKey{Name: "no_cpp_demangle", Set: boolKey(func(c *check.Config, v bool) { c.CppDemangle = !v })},
+			Doc: Doc{Group: "config", Summary: "old form of `cpp_demangle`, with the opposite meaning", Text: "Kept for old scripts and environments.", Example: "config = { no_cpp_demangle = 1 }\nBEGIN { exit(); }"},
+		},
+		{
+			Default: "0", Key: check.ConfigKey{Name: "no_user_symbols", Set: boolKey(func(c *check.Config, v bool) {
+				if v {
+					c.UserSymbolCache = "NONE"
+				}
+			})},
+			Doc: Doc{Group: "config", Summary: "old form of `cache_user_symbols = NONE`", Text: "Kept for old scripts and environments.", Example: "config = { no_user_symbols = 1 }\nBEGIN { exit(); }"},
+		},
+		{
+			Default: "0", Key: check.ConfigKey{Name: "max_type_res_iterations", Set: func(_ *check.Config, v string) error {
+				if _, ok := check.ParseInt(v); !ok {
+					return errors.New("not an integer")
+				}
+				return nil
+			}},
+			Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: "The search for types always ends.", Example: "config = { max_type_res_iterations = 10 }\nBEGIN { exit(); }"},
+		},
+		{
+			Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, func(c *check.Config, v string) { c.Extra["attach"] = v })},
+			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names.", Example: "config = { attach = literal }\nBEGIN { exit(); }"},
+		},
 	}
 }

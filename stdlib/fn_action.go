@@ -10,34 +10,62 @@ import (
 // actionFuncs can change the system; all of them need --unsafe.
 func actionFuncs() []Builtin {
 	return []Builtin{
-		{Name: "system", Doc: Doc{Group: "action", Summary: "run a command",
-			Text:    "Runs the command that the format and its arguments make, by the shell, when user space gets to it, and prints what it prints. Events wait while it runs.",
-			Example: "BEGIN { system(\"echo %d\", pid); }", SeeAlso: []string{"cat"}},
-			Func: &check.Func{Unsafe: true, Params: formatParams(), Result: formatted}},
-		{Name: "signal", Doc: Doc{Group: "action", Summary: "send a signal to the current process",
-			Text:    "Sends a signal, by name (`\"KILL\"`, `\"SIGKILL\"`) or number, to the process that the probe runs in. What the process was just doing is not undone.",
-			Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal(\"KILL\"); }", SeeAlso: []string{"signal_thread", "override"}},
-			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)}},
-		{Name: "signal_thread", Doc: Doc{Group: "action", Summary: "send a signal to the current thread",
-			Text:    "Like `signal`, but to the one thread that the probe runs in.",
-			Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal_thread(\"USR1\"); }", SeeAlso: []string{"signal"}},
-			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)}},
-		{Name: "override", Doc: Doc{Group: "action", Summary: "make a kernel function return without running",
-			Text:    "The function is not executed and returns `rc`. Only functions that the kernel allows error injection for can be overridden, on kernels that are built with it.",
-			Example: "kprobe:__x64_sys_getuid /comm == \"id\"/ { override(42); }", SeeAlso: []string{"signal"}},
-			Func: &check.Func{Unsafe: true, Params: params(req("rc", check.Number)), Result: void(func(c *check.Call) { onlyIn(c, "kprobe") })}},
-		{Name: "write_user", Doc: Doc{Group: "action", Summary: "write to memory of the current process",
-			Text:    "Writes a value to an address of the process that the probe runs in. The result is 0, or a negative error number.",
-			Example: "uprobe:/bin/bash:readline { write_user(arg0, (uint8)0); }"},
-			Func: &check.Func{Unsafe: true, Params: params(req("addr", check.Address), req("value", check.AnyValue)), Result: always(types.TInt64)}},
-		{Name: "unwatch", Doc: Doc{Group: "action", Summary: "remove a watchpoint",
-			Text:    "Detaches the watchpoint at an address.",
-			Example: "watchpoint:0x10000000:8:w { unwatch(0x10000000); }"},
-			Func: &check.Func{Params: params(req("addr", check.Integer))}},
-		{Name: "path", Doc: Doc{Group: "process", Summary: "full path of a struct path",
-			Text:    "The path of an open file, from a `struct path` or a pointer to one, at most `size` bytes of it (else `max_strlen`). The kernel allows it in some functions only.",
-			Example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp.f_path)); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("path", check.AnyArg), opt("size", check.IntLiteral)), Result: pathResult}},
+		{
+			Name: "system", Doc: Doc{
+				Group: "action", Summary: "run a command",
+				Text:    "Runs the command that the format and its arguments make, by the shell, when user space gets to it, and prints what it prints. Events wait while it runs.",
+				Example: "BEGIN { system(\"echo %d\", pid); }", SeeAlso: []string{"cat"},
+			},
+			Func: &check.Func{Unsafe: true, Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "signal", Doc: Doc{
+				Group: "action", Summary: "send a signal to the current process",
+				Text:    "Sends a signal, by name (`\"KILL\"`, `\"SIGKILL\"`) or number, to the process that the probe runs in. What the process was just doing is not undone.",
+				Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal(\"KILL\"); }", SeeAlso: []string{"signal_thread", "override"},
+			},
+			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
+		},
+		{
+			Name: "signal_thread", Doc: Doc{
+				Group: "action", Summary: "send a signal to the current thread",
+				Text:    "Like `signal`, but to the one thread that the probe runs in.",
+				Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal_thread(\"USR1\"); }", SeeAlso: []string{"signal"},
+			},
+			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
+		},
+		{
+			Name: "override", Doc: Doc{
+				Group: "action", Summary: "make a kernel function return without running",
+				Text:    "The function is not executed and returns `rc`. Only functions that the kernel allows error injection for can be overridden, on kernels that are built with it.",
+				Example: "kprobe:__x64_sys_getuid /comm == \"id\"/ { override(42); }", SeeAlso: []string{"signal"},
+			},
+			Func: &check.Func{Unsafe: true, Params: params(req("rc", check.Number)), Result: void(func(c *check.Call) { onlyIn(c, "kprobe") })},
+		},
+		{
+			Name: "write_user", Doc: Doc{
+				Group: "action", Summary: "write to memory of the current process",
+				Text:    "Writes a value to an address of the process that the probe runs in. The result is 0, or a negative error number.",
+				Example: "uprobe:/bin/bash:readline { write_user(arg0, (uint8)0); }",
+			},
+			Func: &check.Func{Unsafe: true, Params: params(req("addr", check.Address), req("value", check.AnyValue)), Result: always(types.TInt64)},
+		},
+		{
+			Name: "unwatch", Doc: Doc{
+				Group: "action", Summary: "remove a watchpoint",
+				Text:    "Detaches the watchpoint at an address.",
+				Example: "watchpoint:0x10000000:8:w { unwatch(0x10000000); }",
+			},
+			Func: &check.Func{Params: params(req("addr", check.Integer))},
+		},
+		{
+			Name: "path", Doc: Doc{
+				Group: "process", Summary: "full path of a struct path",
+				Text:    "The path of an open file, from a `struct path` or a pointer to one, at most `size` bytes of it (else `max_strlen`). The kernel allows it in some functions only.",
+				Example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp.f_path)); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("path", check.AnyArg), opt("size", check.IntLiteral)), Result: pathResult},
+		},
 	}
 }
 

@@ -9,53 +9,93 @@ import (
 
 func addressFuncs() []Builtin {
 	return []Builtin{
-		{Name: "ksym", Doc: Doc{Group: "address", Summary: "kernel symbol of an address",
-			Text:    "The name of the kernel function or variable at an address. The name is looked up by user space when the value is printed.",
-			Example: "tracepoint:timer:hrtimer_expire_entry { @[ksym(args.function)] = count(); }", SeeAlso: []string{"usym", "kaddr", "kstack"}},
-			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tKSym)}},
-		{Name: "usym", Doc: Doc{Group: "address", Summary: "symbol of an address in the current process",
-			Text:    "The name of the function or variable at an address of the process that the probe runs in.",
-			Example: "uprobe:/bin/bash:readline { printf(\"%s\\n\", usym(reg(\"ip\"))); }", SeeAlso: []string{"ksym", "uaddr", "ustack"}},
-			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tUSym)}},
-		{Name: "kaddr", Doc: Doc{Group: "address", Summary: "address of a kernel symbol",
-			Text:    "The address of a function or variable of the kernel, found while compiling in /proc/kallsyms.",
-			Example: "interval:s:1 { printf(\"%d\\n\", *kaddr(\"jiffies\")); exit(); }", SeeAlso: []string{"uaddr", "percpu_kaddr", "ksym"}},
+		{
+			Name: "ksym", Doc: Doc{
+				Group: "address", Summary: "kernel symbol of an address",
+				Text:    "The name of the kernel function or variable at an address. The name is looked up by user space when the value is printed.",
+				Example: "tracepoint:timer:hrtimer_expire_entry { @[ksym(args.function)] = count(); }", SeeAlso: []string{"usym", "kaddr", "kstack"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tKSym)},
+		},
+		{
+			Name: "usym", Doc: Doc{
+				Group: "address", Summary: "symbol of an address in the current process",
+				Text:    "The name of the function or variable at an address of the process that the probe runs in.",
+				Example: "uprobe:/bin/bash:readline { printf(\"%s\\n\", usym(reg(\"ip\"))); }", SeeAlso: []string{"ksym", "uaddr", "ustack"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("addr", check.AnyArg)), Result: symbolResult(tUSym)},
+		},
+		{
+			Name: "kaddr", Doc: Doc{
+				Group: "address", Summary: "address of a kernel symbol",
+				Text:    "The address of a function or variable of the kernel, found while compiling in /proc/kallsyms.",
+				Example: "interval:s:1 { printf(\"%d\\n\", *kaddr(\"jiffies\")); exit(); }", SeeAlso: []string{"uaddr", "percpu_kaddr", "ksym"},
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: func(c *check.Call) *types.Type {
 				return inSpace(types.TUint64, types.SpaceKernel, types.ProvRaw)
-			}}},
-		{Name: "uaddr", Doc: Doc{Group: "address", Summary: "address of a symbol of the traced program",
-			Text: "The address of a variable or function of the program that the uprobe is in, as a pointer to an unsigned integer: of 1, 2, 4 or 8 bytes where the symbol has such a size, else of 8. " +
-				"Where the program is loaded at an address of its own, the address is corrected for the process.",
-			Example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", *uaddr(\"dist_version\")); }", SeeAlso: []string{"kaddr", "usym"}},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: uaddrResult}},
-		{Name: "percpu_kaddr", Doc: Doc{Group: "address", Summary: "address of a per-CPU kernel symbol",
-			Text: "The address of a per-CPU variable of the kernel on a CPU, the current one when it is left out. With a CPU the result is null when there is no such CPU, so compare it " +
-				"with 0 before you follow it.",
-			Example: "interval:s:1 { $n = percpu_kaddr(\"process_counts\"); printf(\"%d\\n\", *$n); exit(); }", SeeAlso: []string{"kaddr"}},
+			}},
+		},
+		{
+			Name: "uaddr", Doc: Doc{
+				Group: "address", Summary: "address of a symbol of the traced program",
+				Text: "The address of a variable or function of the program that the uprobe is in, as a pointer to an unsigned integer: of 1, 2, 4 or 8 bytes where the symbol has such a size, else of 8. " +
+					"Where the program is loaded at an address of its own, the address is corrected for the process.",
+				Example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", *uaddr(\"dist_version\")); }", SeeAlso: []string{"kaddr", "usym"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: uaddrResult},
+		},
+		{
+			Name: "percpu_kaddr", Doc: Doc{
+				Group: "address", Summary: "address of a per-CPU kernel symbol",
+				Text: "The address of a per-CPU variable of the kernel on a CPU, the current one when it is left out. With a CPU the result is null when there is no such CPU, so compare it " +
+					"with 0 before you follow it.",
+				Example: "interval:s:1 { $n = percpu_kaddr(\"process_counts\"); printf(\"%d\\n\", *$n); exit(); }", SeeAlso: []string{"kaddr"},
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral), opt("cpu", check.Number)), Result: func(c *check.Call) *types.Type {
 				return inSpace(types.TUint64, types.SpaceKernel, types.ProvRaw)
-			}}},
-		{Name: "kptr", Doc: Doc{Group: "address", Summary: "treat an address as one of the kernel",
-			Text:    "The same pointer or integer, marked as an address of the kernel, where a probe would take it for one of user space.",
-			Example: "uprobe:/bin/bash:readline { print(*kptr(kaddr(\"jiffies\"))); }", SeeAlso: []string{"uptr"}},
-			Func: &check.Func{MustUse: true, Params: params(req("ptr", check.AnyArg)), Result: space(types.SpaceKernel)}},
-		{Name: "uptr", Doc: Doc{Group: "address", Summary: "treat an address as one of user space",
-			Text:    "The same pointer or integer, marked as an address of the current process, where a probe would take it for one of the kernel.",
-			Example: "kprobe:do_sys_openat2 { printf(\"%s\\n\", str(uptr(arg1))); }", SeeAlso: []string{"kptr"}},
-			Func: &check.Func{MustUse: true, Params: params(req("ptr", check.AnyArg)), Result: space(types.SpaceUser)}},
-		{Name: "reg", Doc: Doc{Group: "address", Summary: "content of a CPU register",
-			Text:    "The register at the probe, by the name that the architecture gives it: `ip`, `sp`, `bp`, `ax`, `di` ... on x86-64; `pc`, `sp`, `r0` ... on arm64.",
-			Example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count(); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: regResult}},
-		{Name: "kstack", Doc: Doc{Group: "stack", Summary: "stack of the kernel",
-			Text: "The kernel's call stack at the probe. The mode (`bpftrace`, `perf`, `raw`) says how it prints, the limit how many frames are kept (127 when it is left out). " +
-				"As a key of a map equal stacks count together.",
-			Example: "profile:hz:99 { @[kstack(perf, 5)] = count(); }", SeeAlso: []string{"ustack", "ksym"}},
-			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw"), Result: stackResult(types.KStack)}},
-		{Name: "ustack", Doc: Doc{Group: "stack", Summary: "stack of user space",
-			Text:    "The call stack of the process in user space at the probe. Modes and limit are those of `kstack`; `build_id` prints places in files. Programs need frame pointers for complete stacks.",
-			Example: "profile:hz:99 { @[ustack(3), comm] = count(); }", SeeAlso: []string{"kstack", "usym"}},
-			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw", "build_id"), Result: stackResult(types.UStack)}},
+			}},
+		},
+		{
+			Name: "kptr", Doc: Doc{
+				Group: "address", Summary: "treat an address as one of the kernel",
+				Text:    "The same pointer or integer, marked as an address of the kernel, where a probe would take it for one of user space.",
+				Example: "uprobe:/bin/bash:readline { print(*kptr(kaddr(\"jiffies\"))); }", SeeAlso: []string{"uptr"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("ptr", check.AnyArg)), Result: space(types.SpaceKernel)},
+		},
+		{
+			Name: "uptr", Doc: Doc{
+				Group: "address", Summary: "treat an address as one of user space",
+				Text:    "The same pointer or integer, marked as an address of the current process, where a probe would take it for one of the kernel.",
+				Example: "kprobe:do_sys_openat2 { printf(\"%s\\n\", str(uptr(arg1))); }", SeeAlso: []string{"kptr"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("ptr", check.AnyArg)), Result: space(types.SpaceUser)},
+		},
+		{
+			Name: "reg", Doc: Doc{
+				Group: "address", Summary: "content of a CPU register",
+				Text:    "The register at the probe, by the name that the architecture gives it: `ip`, `sp`, `bp`, `ax`, `di` ... on x86-64; `pc`, `sp`, `r0` ... on arm64.",
+				Example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count(); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: regResult},
+		},
+		{
+			Name: "kstack", Doc: Doc{
+				Group: "stack", Summary: "stack of the kernel",
+				Text: "The kernel's call stack at the probe. The mode (`bpftrace`, `perf`, `raw`) says how it prints, the limit how many frames are kept (127 when it is left out). " +
+					"As a key of a map equal stacks count together.",
+				Example: "profile:hz:99 { @[kstack(perf, 5)] = count(); }", SeeAlso: []string{"ustack", "ksym"},
+			},
+			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw"), Result: stackResult(types.KStack)},
+		},
+		{
+			Name: "ustack", Doc: Doc{
+				Group: "stack", Summary: "stack of user space",
+				Text:    "The call stack of the process in user space at the probe. Modes and limit are those of `kstack`; `build_id` prints places in files. Programs need frame pointers for complete stacks.",
+				Example: "profile:hz:99 { @[ustack(3), comm] = count(); }", SeeAlso: []string{"kstack", "usym"},
+			},
+			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw", "build_id"), Result: stackResult(types.UStack)},
+		},
 	}
 }
 

@@ -7,43 +7,79 @@ import (
 
 func aggregations() []Builtin {
 	return []Builtin{
-		{Name: "count", Doc: Doc{Group: "aggregation", Summary: "count events",
-			Text:    "Adds one to the value. Each CPU counts for itself, so that nothing is lost and nothing waits; reading the value adds them up.",
-			Example: "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }", SeeAlso: []string{"sum"}},
-			Func: &check.Func{Agg: types.Count, Result: always(&types.Type{Kind: types.Count, Size: 8})}},
-		{Name: "sum", Doc: Doc{Group: "aggregation", Summary: "add values up",
-			Text:    "Adds `n` to the value, per CPU as `count` does.",
-			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @bytes[comm] = sum(args.ret); }", SeeAlso: []string{"count", "avg", "stats"}},
-			Func: &check.Func{Agg: types.Sum, Params: params(req("n", check.Number)), Result: aggregate(types.Sum)}},
-		{Name: "avg", Doc: Doc{Group: "aggregation", Summary: "average of values",
-			Text:    "Keeps count and total; the average is computed when it is printed or read.",
-			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @size = avg(args.ret); }", SeeAlso: []string{"sum", "stats"}},
-			Func: &check.Func{Agg: types.Avg, Params: params(req("n", check.Number)), Result: aggregate(types.Avg)}},
-		{Name: "min", Doc: Doc{Group: "aggregation", Summary: "smallest value",
-			Text:    "Keeps the smallest value seen; the first one always counts.",
-			Example: "tracepoint:syscalls:sys_exit_read { @least = min(args.ret); }", SeeAlso: []string{"max"}},
-			Func: &check.Func{Agg: types.Min, Params: params(req("n", check.Number)), Result: aggregate(types.Min)}},
-		{Name: "max", Doc: Doc{Group: "aggregation", Summary: "largest value",
-			Text:    "Keeps the largest value seen; the first one always counts.",
-			Example: "tracepoint:syscalls:sys_exit_read { @most = max(args.ret); }", SeeAlso: []string{"min"}},
-			Func: &check.Func{Agg: types.Max, Params: params(req("n", check.Number)), Result: aggregate(types.Max)}},
-		{Name: "stats", Doc: Doc{Group: "aggregation", Summary: "count, average and total of values",
-			Text:    "What `count`, `avg` and `sum` give, in one map.",
-			Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @[comm] = stats(args.ret); }", SeeAlso: []string{"count", "avg", "sum"}},
-			Func: &check.Func{Agg: types.Stats, Params: params(req("n", check.Number)), Result: aggregate(types.Stats)}},
-		{Name: "hist", Doc: Doc{Group: "aggregation", Summary: "histogram with buckets of powers of two",
-			Text:    "Counts values in buckets that double in size. `k` (0 to 5) divides each power of two into 2^k buckets.",
-			Example: "tracepoint:syscalls:sys_exit_read { @bytes = hist(args.ret); }", SeeAlso: []string{"lhist"}},
-			Func: &check.Func{Agg: types.Hist, Params: params(req("n", check.Number), opt("k", check.IntLiteral)), Result: histResult}},
-		{Name: "lhist", Doc: Doc{Group: "aggregation", Summary: "histogram with buckets of one size",
-			Text:    "Counts values from `min` up to `max` in buckets of `step`; values below and above have a bucket of their own. At most 1000 buckets.",
-			Example: "tracepoint:syscalls:sys_exit_read { @bytes = lhist(args.ret, 0, 10000, 1000); }", SeeAlso: []string{"hist"}},
-			Func: &check.Func{Agg: types.LHist, Params: params(req("n", check.Number), req("min", check.IntLiteral), req("max", check.IntLiteral), req("step", check.IntLiteral)), Result: lhistResult}},
-		{Name: "tseries", Doc: Doc{Group: "aggregation", Summary: "values over time",
-			Text: "Keeps the last `num_intervals` intervals of `interval_ns` nanoseconds each, and in each of them the last value, or the `avg`, `sum`, `min` or `max` of its values. " +
-				"Durations such as `100ms` are nanoseconds.",
-			Example: "interval:ms:100 { @ = tseries(rand % 10, 1s, 20, \"max\"); }"},
-			Func: &check.Func{Agg: types.TSeries, Unstable: "unstable_tseries", Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult}},
+		{
+			Name: "count", Doc: Doc{
+				Group: "aggregation", Summary: "count events",
+				Text:    "Adds one to the value. Each CPU counts for itself, so that nothing is lost and nothing waits; reading the value adds them up.",
+				Example: "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }", SeeAlso: []string{"sum"},
+			},
+			Func: &check.Func{Agg: types.Count, Result: always(&types.Type{Kind: types.Count, Size: 8})},
+		},
+		{
+			Name: "sum", Doc: Doc{
+				Group: "aggregation", Summary: "add values up",
+				Text:    "Adds `n` to the value, per CPU as `count` does.",
+				Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @bytes[comm] = sum(args.ret); }", SeeAlso: []string{"count", "avg", "stats"},
+			},
+			Func: &check.Func{Agg: types.Sum, Params: params(req("n", check.Number)), Result: aggregate(types.Sum)},
+		},
+		{
+			Name: "avg", Doc: Doc{
+				Group: "aggregation", Summary: "average of values",
+				Text:    "Keeps count and total; the average is computed when it is printed or read.",
+				Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @size = avg(args.ret); }", SeeAlso: []string{"sum", "stats"},
+			},
+			Func: &check.Func{Agg: types.Avg, Params: params(req("n", check.Number)), Result: aggregate(types.Avg)},
+		},
+		{
+			Name: "min", Doc: Doc{
+				Group: "aggregation", Summary: "smallest value",
+				Text:    "Keeps the smallest value seen; the first one always counts.",
+				Example: "tracepoint:syscalls:sys_exit_read { @least = min(args.ret); }", SeeAlso: []string{"max"},
+			},
+			Func: &check.Func{Agg: types.Min, Params: params(req("n", check.Number)), Result: aggregate(types.Min)},
+		},
+		{
+			Name: "max", Doc: Doc{
+				Group: "aggregation", Summary: "largest value",
+				Text:    "Keeps the largest value seen; the first one always counts.",
+				Example: "tracepoint:syscalls:sys_exit_read { @most = max(args.ret); }", SeeAlso: []string{"min"},
+			},
+			Func: &check.Func{Agg: types.Max, Params: params(req("n", check.Number)), Result: aggregate(types.Max)},
+		},
+		{
+			Name: "stats", Doc: Doc{
+				Group: "aggregation", Summary: "count, average and total of values",
+				Text:    "What `count`, `avg` and `sum` give, in one map.",
+				Example: "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @[comm] = stats(args.ret); }", SeeAlso: []string{"count", "avg", "sum"},
+			},
+			Func: &check.Func{Agg: types.Stats, Params: params(req("n", check.Number)), Result: aggregate(types.Stats)},
+		},
+		{
+			Name: "hist", Doc: Doc{
+				Group: "aggregation", Summary: "histogram with buckets of powers of two",
+				Text:    "Counts values in buckets that double in size. `k` (0 to 5) divides each power of two into 2^k buckets.",
+				Example: "tracepoint:syscalls:sys_exit_read { @bytes = hist(args.ret); }", SeeAlso: []string{"lhist"},
+			},
+			Func: &check.Func{Agg: types.Hist, Params: params(req("n", check.Number), opt("k", check.IntLiteral)), Result: histResult},
+		},
+		{
+			Name: "lhist", Doc: Doc{
+				Group: "aggregation", Summary: "histogram with buckets of one size",
+				Text:    "Counts values from `min` up to `max` in buckets of `step`; values below and above have a bucket of their own. At most 1000 buckets.",
+				Example: "tracepoint:syscalls:sys_exit_read { @bytes = lhist(args.ret, 0, 10000, 1000); }", SeeAlso: []string{"hist"},
+			},
+			Func: &check.Func{Agg: types.LHist, Params: params(req("n", check.Number), req("min", check.IntLiteral), req("max", check.IntLiteral), req("step", check.IntLiteral)), Result: lhistResult},
+		},
+		{
+			Name: "tseries", Doc: Doc{
+				Group: "aggregation", Summary: "values over time",
+				Text: "Keeps the last `num_intervals` intervals of `interval_ns` nanoseconds each, and in each of them the last value, or the `avg`, `sum`, `min` or `max` of its values. " +
+					"Durations such as `100ms` are nanoseconds.",
+				Example: "interval:ms:100 { @ = tseries(rand % 10, 1s, 20, \"max\"); }",
+			},
+			Func: &check.Func{Agg: types.TSeries, Unstable: "unstable_tseries", Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult},
+		},
 	}
 }
 

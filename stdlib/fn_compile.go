@@ -11,12 +11,16 @@ import (
 // compileFuncs are evaluated while compiling.
 func compileFuncs() []Builtin {
 	is := func(name, what, example string, f func(c *check.Call, t *types.Type) bool) Builtin {
-		return Builtin{Name: name, Doc: Doc{Group: "compile time", Summary: "whether a value is " + what,
-			Text:    "Known while compiling, so that `if comptime (" + name + "(x))` chooses a branch.",
-			Example: example},
+		return Builtin{
+			Name: name, Doc: Doc{
+				Group: "compile time", Summary: "whether a value is " + what,
+				Text:    "Known while compiling, so that `if comptime (" + name + "(x))` chooses a branch.",
+				Example: example,
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("value", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				return setBool(c, f(c, c.Type(0)))
-			}}}
+			}},
+		}
 	}
 	return []Builtin{
 		is("is_array", "an array", "BEGIN { print(is_array(1)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.Array }),
@@ -29,9 +33,12 @@ func compileFuncs() []Builtin {
 		is("is_unsigned_integer", "an unsigned integer", "BEGIN { print(is_unsigned_integer(1)); }", func(_ *check.Call, t *types.Type) bool {
 			return (t.Kind == types.Int || t.Kind == types.Enum) && !t.Signed
 		}),
-		{Name: "assert_str", Doc: Doc{Group: "compile time", Summary: "require a string",
-			Text:    "An error while compiling when the value is neither a string nor an array or pointer of characters.",
-			Example: "BEGIN { assert_str(comm); }"},
+		{
+			Name: "assert_str", Doc: Doc{
+				Group: "compile time", Summary: "require a string",
+				Text:    "An error while compiling when the value is neither a string nor an array or pointer of characters.",
+				Example: "BEGIN { assert_str(comm); }",
+			},
 			Func: &check.Func{Params: params(req("value", check.AnyArg)), Result: void(func(c *check.Call) {
 				t := c.Type(0)
 				if t.Kind == types.Pointer && t.Elem != nil && t.Elem.Kind == types.Int && t.Elem.Size == 1 {
@@ -40,16 +47,24 @@ func compileFuncs() []Builtin {
 				if !textArg(t) {
 					typeError(c, 0, "a string")
 				}
-			})}},
-		{Name: "default_str_length", Doc: Doc{Group: "compile time", Summary: "limit of strings without a length",
-			Text:    "The value of `max_strlen`.",
-			Example: "BEGIN { print(default_str_length()); }"},
+			})},
+		},
+		{
+			Name: "default_str_length", Doc: Doc{
+				Group: "compile time", Summary: "limit of strings without a length",
+				Text:    "The value of `max_strlen`.",
+				Example: "BEGIN { print(default_str_length()); }",
+			},
 			Func: &check.Func{MustUse: true, Result: func(c *check.Call) *types.Type {
 				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TUint64)
-			}}},
-		{Name: "static_assert", Doc: Doc{Group: "compile time", Summary: "require something while compiling",
-			Text:    "An error with the message when the condition is false. Both must be known while compiling.",
-			Example: "BEGIN { static_assert(sizeof(comm) == 16, \"comm has 16 bytes\"); }", SeeAlso: []string{"fail"}},
+			}},
+		},
+		{
+			Name: "static_assert", Doc: Doc{
+				Group: "compile time", Summary: "require something while compiling",
+				Text:    "An error with the message when the condition is false. Both must be known while compiling.",
+				Example: "BEGIN { static_assert(sizeof(comm) == 16, \"comm has 16 bytes\"); }", SeeAlso: []string{"fail"},
+			},
 			Func: &check.Func{Params: params(req("condition", check.AnyValue), req("message", check.StrLiteral)), Result: void(func(c *check.Call) {
 				v, ok := c.Int(0)
 				msg, _ := c.Str(1)
@@ -59,20 +74,33 @@ func compileFuncs() []Builtin {
 				case v == 0:
 					c.Diags.Errorf(check.CodeStaticAssert, c.Node.Sp, "%s", msg)
 				}
-			})}},
-		{Name: "getopt", Doc: Doc{Group: "compile time", Summary: "named parameter of the script",
-			Text: "The value of `--name=value` behind `--` on the command line. The default gives the type (integer, bool or string) and the value when the parameter is not given; without a default " +
-				"it is a bool. The description is shown by `--help`.",
-			Example: "BEGIN { print(getopt(\"limit\", 10, \"how many lines\")); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral), opt("default", check.AnyValue), opt("description", check.StrLiteral)), Result: getoptResult}},
-		{Name: "kfunc_exist", Doc: Doc{Group: "compile time", Summary: "whether the kernel has a function that BPF programs may call",
-			Text:    "Looked up in the kernel's types while compiling.",
-			Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"}},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult}},
-		{Name: "kfunc_allowed", Doc: Doc{Group: "compile time", Summary: "whether this probe may call a kernel function",
-			Text:    "False when the kernel has no such function for BPF programs.",
-			Example: "BEGIN { print(kfunc_allowed(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_exist"}},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult}},
+			})},
+		},
+		{
+			Name: "getopt", Doc: Doc{
+				Group: "compile time", Summary: "named parameter of the script",
+				Text: "The value of `--name=value` behind `--` on the command line. The default gives the type (integer, bool or string) and the value when the parameter is not given; without a default " +
+					"it is a bool. The description is shown by `--help`.",
+				Example: "BEGIN { print(getopt(\"limit\", 10, \"how many lines\")); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral), opt("default", check.AnyValue), opt("description", check.StrLiteral)), Result: getoptResult},
+		},
+		{
+			Name: "kfunc_exist", Doc: Doc{
+				Group: "compile time", Summary: "whether the kernel has a function that BPF programs may call",
+				Text:    "Looked up in the kernel's types while compiling.",
+				Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
+		},
+		{
+			Name: "kfunc_allowed", Doc: Doc{
+				Group: "compile time", Summary: "whether this probe may call a kernel function",
+				Text:    "False when the kernel has no such function for BPF programs.",
+				Example: "BEGIN { print(kfunc_allowed(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_exist"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
+		},
 	}
 }
 
@@ -109,15 +137,15 @@ func getoptResult(c *check.Call) *types.Type {
 	}
 	t := types.TBool
 	if len(c.Args) > 1 {
-		switch dt := c.Type(1); {
-		case dt.Kind == types.String:
+		switch dt := c.Type(1); dt.Kind {
+		case types.String:
 			s, ok := c.Str(1)
 			if !ok {
 				return badDefault(c)
 			}
 			opt.Kind, opt.Default = "string", s
 			t = types.StringOf(c.Info.Config.MaxStrlen)
-		case dt.Kind == types.Bool:
+		case types.Bool:
 			v, ok := c.Int(1)
 			if !ok {
 				return badDefault(c)
@@ -126,7 +154,7 @@ func getoptResult(c *check.Call) *types.Type {
 			if v != 0 {
 				opt.Default = "true"
 			}
-		case dt.Kind == types.Int:
+		case types.Int:
 			v, ok := c.Int(1)
 			if !ok {
 				return badDefault(c)

@@ -19,46 +19,70 @@ func mapOf(c *check.Call, i int) *check.Map {
 
 func mapFuncs() []Builtin {
 	return []Builtin{
-		{Name: "clear", Doc: Doc{Group: "map", Summary: "remove all entries of a map",
-			Text:    "User space removes the entries when it gets to it, after everything that was printed before.",
-			Example: "interval:s:1 { @[comm] = count(); print(@); clear(@); exit(); }", SeeAlso: []string{"zero", "delete"}},
-			Func: &check.Func{Params: params(req("map", check.MapArg)), Effects: []check.Effect{check.EffectClear}}},
-		{Name: "zero", Doc: Doc{Group: "map", Summary: "set all values of a map to zero",
-			Text:    "The keys stay. User space does it when it gets to it.",
-			Example: "interval:s:1 { @[comm] = count(); print(@); zero(@); exit(); }", SeeAlso: []string{"clear"}},
-			Func: &check.Func{Params: params(req("map", check.MapArg)), Effects: []check.Effect{check.EffectClear}}},
-		{Name: "delete", Doc: Doc{Group: "map", Summary: "remove one entry of a map",
-			Text: "Removes the entry with a key; several keys are given as a tuple: `delete(@m, (1, \"a\"))`. A map without keys is cleared by `delete(@m)`. The result is false when there was no such " +
-				"entry. The old form `delete(@m[key])` works too.",
-			Example: "BEGIN { @[1] = 1; delete(@, 1); }", SeeAlso: []string{"clear", "has_key"}},
-			Func: &check.Func{Params: params(req("map", check.MapOrKey), opt("key", check.MapKey)), Effects: []check.Effect{check.EffectDelete}, Result: deleteResult}},
-		{Name: "has_key", Doc: Doc{Group: "map", Summary: "whether a map has a key",
-			Text:    "True when an entry with the key exists, whatever its value. Several keys are given as a tuple.",
-			Example: "BEGIN { @[1] = 0; if (has_key(@, 1)) { print(\"yes\"); } }", SeeAlso: []string{"find", "delete"}},
+		{
+			Name: "clear", Doc: Doc{
+				Group: "map", Summary: "remove all entries of a map",
+				Text:    "User space removes the entries when it gets to it, after everything that was printed before.",
+				Example: "interval:s:1 { @[comm] = count(); print(@); clear(@); exit(); }", SeeAlso: []string{"zero", "delete"},
+			},
+			Func: &check.Func{Params: params(req("map", check.MapArg)), Effects: []check.Effect{check.EffectClear}},
+		},
+		{
+			Name: "zero", Doc: Doc{
+				Group: "map", Summary: "set all values of a map to zero",
+				Text:    "The keys stay. User space does it when it gets to it.",
+				Example: "interval:s:1 { @[comm] = count(); print(@); zero(@); exit(); }", SeeAlso: []string{"clear"},
+			},
+			Func: &check.Func{Params: params(req("map", check.MapArg)), Effects: []check.Effect{check.EffectClear}},
+		},
+		{
+			Name: "delete", Doc: Doc{
+				Group: "map", Summary: "remove one entry of a map",
+				Text: "Removes the entry with a key; several keys are given as a tuple: `delete(@m, (1, \"a\"))`. A map without keys is cleared by `delete(@m)`. The result is false when there was no such " +
+					"entry. The old form `delete(@m[key])` works too.",
+				Example: "BEGIN { @[1] = 1; delete(@, 1); }", SeeAlso: []string{"clear", "has_key"},
+			},
+			Func: &check.Func{Params: params(req("map", check.MapOrKey), opt("key", check.MapKey)), Effects: []check.Effect{check.EffectDelete}, Result: deleteResult},
+		},
+		{
+			Name: "has_key", Doc: Doc{
+				Group: "map", Summary: "whether a map has a key",
+				Text:    "True when an entry with the key exists, whatever its value. Several keys are given as a tuple.",
+				Example: "BEGIN { @[1] = 0; if (has_key(@, 1)) { print(\"yes\"); } }", SeeAlso: []string{"find", "delete"},
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
 				if !keyed(c) {
 					return types.TInvalid
 				}
 				return types.TBool
-			}}},
-		{Name: "find", Doc: Doc{Group: "map", Summary: "look a key up and get its value",
-			Text:    "Stores the value that belongs to the key in a scratch variable and returns true, or returns false and leaves the variable alone. It is one look-up where `has_key` and a read are two.",
-			Example: "BEGIN { @[2] = 7; let $v; if (find(@, 2, $v)) { print($v); } }", SeeAlso: []string{"has_key"}},
+			}},
+		},
+		{
+			Name: "find", Doc: Doc{
+				Group: "map", Summary: "look a key up and get its value",
+				Text:    "Stores the value that belongs to the key in a scratch variable and returns true, or returns false and leaves the variable alone. It is one look-up where `has_key` and a read are two.",
+				Example: "BEGIN { @[2] = 7; let $v; if (find(@, 2, $v)) { print($v); } }", SeeAlso: []string{"has_key"},
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey), req("value", check.VarArg)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
 				if !keyed(c) {
 					return types.TInvalid
 				}
 				return types.TBool
-			}}},
-		{Name: "len", Doc: Doc{Group: "map", Summary: "number of entries of a map, or of frames of a stack",
-			Text:    "For a map the number of its entries; for a stack the number of its frames.",
-			Example: "BEGIN { @[1] = 1; print(len(@)); }"},
+			}},
+		},
+		{
+			Name: "len", Doc: Doc{
+				Group: "map", Summary: "number of entries of a map, or of frames of a stack",
+				Text:    "For a map the number of its entries; for a stack the number of its frames.",
+				Example: "BEGIN { @[1] = 1; print(len(@)); }",
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("value", check.MapOrValue)), Effects: []check.Effect{check.EffectLen}, Result: func(c *check.Call) *types.Type {
 				if t := c.Type(0); t.Kind != types.MapKind && !t.IsStack() {
 					return typeError(c, 0, "a map or a stack")
 				}
 				return types.TInt64
-			}}},
+			}},
+		},
 	}
 }
 

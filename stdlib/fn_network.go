@@ -10,42 +10,65 @@ import (
 
 func networkFuncs() []Builtin {
 	return []Builtin{
-		{Name: "ntop", Doc: Doc{Group: "network", Summary: "address of a host as text",
-			Text:    "An IPv4 address from an integer or 4 bytes, an IPv6 address from 16 bytes. The address family (AF_INET, AF_INET6) may be given first.",
-			Example: "BEGIN { print(ntop(0x0100007f)); }", SeeAlso: []string{"pton"}},
-			Func: &check.Func{MustUse: true, Params: params(req("family or address", check.AnyArg), opt("address", check.AnyArg)), Result: ntopResult}},
-		{Name: "pton", Doc: Doc{Group: "network", Summary: "bytes of a host's address",
-			Text:    "The 4 or 16 bytes of an address that is written as a literal, in network order; found while compiling. Cast it to an integer to compare it.",
-			Example: "BEGIN { print((uint32)pton(\"127.0.0.1\")); }", SeeAlso: []string{"ntop"}},
-			Func: &check.Func{MustUse: true, Params: params(req("address", check.StrLiteral)), Result: ptonResult}},
-		{Name: "macaddr", Doc: Doc{Group: "network", Summary: "hardware address as text",
-			Text:    "Reads 6 bytes and prints them as `18:C0:4D:08:2E:BB`.",
-			Example: "fentry:dev_queue_xmit { printf(\"%s\\n\", macaddr(args.skb.dev.perm_addr)); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("mac", check.AnyArg)), Result: macResult}},
-		{Name: "bswap", Doc: Doc{Group: "network", Summary: "reverse the bytes of an integer",
-			Text:    "The result is unsigned and as wide as `n`.",
-			Example: "BEGIN { printf(\"%x\\n\", bswap((uint32)0x12345678)); }"},
+		{
+			Name: "ntop", Doc: Doc{
+				Group: "network", Summary: "address of a host as text",
+				Text:    "An IPv4 address from an integer or 4 bytes, an IPv6 address from 16 bytes. The address family (AF_INET, AF_INET6) may be given first.",
+				Example: "BEGIN { print(ntop(0x0100007f)); }", SeeAlso: []string{"pton"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("family or address", check.AnyArg), opt("address", check.AnyArg)), Result: ntopResult},
+		},
+		{
+			Name: "pton", Doc: Doc{
+				Group: "network", Summary: "bytes of a host's address",
+				Text:    "The 4 or 16 bytes of an address that is written as a literal, in network order; found while compiling. Cast it to an integer to compare it.",
+				Example: "BEGIN { print((uint32)pton(\"127.0.0.1\")); }", SeeAlso: []string{"ntop"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("address", check.StrLiteral)), Result: ptonResult},
+		},
+		{
+			Name: "macaddr", Doc: Doc{
+				Group: "network", Summary: "hardware address as text",
+				Text:    "Reads 6 bytes and prints them as `18:C0:4D:08:2E:BB`.",
+				Example: "fentry:dev_queue_xmit { printf(\"%s\\n\", macaddr(args.skb.dev.perm_addr)); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("mac", check.AnyArg)), Result: macResult},
+		},
+		{
+			Name: "bswap", Doc: Doc{
+				Group: "network", Summary: "reverse the bytes of an integer",
+				Text:    "The result is unsigned and as wide as `n`.",
+				Example: "BEGIN { printf(\"%x\\n\", bswap((uint32)0x12345678)); }",
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("n", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				t := c.Type(0)
 				if t.Kind != types.Int {
 					return typeError(c, 0, "an integer")
 				}
 				return types.IntOf(t.Size, false)
-			}}},
-		{Name: "socket_cookie", Doc: Doc{Group: "network", Summary: "number of a socket that never changes",
-			Text:    "The cookie of a socket, made at the first call. 0 for a null pointer.",
-			Example: "fentry:tcp_rcv_established { @[socket_cookie(args.sk)] = count(); }"},
+			}},
+		},
+		{
+			Name: "socket_cookie", Doc: Doc{
+				Group: "network", Summary: "number of a socket that never changes",
+				Text:    "The cookie of a socket, made at the first call. 0 for a null pointer.",
+				Example: "fentry:tcp_rcv_established { @[socket_cookie(args.sk)] = count(); }",
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("sk", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				t := c.Type(0)
 				if t.Kind != types.Pointer || t.Elem == nil || t.Elem.Kind != types.Struct || t.Elem.Struct.Name != "sock" {
 					return typeError(c, 0, "a `struct sock *`")
 				}
 				return types.TUint64
-			}}},
-		{Name: "skboutput", Doc: Doc{Group: "network", Summary: "write a packet to a capture file",
-			Text: "Appends `length` bytes of the packet, from `offset` on, to a file that tcpdump reads, as raw IP without an Ethernet header; an offset of 14 leaves a header out that is there. " +
-				"The result is 0, or a negative error number.",
-			Example: "fentry:dev_queue_xmit { $r = skboutput(\"out.pcap\", args.skb, args.skb.len, 14); print($r); }"},
+			}},
+		},
+		{
+			Name: "skboutput", Doc: Doc{
+				Group: "network", Summary: "write a packet to a capture file",
+				Text: "Appends `length` bytes of the packet, from `offset` on, to a file that tcpdump reads, as raw IP without an Ethernet header; an offset of 14 leaves a header out that is there. " +
+					"The result is 0, or a negative error number.",
+				Example: "fentry:dev_queue_xmit { $r = skboutput(\"out.pcap\", args.skb, args.skb.len, 14); print($r); }",
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("path", check.StrLiteral), req("skb", check.AnyArg), req("length", check.Number), req("offset", check.Number)), Result: func(c *check.Call) *types.Type {
 				if !onlyIn(c, "fentry", "fexit", "tracepoint", "rawtracepoint") {
 					return types.TInvalid
@@ -54,7 +77,8 @@ func networkFuncs() []Builtin {
 					return typeError(c, 1, "a `struct sk_buff *`")
 				}
 				return types.TUint32
-			}}},
+			}},
+		},
 	}
 }
 

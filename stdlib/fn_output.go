@@ -16,49 +16,87 @@ func formatParams() []check.Param {
 
 func outputFuncs() []Builtin {
 	return []Builtin{
-		{Name: "printf", Doc: Doc{Group: "output", Summary: "print formatted values",
-			Text: "Formats as C does: `%d %i %u %x %X %o %c %p %s` with flags, width, precision and length. `%s` also prints enumerators, symbols, addresses of hosts, stacks and everything else that " +
-				"has a text; `%r`, `%rx` and `%rh` print what `buf` returns; `%gr` prints flags of memory allocations by name. The format must be a literal. The text is made in user space.",
-			Example: "BEGIN { printf(\"%s has pid %d\\n\", comm, pid); }", SeeAlso: []string{"print", "errorf", "warnf"}},
-			Func: &check.Func{Params: formatParams(), Result: formatted}},
-		{Name: "errorf", Doc: Doc{Group: "output", Summary: "print a formatted error",
-			Text:    "Like `printf`, but prints to standard error as an error, with the place of the call in the script. The script goes on.",
-			Example: "BEGIN { errorf(\"bad value: %d\", 10); }", SeeAlso: []string{"printf", "warnf", "fail"}},
-			Func: &check.Func{Params: formatParams(), Result: formatted}},
-		{Name: "warnf", Doc: Doc{Group: "output", Summary: "print a formatted warning",
-			Text:    "Like `errorf`, but prints a warning, and nothing when warnings are turned off.",
-			Example: "BEGIN { warnf(\"odd value: %d\", 10); }", SeeAlso: []string{"printf", "errorf"}},
-			Func: &check.Func{Params: formatParams(), Result: formatted}},
-		{Name: "print", Doc: Doc{Group: "output", Summary: "print a map or a value",
-			Text: "A map is printed as a whole: `top` limits it to the entries with the largest values, and `div` divides the values before they are printed. Maps are read when user space gets to it, " +
-				"so a map that changes quickly is printed as it is then. Any other value is copied and printed as it was at the call.",
-			Example: "BEGIN { @[1] = 10; @[2] = 20; print(@, 1); print((1, \"two\")); }", SeeAlso: []string{"printf", "clear", "zero"}},
-			Func: &check.Func{Params: params(req("value", check.MapOrValue), opt("top", check.IntLiteral), opt("div", check.IntLiteral)),
-				Effects: []check.Effect{check.EffectPrint}, Result: void(printCheck)}},
-		{Name: "cat", Doc: Doc{Group: "output", Summary: "print a file",
-			Text:    "Prints the contents of the file whose name the format and its arguments make, at most `max_cat_bytes` of it. The file is read by user space when it gets to it.",
-			Example: "BEGIN { cat(\"/proc/loadavg\"); }", SeeAlso: []string{"system"}},
-			Func: &check.Func{Params: formatParams(), Result: formatted}},
-		{Name: "join", Doc: Doc{Group: "output", Summary: "print an array of strings",
-			Text:    "Prints the strings that an array of pointers leads to, up to the first null pointer, with a separator between them (a blank when it is left out) and a line break at the end.",
-			Example: "tracepoint:syscalls:sys_enter_execve { join(args.argv); }"},
+		{
+			Name: "printf", Doc: Doc{
+				Group: "output", Summary: "print formatted values",
+				Text: "Formats as C does: `%d %i %u %x %X %o %c %p %s` with flags, width, precision and length. `%s` also prints enumerators, symbols, addresses of hosts, stacks and everything else that " +
+					"has a text; `%r`, `%rx` and `%rh` print what `buf` returns; `%gr` prints flags of memory allocations by name. The format must be a literal. The text is made in user space.",
+				Example: "BEGIN { printf(\"%s has pid %d\\n\", comm, pid); }", SeeAlso: []string{"print", "errorf", "warnf"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "errorf", Doc: Doc{
+				Group: "output", Summary: "print a formatted error",
+				Text:    "Like `printf`, but prints to standard error as an error, with the place of the call in the script. The script goes on.",
+				Example: "BEGIN { errorf(\"bad value: %d\", 10); }", SeeAlso: []string{"printf", "warnf", "fail"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "warnf", Doc: Doc{
+				Group: "output", Summary: "print a formatted warning",
+				Text:    "Like `errorf`, but prints a warning, and nothing when warnings are turned off.",
+				Example: "BEGIN { warnf(\"odd value: %d\", 10); }", SeeAlso: []string{"printf", "errorf"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "print", Doc: Doc{
+				Group: "output", Summary: "print a map or a value",
+				Text: "A map is printed as a whole: `top` limits it to the entries with the largest values, and `div` divides the values before they are printed. Maps are read when user space gets to it, " +
+					"so a map that changes quickly is printed as it is then. Any other value is copied and printed as it was at the call.",
+				Example: "BEGIN { @[1] = 10; @[2] = 20; print(@, 1); print((1, \"two\")); }", SeeAlso: []string{"printf", "clear", "zero"},
+			},
+			Func: &check.Func{
+				Params:  params(req("value", check.MapOrValue), opt("top", check.IntLiteral), opt("div", check.IntLiteral)),
+				Effects: []check.Effect{check.EffectPrint}, Result: void(printCheck),
+			},
+		},
+		{
+			Name: "cat", Doc: Doc{
+				Group: "output", Summary: "print a file",
+				Text:    "Prints the contents of the file whose name the format and its arguments make, at most `max_cat_bytes` of it. The file is read by user space when it gets to it.",
+				Example: "BEGIN { cat(\"/proc/loadavg\"); }", SeeAlso: []string{"system"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "join", Doc: Doc{
+				Group: "output", Summary: "print an array of strings",
+				Text:    "Prints the strings that an array of pointers leads to, up to the first null pointer, with a separator between them (a blank when it is left out) and a line break at the end.",
+				Example: "tracepoint:syscalls:sys_enter_execve { join(args.argv); }",
+			},
 			Func: &check.Func{Params: params(req("array", check.AnyArg), opt("separator", check.StrLiteral)), Result: void(func(c *check.Call) {
 				if t := c.Type(0); !t.IsInteger() && t.Kind != types.Pointer {
 					typeError(c, 0, "a pointer or an integer")
 				}
-			})}},
-		{Name: "time", Doc: Doc{Group: "output", Summary: "print the time of day",
-			Text:    "Prints the wall-clock time by a format of strftime(3), `%H:%M:%S` and a line break when there is none. It is the time at which user space gets to it; use `strftime` for the time of the event.",
-			Example: "interval:s:1 { time(\"%H:%M:%S\\n\"); exit(); }", SeeAlso: []string{"strftime"}},
-			Func: &check.Func{Params: params(opt("format", check.StrLiteral))}},
-		{Name: "exit", Doc: Doc{Group: "output", Summary: "end the script",
-			Text:    "Ends the run as Ctrl-C does: `end` probes run and maps are printed. The argument becomes the exit status. Statements after `exit()` are not executed.",
-			Example: "BEGIN { exit(3); }"},
-			Func: &check.Func{Params: params(opt("code", check.Number))}},
-		{Name: "fail", Doc: Doc{Group: "compile time", Summary: "end the compilation with an error",
-			Text:    "Reports an error with the formatted text when the call is not in a branch that was left out while compiling. All arguments must be literals.",
-			Example: "BEGIN { if ($# > 9) { fail(\"at most 9 parameters, got %d\", $#); } }", SeeAlso: []string{"static_assert"}},
-			Func: &check.Func{Params: formatParams(), Result: void(failCheck)}},
+			})},
+		},
+		{
+			Name: "time", Doc: Doc{
+				Group: "output", Summary: "print the time of day",
+				Text:    "Prints the wall-clock time by a format of strftime(3), `%H:%M:%S` and a line break when there is none. It is the time at which user space gets to it; use `strftime` for the time of the event.",
+				Example: "interval:s:1 { time(\"%H:%M:%S\\n\"); exit(); }", SeeAlso: []string{"strftime"},
+			},
+			Func: &check.Func{Params: params(opt("format", check.StrLiteral))},
+		},
+		{
+			Name: "exit", Doc: Doc{
+				Group: "output", Summary: "end the script",
+				Text:    "Ends the run as Ctrl-C does: `end` probes run and maps are printed. The argument becomes the exit status. Statements after `exit()` are not executed.",
+				Example: "BEGIN { exit(3); }",
+			},
+			Func: &check.Func{Params: params(opt("code", check.Number))},
+		},
+		{
+			Name: "fail", Doc: Doc{
+				Group: "compile time", Summary: "end the compilation with an error",
+				Text:    "Reports an error with the formatted text when the call is not in a branch that was left out while compiling. All arguments must be literals.",
+				Example: "BEGIN { if ($# > 9) { fail(\"at most 9 parameters, got %d\", $#); } }", SeeAlso: []string{"static_assert"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: void(failCheck)},
+		},
 	}
 }
 

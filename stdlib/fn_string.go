@@ -7,68 +7,116 @@ import (
 
 func stringFuncs() []Builtin {
 	return []Builtin{
-		{Name: "str", Doc: Doc{Group: "string", Summary: "read the string at an address",
-			Text: "Reads up to a NUL byte from `data`, in the address space that the pointer belongs to: kernel for the arguments of kernel functions, user for those of " +
-				"uprobes and system calls; `kptr` and `uptr` say otherwise. At most `max_strlen` bytes are read, or `length` where that is less; a longer string is cut and marked.\n\n" +
-				"`str($1)` is the first positional parameter as a string, whatever it looks like.",
-			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"buf", "kptr", "uptr"}},
-			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: strResult}},
-		{Name: "buf", Doc: Doc{Group: "string", Summary: "read bytes at an address",
-			Text: "Reads `length` bytes from `data`, or a whole array. Print them with `%r` (printable characters as they are), `%rx` (all in hexadecimal) or `%rh` (hexadecimal with blanks). " +
-				"At most `max_strlen` bytes are read.",
-			Example: "interval:s:1 { printf(\"%rh\\n\", buf(kaddr(\"avenrun\"), 8)); exit(); }", SeeAlso: []string{"str"}},
-			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: bufResult}},
-		{Name: "strlen", Doc: Doc{Group: "string", Summary: "length of a string",
-			Text:    "The number of bytes before the NUL byte.",
-			Example: "BEGIN { print(strlen(comm)); }", SeeAlso: []string{"strcap"}},
-			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: always(types.TUint64)}},
-		{Name: "strcap", Doc: Doc{Group: "string", Summary: "number of bytes that a string value can hold",
-			Text:    "The size of the object, not the length of what is in it: 16 for `comm`. For a plain pointer it is the default limit of strings.",
-			Example: "BEGIN { print(strcap(comm)); }", SeeAlso: []string{"strlen"}},
+		{
+			Name: "str", Doc: Doc{
+				Group: "string", Summary: "read the string at an address",
+				Text: "Reads up to a NUL byte from `data`, in the address space that the pointer belongs to: kernel for the arguments of kernel functions, user for those of " +
+					"uprobes and system calls; `kptr` and `uptr` say otherwise. At most `max_strlen` bytes are read, or `length` where that is less; a longer string is cut and marked.\n\n" +
+					"`str($1)` is the first positional parameter as a string, whatever it looks like.",
+				Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"buf", "kptr", "uptr"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: strResult},
+		},
+		{
+			Name: "buf", Doc: Doc{
+				Group: "string", Summary: "read bytes at an address",
+				Text: "Reads `length` bytes from `data`, or a whole array. Print them with `%r` (printable characters as they are), `%rx` (all in hexadecimal) or `%rh` (hexadecimal with blanks). " +
+					"At most `max_strlen` bytes are read.",
+				Example: "interval:s:1 { printf(\"%rh\\n\", buf(kaddr(\"avenrun\"), 8)); exit(); }", SeeAlso: []string{"str"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: bufResult},
+		},
+		{
+			Name: "strlen", Doc: Doc{
+				Group: "string", Summary: "length of a string",
+				Text:    "The number of bytes before the NUL byte.",
+				Example: "BEGIN { print(strlen(comm)); }", SeeAlso: []string{"strcap"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: always(types.TUint64)},
+		},
+		{
+			Name: "strcap", Doc: Doc{
+				Group: "string", Summary: "number of bytes that a string value can hold",
+				Text:    "The size of the object, not the length of what is in it: 16 for `comm`. For a plain pointer it is the default limit of strings.",
+				Example: "BEGIN { print(strcap(comm)); }", SeeAlso: []string{"strlen"},
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: func(c *check.Call) *types.Type {
 				switch t := c.Type(0); t.Kind {
 				case types.String, types.Array:
 					return setInt(c, int64(t.Size), types.TInt64)
 				}
 				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TInt64)
-			}}},
-		{Name: "strcontains", Doc: Doc{Group: "string", Summary: "whether a string contains another",
-			Text:    "True when `needle` occurs anywhere in `haystack`. Both may be strings, character arrays or results of `str`.",
-			Example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \"/etc/\")/ { print(comm); }", SeeAlso: []string{"strstr", "strncmp"}},
-			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TBool)}},
-		{Name: "strstr", Doc: Doc{Group: "string", Summary: "where a string contains another",
-			Text:    "The index of the first occurrence of `needle` in `haystack`, -1 when there is none.",
-			Example: "BEGIN { print(strstr(\"hello\", \"ll\")); }", SeeAlso: []string{"strcontains"}},
-			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TInt64)}},
-		{Name: "strncmp", Doc: Doc{Group: "string", Summary: "compare the first characters of two strings",
-			Text:    "0 when the first `n` characters are equal, else another value. `==` compares whole strings.",
-			Example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }", SeeAlso: []string{"strcontains"}},
-			Func: &check.Func{MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg), req("n", check.IntLiteral)), Result: strncmpResult}},
-		{Name: "memcmp", Doc: Doc{Group: "string", Summary: "compare bytes",
-			Text:    "Compares the first `count` bytes of two values: 0 when they are equal, negative when the first byte that differs is smaller in `left`, else positive.",
-			Example: "BEGIN { print(memcmp(\"abc\", \"abd\", 3)); }", SeeAlso: []string{"strncmp"}},
-			Func: &check.Func{MustUse: true, Params: params(req("left", check.AnyValue), req("right", check.AnyValue), req("count", check.Number)), Result: always(types.TInt32)}},
-		{Name: "globmatch", Doc: Doc{Group: "string", Summary: "whether a string matches a pattern",
-			Text:    "`*` stands for any characters, `?` for one, `[a-z]` for one of a set and `[!a-z]` for one outside of it. The whole string must match; `/` is a character like any other.",
-			Example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/proc/*/stat\")/ { @[comm] = count(); }"},
+			}},
+		},
+		{
+			Name: "strcontains", Doc: Doc{
+				Group: "string", Summary: "whether a string contains another",
+				Text:    "True when `needle` occurs anywhere in `haystack`. Both may be strings, character arrays or results of `str`.",
+				Example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \"/etc/\")/ { print(comm); }", SeeAlso: []string{"strstr", "strncmp"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TBool)},
+		},
+		{
+			Name: "strstr", Doc: Doc{
+				Group: "string", Summary: "where a string contains another",
+				Text:    "The index of the first occurrence of `needle` in `haystack`, -1 when there is none.",
+				Example: "BEGIN { print(strstr(\"hello\", \"ll\")); }", SeeAlso: []string{"strcontains"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TInt64)},
+		},
+		{
+			Name: "strncmp", Doc: Doc{
+				Group: "string", Summary: "compare the first characters of two strings",
+				Text:    "0 when the first `n` characters are equal, else another value. `==` compares whole strings.",
+				Example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }", SeeAlso: []string{"strcontains"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg), req("n", check.IntLiteral)), Result: strncmpResult},
+		},
+		{
+			Name: "memcmp", Doc: Doc{
+				Group: "string", Summary: "compare bytes",
+				Text:    "Compares the first `count` bytes of two values: 0 when they are equal, negative when the first byte that differs is smaller in `left`, else positive.",
+				Example: "BEGIN { print(memcmp(\"abc\", \"abd\", 3)); }", SeeAlso: []string{"strncmp"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("left", check.AnyValue), req("right", check.AnyValue), req("count", check.Number)), Result: always(types.TInt32)},
+		},
+		{
+			Name: "globmatch", Doc: Doc{
+				Group: "string", Summary: "whether a string matches a pattern",
+				Text:    "`*` stands for any characters, `?` for one, `[a-z]` for one of a set and `[!a-z]` for one outside of it. The whole string must match; `/` is a character like any other.",
+				Example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/proc/*/stat\")/ { @[comm] = count(); }",
+			},
 			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: func(c *check.Call) *types.Type {
 				if !textArg(c.Type(0)) {
 					return typeError(c, 0, "a string")
 				}
 				return types.TBool
-			}}},
-		{Name: "strerror", Doc: Doc{Group: "string", Summary: "text of an error number",
-			Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
-			Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)}},
-		{Name: "syscall_name", Doc: Doc{Group: "string", Summary: "name of a system call",
-			Text:    "The name that belongs to a system call number on this architecture.",
-			Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)}},
-		{Name: "signal_name", Doc: Doc{Group: "string", Summary: "name of a signal",
-			Text:    "The name that belongs to a signal number, such as `SIGTERM`.",
-			Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }"},
-			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)}},
+			}},
+		},
+		{
+			Name: "strerror", Doc: Doc{
+				Group: "string", Summary: "text of an error number",
+				Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
+				Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)},
+		},
+		{
+			Name: "syscall_name", Doc: Doc{
+				Group: "string", Summary: "name of a system call",
+				Text:    "The name that belongs to a system call number on this architecture.",
+				Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)},
+		},
+		{
+			Name: "signal_name", Doc: Doc{
+				Group: "string", Summary: "name of a signal",
+				Text:    "The name that belongs to a signal number, such as `SIGTERM`.",
+				Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }",
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)},
+		},
 	}
 }
 

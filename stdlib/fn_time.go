@@ -8,15 +8,23 @@ import (
 
 func timeFuncs() []Builtin {
 	return []Builtin{
-		{Name: "nsecs", Doc: Doc{Group: "time", Summary: "time in nanoseconds by a clock",
-			Text: "`nsecs(boot)` counts from the start of the machine and goes on while it sleeps, as `nsecs` alone; `nsecs(monotonic)` stops while it sleeps; `nsecs(tai)` is atomic time; `nsecs(sw_tai)` computes " +
-				"atomic time on kernels that cannot read it.",
-			Example: "interval:s:1 { print(nsecs(monotonic)); exit(); }", SeeAlso: []string{"elapsed", "strftime"}},
-			Func: &check.Func{MustUse: true, Params: params(word("clock", "boot", "monotonic", "tai", "sw_tai")), Result: always(types.TUint64)}},
-		{Name: "strftime", Doc: Doc{Group: "time", Summary: "time of an event as text",
-			Text:    "Prints a time stamp of `nsecs` as wall-clock time, by a format of strftime(3); `%f` stands for microseconds. The text is made when the value is printed.",
-			Example: "BEGIN { printf(\"%s\\n\", strftime(\"%H:%M:%S.%f\", nsecs)); }", SeeAlso: []string{"time", "nsecs"}},
-			Func: &check.Func{MustUse: true, Params: params(req("format", check.StrLiteral), req("nsecs", check.Number)), Result: strftimeResult}},
+		{
+			Name: "nsecs", Doc: Doc{
+				Group: "time", Summary: "time in nanoseconds by a clock",
+				Text: "`nsecs(boot)` counts from the start of the machine and goes on while it sleeps, as `nsecs` alone; `nsecs(monotonic)` stops while it sleeps; `nsecs(tai)` is atomic time; `nsecs(sw_tai)` computes " +
+					"atomic time on kernels that cannot read it.",
+				Example: "interval:s:1 { print(nsecs(monotonic)); exit(); }", SeeAlso: []string{"elapsed", "strftime"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(word("clock", "boot", "monotonic", "tai", "sw_tai")), Result: always(types.TUint64)},
+		},
+		{
+			Name: "strftime", Doc: Doc{
+				Group: "time", Summary: "time of an event as text",
+				Text:    "Prints a time stamp of `nsecs` as wall-clock time, by a format of strftime(3); `%f` stands for microseconds. The text is made when the value is printed.",
+				Example: "BEGIN { printf(\"%s\\n\", strftime(\"%H:%M:%S.%f\", nsecs)); }", SeeAlso: []string{"time", "nsecs"},
+			},
+			Func: &check.Func{MustUse: true, Params: params(req("format", check.StrLiteral), req("nsecs", check.Number)), Result: strftimeResult},
+		},
 	}
 }
 

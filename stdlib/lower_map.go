@@ -60,7 +60,7 @@ func lowerFind(g *lower.Gen, c *check.Call) lower.Operand {
 
 func lowerLen(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
-	if ref, ok := c.Args[0].(*ast.MapRef); ok && !(c.Type(0) != nil && c.Type(0).IsStack()) {
+	if ref, ok := c.Args[0].(*ast.MapRef); ok && (c.Type(0) == nil || !c.Type(0).IsStack()) {
 		return lower.Scalar(t, g.Len(c.Node, g.Map(ref.Name)))
 	}
 	return lower.Scalar(t, g.StackLen(g.Scalar(c.Args[0])))

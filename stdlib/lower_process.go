@@ -18,13 +18,6 @@ func scalarVar(f func(g *lower.Gen) *ir.Value) lower.VarFunc {
 	}
 }
 
-// scalarCall is scalarVar for the form with parentheses.
-func scalarCall(f func(g *lower.Gen) *ir.Value) lower.Func {
-	return func(g *lower.Gen, c *check.Call) lower.Operand {
-		return g.Convert(lower.Scalar(types.TUint64, f(g)), g.Type(c.Node))
-	}
-}
-
 func helperValue(fn asm.BuiltinFunc) func(g *lower.Gen) *ir.Value {
 	return func(g *lower.Gen) *ir.Value { return g.B.Helper(fn) }
 }
@@ -157,8 +150,6 @@ func lowerCurtask(g *lower.Gen, u *check.VarUse) lower.Operand {
 	return curtask(g, g.Type(u.Node))
 }
 
-func lowerCurtaskCall(g *lower.Gen, c *check.Call) lower.Operand { return curtask(g, g.Type(c.Node)) }
-
 func curtask(g *lower.Gen, t *types.Type) lower.Operand {
 	if t.Kind == types.Pointer {
 		if v, _ := g.Task(); v != nil {
@@ -195,10 +186,6 @@ func lowerArgN(g *lower.Gen, u *check.VarUse) lower.Operand {
 
 func lowerRetval(g *lower.Gen, u *check.VarUse) lower.Operand {
 	return g.Hook.Context.Retval(g, g.Type(u.Node))
-}
-
-func lowerRetvalCall(g *lower.Gen, c *check.Call) lower.Operand {
-	return g.Hook.Context.Retval(g, g.Type(c.Node))
 }
 
 func lowerReg(g *lower.Gen, c *check.Call) lower.Operand {

@@ -82,8 +82,12 @@ func fixtureTypes() []btf.Type {
 	}
 	meta := &btf.Struct{Name: "bpf_iter_meta", Size: 8, Members: []btf.Member{{Name: "seq_num", Type: cULong}}}
 	iterTask := &btf.Struct{Name: "bpf_iter__task", Size: 16, Members: []btf.Member{{Type: slot("meta", meta)}, {Type: slot("task", task), Offset: 64}}}
-	iterFile := &btf.Struct{Name: "bpf_iter__task_file", Size: 32, Members: []btf.Member{{Type: slot("meta", meta)}, {Type: slot("task", task), Offset: 64},
-		{Name: "fd", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 128}, {Type: slot("file", file), Offset: 192}}}
+	iterFile := &btf.Struct{Name: "bpf_iter__task_file", Size: 32, Members: []btf.Member{
+		{Type: slot("meta", meta)},
+		{Type: slot("task", task), Offset: 64},
+		{Name: "fd", Type: &btf.Int{Name: "unsigned int", Size: 4}, Offset: 128},
+		{Type: slot("file", file), Offset: 192},
+	}}
 	return []btf.Type{
 		state, iterTask, iterFile,
 		fn("bpf_iter_task", cInt, btf.FuncParam{Name: "meta", Type: ptr(meta)}, btf.FuncParam{Name: "task", Type: ptr(task)}),

@@ -95,8 +95,10 @@ func (s *syscallGroup) tracepoint() string {
 
 // syscallsHook is one program on all system calls.
 func syscallsHook(p *check.Point, d *tracepointPoint) *lower.Hook {
-	return &lower.Hook{Point: p, Share: "all " + d.group.tracepoint(), Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: d.group.tracepoint(),
-		Context: lower.NoContext{}, Data: d, Enter: enterSyscalls, Which: whichSyscall}
+	return &lower.Hook{
+		Point: p, Share: "all " + d.group.tracepoint(), Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: d.group.tracepoint(),
+		Context: lower.NoContext{}, Data: d, Enter: enterSyscalls, Which: whichSyscall,
+	}
 }
 
 // syscallTableSize is above every number of a system call; numbers of x32 programs, which have a bit set far above, are none.

@@ -33,13 +33,17 @@ type fentryPoint struct {
 
 func fentryKinds(m *Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &fentry{m, "fentry", false}, Aliases: []string{"f", "kfunc"}, Doc: Doc{Group: "kernel", Summary: "a kernel function is entered, with typed arguments",
+		{Kind: &fentry{m, "fentry", false}, Aliases: []string{"f", "kfunc"}, Doc: Doc{
+			Group: "kernel", Summary: "a kernel function is entered, with typed arguments",
 			Text: "`fentry[:MODULE]:FUNCTION`. `args` has the arguments by name and type; they are read without helper calls. Two to three times cheaper than " +
 				"`kprobe`.",
-			Example: `fentry:vfs_read { @[args.file.f_path.dentry.d_name.name] = count(); }`, SeeAlso: []string{"fexit", "kprobe"}, Needs: []string{"btf", "fentry"}}},
-		{Kind: &fentry{m, "fexit", true}, Aliases: []string{"fr", "kretfunc"}, Doc: Doc{Group: "kernel", Summary: "a kernel function returns, with typed arguments and result",
+			Example: `fentry:vfs_read { @[args.file.f_path.dentry.d_name.name] = count(); }`, SeeAlso: []string{"fexit", "kprobe"}, Needs: []string{"btf", "fentry"},
+		}},
+		{Kind: &fentry{m, "fexit", true}, Aliases: []string{"fr", "kretfunc"}, Doc: Doc{
+			Group: "kernel", Summary: "a kernel function returns, with typed arguments and result",
 			Text:    "`fexit[:MODULE]:FUNCTION`. Has both `args` and `retval`, and misses no return.",
-			Example: `fexit:vfs_read { @bytes = hist(retval); }`, SeeAlso: []string{"fentry", "kretprobe"}, Needs: []string{"btf", "fentry"}}},
+			Example: `fexit:vfs_read { @bytes = hist(retval); }`, SeeAlso: []string{"fentry", "kretprobe"}, Needs: []string{"btf", "fentry"},
+		}},
 	}
 }
 

@@ -35,10 +35,12 @@ const iterPrefix = "bpf_iter__"
 var iterNeedsTarget = []string{"bpf_map_elem", "bpf_sk_storage_map", "sockmap"}
 
 func iterKinds(m *Machine) []KindEntry {
-	return []KindEntry{{Kind: &iterKind{m}, Aliases: []string{"it"}, Doc: Doc{Group: "kernel", Summary: "walks over objects of the kernel",
+	return []KindEntry{{Kind: &iterKind{m}, Aliases: []string{"it"}, Doc: Doc{
+		Group: "kernel", Summary: "walks over objects of the kernel",
 		Text: "`iter:task`, `iter:task_file`, `iter:task_vma` and what else the kernel has (list them with -l 'iter:*'). The object is a member of `ctx` and of " +
 			"`args`. With a third part the iterator is pinned below /sys/fs/bpf.",
-		Example: `iter:task { printf("%s %d\n", ctx.task.comm, ctx.task.pid); }`, Needs: []string{"btf", "iter"}}}}
+		Example: `iter:task { printf("%s %d\n", ctx.task.comm, ctx.task.pid); }`, Needs: []string{"btf", "iter"},
+	}}}
 }
 
 func (k *iterKind) Name() string { return "iter" }
@@ -161,8 +163,10 @@ func (k *iterKind) List(segments []string, opts ListOptions, yield func(Listed) 
 
 func (k *iterKind) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
 	d := p.Data.(*iterPoint)
-	return &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: d.name, Context: iterObjects{}, Data: d,
-		Enter: func(g *lower.Gen) { onlyObjects(g, p.Args) }}
+	return &lower.Hook{
+		Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: d.name, Context: iterObjects{}, Data: d,
+		Enter: func(g *lower.Gen) { onlyObjects(g, p.Args) },
+	}
 }
 
 // onlyObjects leaves the program where there is no object: the kernel runs it once more behind the last one.

@@ -36,13 +36,17 @@ type kprobePoint struct {
 
 func kprobeKinds(m *Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &kprobe{m, "kprobe", false}, Aliases: []string{"k"}, Doc: Doc{Group: "kernel", Summary: "a kernel function is entered",
+		{Kind: &kprobe{m, "kprobe", false}, Aliases: []string{"k"}, Doc: Doc{
+			Group: "kernel", Summary: "a kernel function is entered",
 			Text: "`kprobe[:MODULE]:FUNCTION[+OFFSET]`. Arguments are `arg0`, `arg1` ... as the function's registers hold them; cast pointers to the structs " +
 				"that they point to.",
-			Example: `kprobe:vfs_read { @[comm] = count(); }`, SeeAlso: []string{"kretprobe", "fentry"}, Needs: []string{"kprobes"}}},
-		{Kind: &kprobe{m, "kretprobe", true}, Aliases: []string{"kr"}, Doc: Doc{Group: "kernel", Summary: "a kernel function returns",
+			Example: `kprobe:vfs_read { @[comm] = count(); }`, SeeAlso: []string{"kretprobe", "fentry"}, Needs: []string{"kprobes"},
+		}},
+		{Kind: &kprobe{m, "kretprobe", true}, Aliases: []string{"kr"}, Doc: Doc{
+			Group: "kernel", Summary: "a kernel function returns",
 			Text:    "`kretprobe[:MODULE]:FUNCTION`. `retval` is the result. Returns that the kernel had no room to catch are counted and shown as missed.",
-			Example: `kretprobe:vfs_read { @bytes = hist(retval); }`, SeeAlso: []string{"kprobe", "fexit"}, Needs: []string{"kprobes"}}},
+			Example: `kretprobe:vfs_read { @bytes = hist(retval); }`, SeeAlso: []string{"kprobe", "fexit"}, Needs: []string{"kprobes"},
+		}},
 	}
 }
 

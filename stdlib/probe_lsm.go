@@ -28,10 +28,12 @@ type lsmPoint struct {
 const lsmPrefix = "bpf_lsm_"
 
 func lsmKinds(m *Machine) []KindEntry {
-	return []KindEntry{{Kind: &lsm{m}, Doc: Doc{Group: "kernel", Summary: "the kernel asks whether something is allowed",
+	return []KindEntry{{Kind: &lsm{m}, Doc: Doc{
+		Group: "kernel", Summary: "the kernel asks whether something is allowed",
 		Text: "`lsm:HOOK`, such as `lsm:file_open` or `lsm:bprm_check_security`. `args` has the hook's arguments by name and type. Without --unsafe the body only observes; " +
 			"with it, `deny()` refuses. The kernel must run with `bpf` in its list of security modules.",
-		Example: `lsm:file_open { @[comm] = count(); }`, SeeAlso: []string{"fentry"}, Needs: []string{"btf", "lsm", "lsm_active"}}}}
+		Example: `lsm:file_open { @[comm] = count(); }`, SeeAlso: []string{"fentry"}, Needs: []string{"btf", "lsm", "lsm_active"},
+	}}}
 }
 
 func (k *lsm) Name() string { return "lsm" }

@@ -68,14 +68,18 @@ var hardwareEvents = []perfEvent{
 
 func perfKinds(*Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &perfKind{"software", unix.PERF_TYPE_SOFTWARE, softwareEvents}, Aliases: []string{"s"}, Doc: Doc{Group: "processor",
+		{Kind: &perfKind{"software", unix.PERF_TYPE_SOFTWARE, softwareEvents}, Aliases: []string{"s"}, Doc: Doc{
+			Group:   "processor",
 			Summary: "an event that the kernel counts, every so many times",
 			Text:    "`software:EVENT[:COUNT]` fires once in COUNT events: page-faults (faults), context-switches (cs), cpu-clock (cpu), cpu-migrations ...",
-			Example: `software:page-faults:100 { @[comm] = count(); }`, SeeAlso: []string{"hardware", "profile"}}},
-		{Kind: &perfKind{"hardware", unix.PERF_TYPE_HARDWARE, hardwareEvents}, Aliases: []string{"h"}, Doc: Doc{Group: "processor",
+			Example: `software:page-faults:100 { @[comm] = count(); }`, SeeAlso: []string{"hardware", "profile"},
+		}},
+		{Kind: &perfKind{"hardware", unix.PERF_TYPE_HARDWARE, hardwareEvents}, Aliases: []string{"h"}, Doc: Doc{
+			Group:   "processor",
 			Summary: "an event that the processor counts, every so many times",
 			Text:    "`hardware:EVENT[:COUNT]` fires once in COUNT events: cpu-cycles (cycles), instructions, cache-misses, branch-misses ... Virtual machines often have none.",
-			Example: `hardware:cache-misses:1000000 { @[pid] = count(); }`, SeeAlso: []string{"software"}}},
+			Example: `hardware:cache-misses:1000000 { @[pid] = count(); }`, SeeAlso: []string{"software"},
+		}},
 	}
 }
 
@@ -148,7 +152,9 @@ func (k *perfKind) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.
 func (k *perfKind) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {
 	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
 		d := h.Data.(*perfPoint)
-		return &object.Attach{Mechanism: object.PerfEvent, Target: d.event.name, PerfType: k.typ, PerfConfig: d.event.config, Period: d.period, AllCPUs: true, PID: d.pid,
-			Reason: "perf counts the event on each CPU"}
+		return &object.Attach{
+			Mechanism: object.PerfEvent, Target: d.event.name, PerfType: k.typ, PerfConfig: d.event.config, Period: d.period, AllCPUs: true, PID: d.pid,
+			Reason: "perf counts the event on each CPU",
+		}
 	})
 }

@@ -23,19 +23,29 @@ type edge struct {
 
 func selfKinds(*Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &edge{"begin", object.RoleBegin}, Aliases: []string{"BEGIN"}, Doc: Doc{Group: "self", Summary: "once, before the other probes are attached",
+		{Kind: &edge{"begin", object.RoleBegin}, Aliases: []string{"BEGIN"}, Doc: Doc{
+			Group: "self", Summary: "once, before the other probes are attached",
 			Text:    "Runs in sonde's own process before any other probe is attached. A script may have several; they run in their order.",
-			Example: `begin { printf("tracing, Ctrl-C to end\n"); exit(); }`, SeeAlso: []string{"end"}}},
-		{Kind: &edge{"end", object.RoleEnd}, Aliases: []string{"END"}, Doc: Doc{Group: "self", Summary: "once, after the other probes are detached",
+			Example: `begin { printf("tracing, Ctrl-C to end\n"); exit(); }`, SeeAlso: []string{"end"},
+		}},
+		{Kind: &edge{"end", object.RoleEnd}, Aliases: []string{"END"}, Doc: Doc{
+			Group: "self", Summary: "once, after the other probes are detached",
 			Text:    "Runs in sonde's own process after all other probes are detached and before the maps are printed.",
-			Example: `begin { @n = 1; exit(); } end { printf("n = %d\n", @n); clear(@n); }`, SeeAlso: []string{"begin"}}},
-		{Kind: &self{}, Doc: Doc{Group: "self", Summary: "sonde receives a signal", Text: "`self:signal:SIGUSR1` runs in sonde's own process when it is sent the signal.",
-			Example: `self:signal:SIGUSR1 { print(@n); } begin { @n = 1; exit(); }`}},
-		{Kind: &named{"test", object.RoleTest}, Doc: Doc{Group: "self", Summary: "a test, run by --test",
+			Example: `begin { @n = 1; exit(); } end { printf("n = %d\n", @n); clear(@n); }`, SeeAlso: []string{"begin"},
+		}},
+		{Kind: &self{}, Doc: Doc{
+			Group: "self", Summary: "sonde receives a signal", Text: "`self:signal:SIGUSR1` runs in sonde's own process when it is sent the signal.",
+			Example: `self:signal:SIGUSR1 { print(@n); } begin { @n = 1; exit(); }`,
+		}},
+		{Kind: &named{"test", object.RoleTest}, Doc: Doc{
+			Group: "self", Summary: "a test, run by --test",
 			Text:    "Passes unless it returns something other than 0, fails an assertion or calls exit with a code other than 0. What a passing test prints is not shown.",
-			Example: `test:adds_up { return 1 + 1 == 2 ? 0 : 1; }`, SeeAlso: []string{"bench"}}},
-		{Kind: &named{"bench", object.RoleBench}, Doc: Doc{Group: "self", Summary: "a micro benchmark, run by --bench",
-			Text: "Runs many times; a table shows the mean time of one run.", Example: `bench:count { @n = count(); }`, SeeAlso: []string{"test"}}},
+			Example: `test:adds_up { return 1 + 1 == 2 ? 0 : 1; }`, SeeAlso: []string{"bench"},
+		}},
+		{Kind: &named{"bench", object.RoleBench}, Doc: Doc{
+			Group: "self", Summary: "a micro benchmark, run by --bench",
+			Text: "Runs many times; a table shows the mean time of one run.", Example: `bench:count { @n = count(); }`, SeeAlso: []string{"test"},
+		}},
 	}
 }
 

@@ -29,10 +29,12 @@ type syscallPoint struct {
 }
 
 func syscallKinds(m *Machine) []KindEntry {
-	return []KindEntry{{Kind: &syscallKind{m}, Aliases: []string{"sc"}, Doc: Doc{Group: "kernel", Summary: "a system call begins, or returns",
+	return []KindEntry{{Kind: &syscallKind{m}, Aliases: []string{"sc"}, Doc: Doc{
+		Group: "kernel", Summary: "a system call begins, or returns",
 		Text: "`syscall:NAME` has the call's arguments in `args`; pointers are addresses of user space. `syscall:NAME:return` has the same arguments and `retval`. " +
 			"Wildcards are allowed in NAME.",
-		Example: `syscall:openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"tracepoint"}}}}
+		Example: `syscall:openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"tracepoint"},
+	}}}
 }
 
 func (k *syscallKind) Name() string { return "syscall" }

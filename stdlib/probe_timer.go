@@ -33,12 +33,16 @@ type timerPoint struct {
 
 func timerKinds(*Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &timer{"interval", false}, Aliases: []string{"i"}, Doc: Doc{Group: "time", Summary: "at a fixed interval, on one CPU",
+		{Kind: &timer{"interval", false}, Aliases: []string{"i"}, Doc: Doc{
+			Group: "time", Summary: "at a fixed interval, on one CPU",
 			Text:    "`interval:s:1`, `interval:ms:100`, `interval:us:500`, `interval:hz:10`, `interval:1s`, or a plain number of nanoseconds.",
-			Example: `interval:s:1 { print(@n); exit(); } tracepoint:raw_syscalls:sys_enter { @n = count(); }`, SeeAlso: []string{"profile"}}},
-		{Kind: &timer{"profile", true}, Aliases: []string{"p"}, Doc: Doc{Group: "time", Summary: "at a fixed interval, on every CPU",
+			Example: `interval:s:1 { print(@n); exit(); } tracepoint:raw_syscalls:sys_enter { @n = count(); }`, SeeAlso: []string{"profile"},
+		}},
+		{Kind: &timer{"profile", true}, Aliases: []string{"p"}, Doc: Doc{
+			Group: "time", Summary: "at a fixed interval, on every CPU",
 			Text:    "Takes the same units as `interval`. With `-p` only the time in which the process runs counts.",
-			Example: `profile:hz:99 { @[kstack] = count(); }`, SeeAlso: []string{"interval"}}},
+			Example: `profile:hz:99 { @[kstack] = count(); }`, SeeAlso: []string{"interval"},
+		}},
 	}
 }
 
@@ -98,7 +102,8 @@ func isRateUnit(s string) bool {
 	return slices.ContainsFunc(rateUnits, func(u struct {
 		name string
 		ns   uint64
-	}) bool {
+	},
+	) bool {
 		return u.name == s
 	})
 }
@@ -144,15 +149,19 @@ func (k *timer) List(segments []string, _ ListOptions, yield func(Listed) bool) 
 }
 
 func (k *timer) Hook(p *check.Point, u *lower.Uses, _ *target.Target) *lower.Hook {
-	return &lower.Hook{Point: p, Share: k.name, Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data,
-		Seldom: !k.all && p.Data.(*timerPoint).periodNS >= uint64(time.Millisecond)}
+	return &lower.Hook{
+		Point: p, Share: k.name, Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data,
+		Seldom: !k.all && p.Data.(*timerPoint).periodNS >= uint64(time.Millisecond),
+	}
 }
 
 func (k *timer) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {
 	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
 		d := h.Data.(*timerPoint)
-		return &object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK,
-			Period: d.periodNS, AllCPUs: k.all, PID: d.pid, Reason: "the CPU clock is the only timer that runs programs"}
+		return &object.Attach{
+			Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK,
+			Period: d.periodNS, AllCPUs: k.all, PID: d.pid, Reason: "the CPU clock is the only timer that runs programs",
+		}
 	})
 }
 

@@ -30,13 +30,17 @@ type tracepointPoint struct {
 
 func tracepointKinds(m *Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &tracepoint{m}, Aliases: []string{"t"}, Doc: Doc{Group: "kernel", Summary: "a static event of the kernel",
+		{Kind: &tracepoint{m}, Aliases: []string{"t"}, Doc: Doc{
+			Group: "kernel", Summary: "a static event of the kernel",
 			Text: "`tracepoint:CATEGORY:EVENT`. The fields of the event are members of `args`; list them with `-lv`. In the category `syscalls` pointers are " +
 				"addresses of user space.",
-			Example: `tracepoint:syscalls:sys_enter_openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"rawtracepoint"}}},
-		{Kind: &rawTracepoint{m}, Aliases: []string{"rt"}, Doc: Doc{Group: "kernel", Summary: "a static event of the kernel with its raw arguments",
+			Example: `tracepoint:syscalls:sys_enter_openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"rawtracepoint"},
+		}},
+		{Kind: &rawTracepoint{m}, Aliases: []string{"rt"}, Doc: Doc{
+			Group: "kernel", Summary: "a static event of the kernel with its raw arguments",
 			Text:    "`rawtracepoint[:MODULE]:EVENT`. Cheaper than `tracepoint`; `args` has the arguments of the kernel's own call, with the types that BTF gives them.",
-			Example: `rawtracepoint:sched_switch { @[args.prev.comm] = count(); }`, SeeAlso: []string{"tracepoint"}, Needs: []string{"btf"}}},
+			Example: `rawtracepoint:sched_switch { @[args.prev.comm] = count(); }`, SeeAlso: []string{"tracepoint"}, Needs: []string{"btf"},
+		}},
 	}
 }
 
@@ -360,8 +364,10 @@ func (k *tracepoint) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lowe
 	if h := lowerTracepoint(p, p.Data.(*tracepointPoint), u, t); h != nil {
 		return h
 	}
-	h := &lower.Hook{Point: p, Share: p.Base, Cookies: t.Features.Has(target.AttachCookie) && t.Features.Has(target.PerfLink),
-		Type: ebpf.TracePoint, Context: lower.TraceRecord{}, Data: p.Data}
+	h := &lower.Hook{
+		Point: p, Share: p.Base, Cookies: t.Features.Has(target.AttachCookie) && t.Features.Has(target.PerfLink),
+		Type: ebpf.TracePoint, Context: lower.TraceRecord{}, Data: p.Data,
+	}
 	if u.Has("args") {
 		h.Share = p.Scope
 	}
@@ -387,16 +393,20 @@ func recordSize(args *types.Type) int {
 func (k *tracepoint) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*object.Attach {
 	switch hooks[0].Type {
 	case ebpf.Tracing:
-		a := &object.Attach{Mechanism: object.TPBTF, Target: hooks[0].AttachTo, Span: hooks[0].Point.Node.Span(),
-			Reason: "many system calls: one program sees them all, for half of what an event for each of them costs"}
+		a := &object.Attach{
+			Mechanism: object.TPBTF, Target: hooks[0].AttachTo, Span: hooks[0].Point.Node.Span(),
+			Reason: "many system calls: one program sees them all, for half of what an event for each of them costs",
+		}
 		for _, h := range hooks {
 			a.Points = append(a.Points, h.Index)
 		}
 		return []*object.Attach{a}
 	case ebpf.RawTracepoint:
 		return eachHook(hooks, func(h *lower.Hook) *object.Attach {
-			return &object.Attach{Mechanism: object.RawTracepoint, Target: h.Data.(*tracepointPoint).name,
-				Reason: "nothing of the record is used: the raw tracepoint costs half and detaches at once"}
+			return &object.Attach{
+				Mechanism: object.RawTracepoint, Target: h.Data.(*tracepointPoint).name,
+				Reason: "nothing of the record is used: the raw tracepoint costs half and detaches at once",
+			}
 		})
 	}
 	return eachHook(hooks, func(h *lower.Hook) *object.Attach {

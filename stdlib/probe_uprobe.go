@@ -44,13 +44,17 @@ type uprobePoint struct {
 
 func uprobeKinds(m *Machine) []KindEntry {
 	return []KindEntry{
-		{Kind: &uprobe{m, "uprobe", false}, Aliases: []string{"u"}, Doc: Doc{Group: "user", Summary: "a function of a program or library is entered",
+		{Kind: &uprobe{m, "uprobe", false}, Aliases: []string{"u"}, Doc: Doc{
+			Group: "user", Summary: "a function of a program or library is entered",
 			Text: "`uprobe:BINARY:FUNCTION[+OFFSET]`. BINARY is a path (wildcards allowed), a program of $PATH or a library name such as `libc`. C++ functions are " +
 				"named in full in quotes, or by `cpp:NAME` without their parameters.",
-			Example: `uprobe:libc:getenv { printf("%s asks for %s\n", comm, str(arg0)); }`, SeeAlso: []string{"uretprobe", "usdt"}}},
-		{Kind: &uprobe{m, "uretprobe", true}, Aliases: []string{"ur"}, Doc: Doc{Group: "user", Summary: "a function of a program or library returns",
+			Example: `uprobe:libc:getenv { printf("%s asks for %s\n", comm, str(arg0)); }`, SeeAlso: []string{"uretprobe", "usdt"},
+		}},
+		{Kind: &uprobe{m, "uretprobe", true}, Aliases: []string{"ur"}, Doc: Doc{
+			Group: "user", Summary: "a function of a program or library returns",
 			Text:    "`uretprobe:BINARY:FUNCTION`. `retval` is the result. In Go programs the return instructions themselves are probed, because Go moves its stacks.",
-			Example: `uretprobe:libc:getenv { @[retval != 0] = count(); }`, SeeAlso: []string{"uprobe"}}},
+			Example: `uretprobe:libc:getenv { @[retval != 0] = count(); }`, SeeAlso: []string{"uprobe"},
+		}},
 	}
 }
 
@@ -429,9 +433,6 @@ func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bo
 	return nil
 }
 
-// manyUprobes is from how many places on a multi link is worth it although it filters by thread on some kernels.
-const manyUprobes = 64
-
 func (k *uprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {
 	d := p.Data.(*uprobePoint)
 	h := &lower.Hook{Point: p, Type: ebpf.Kprobe, Context: registerContext(), Data: d, Share: k.name}
@@ -457,8 +458,10 @@ func (k *uprobe) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*o
 	if hooks[0].AttachType != ebpf.AttachTraceUprobeMulti {
 		return eachHook(hooks, func(h *lower.Hook) *object.Attach {
 			d := h.Data.(*uprobePoint)
-			a := &object.Attach{Mechanism: object.Uprobe, Target: d.fn, Path: d.host, Offsets: d.offsets, PID: d.pid,
-				Reason: "a perf event: the kernel has no multi link, or one process is traced"}
+			a := &object.Attach{
+				Mechanism: object.Uprobe, Target: d.fn, Path: d.host, Offsets: d.offsets, PID: d.pid,
+				Reason: "a perf event: the kernel has no multi link, or one process is traced",
+			}
 			if k.ret && !d.atRet {
 				a.Mechanism = object.Uretprobe
 			}
@@ -479,8 +482,10 @@ func (k *uprobe) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*o
 		d := h.Data.(*uprobePoint)
 		a := links[key{d.host, d.atRet}]
 		if a == nil {
-			a = &object.Attach{Mechanism: object.UprobeMulti, Path: d.host, PID: d.pid, Span: h.Point.Node.Span(),
-				Reason: "one link for all places in a file; it detaches a hundred times faster than perf events"}
+			a = &object.Attach{
+				Mechanism: object.UprobeMulti, Path: d.host, PID: d.pid, Span: h.Point.Node.Span(),
+				Reason: "one link for all places in a file; it detaches a hundred times faster than perf events",
+			}
 			if k.ret && !d.atRet {
 				a.Mechanism = object.UretprobeMulti
 			}

@@ -46,10 +46,12 @@ type usdtVariant struct {
 const pageMask = 0xfff
 
 func usdtKinds(m *Machine) []KindEntry {
-	return []KindEntry{{Kind: &usdt{m}, Aliases: []string{"U"}, Doc: Doc{Group: "user", Summary: "a static marker in a program or library",
+	return []KindEntry{{Kind: &usdt{m}, Aliases: []string{"U"}, Doc: Doc{
+		Group: "user", Summary: "a static marker in a program or library",
 		Text: "`usdt:BINARY:[PROVIDER:]NAME`. Arguments are `arg0`, `arg1` ... with the sizes that the program gave them. Semaphores are raised while the probe " +
 			"is attached. `usdt:*:NAME` is every file that a running process has mapped.",
-		Example: `usdt:libc:setjmp { @[comm] = count(); }`, SeeAlso: []string{"uprobe"}}}}
+		Example: `usdt:libc:setjmp { @[comm] = count(); }`, SeeAlso: []string{"uprobe"},
+	}}}
 }
 
 func (k *usdt) Name() string { return "usdt" }
@@ -325,8 +327,10 @@ func (k *usdt) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*obj
 	var out []*object.Attach
 	for _, h := range hooks {
 		d := h.Data.(*usdtPoint)
-		a := &object.Attach{Mechanism: object.Uprobe, Path: d.host, PID: d.pid, Points: []int{h.Index}, Span: h.Point.Node.Span(),
-			Reason: "perf events: the kernel has no multi link, or one process is traced"}
+		a := &object.Attach{
+			Mechanism: object.Uprobe, Path: d.host, PID: d.pid, Points: []int{h.Index}, Span: h.Point.Node.Span(),
+			Reason: "perf events: the kernel has no multi link, or one process is traced",
+		}
 		if multi {
 			a.Mechanism, a.Reason = object.UprobeMulti, "one link for all places of the marker"
 		}

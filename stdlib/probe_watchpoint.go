@@ -26,10 +26,12 @@ type watchPoint struct {
 }
 
 func watchKinds(m *Machine) []KindEntry {
-	return []KindEntry{{Kind: &watchpoint{m}, Aliases: []string{"w", "asyncwatchpoint", "aw"}, Doc: Doc{Group: "processor", Summary: "memory is read, written or executed",
+	return []KindEntry{{Kind: &watchpoint{m}, Aliases: []string{"w", "asyncwatchpoint", "aw"}, Doc: Doc{
+		Group: "processor", Summary: "memory is read, written or executed",
 		Text: "`watchpoint:ADDRESS:LENGTH:MODE` with a length of 1, 2, 4 or 8 and a mode of r, w, x. With -p or -c the address is one of that process, else of the kernel. " +
 			"Processors have four of them.",
-		Example: `watchpoint:0xffffffff82000000:8:w { @[kstack] = count(); }`}}}
+		Example: `watchpoint:0xffffffff82000000:8:w { @[kstack] = count(); }`,
+	}}}
 }
 
 func (k *watchpoint) Name() string { return "watchpoint" }
@@ -108,7 +110,9 @@ func (k *watchpoint) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*obj
 		if d.mode == "x" {
 			length = 8 // what the kernel wants for execution, sizeof(long)
 		}
-		return &object.Attach{Mechanism: object.Breakpoint, Address: d.addr, Length: length, Mode: d.mode, PID: d.pid, AllCPUs: d.pid == 0,
-			Reason: "the processor's debug registers watch memory"}
+		return &object.Attach{
+			Mechanism: object.Breakpoint, Address: d.addr, Length: length, Mode: d.mode, PID: d.pid, AllCPUs: d.pid == 0,
+			Reason: "the processor's debug registers watch memory",
+		}
 	})
 }

@@ -35,7 +35,7 @@ type Builtin struct {
 	Var     *check.Var
 }
 
-// MapKindEntry, ConfigEntry and KindEntry give the other descriptors their documentation.
+// MapKindEntry gives a kind of map its documentation, as ConfigEntry and KindEntry do for theirs.
 type MapKindEntry struct {
 	Doc  Doc
 	Kind check.MapKind
@@ -78,12 +78,16 @@ var library embed.FS
 // New builds the registry with the probe kinds of a machine. Builtins are literals in the themed files of this package; what lowers them is
 // in lowerings.
 func New(kinds []KindEntry) *Registry {
-	r := &Registry{kinds: kinds, mapKinds: mapKinds(), config: configKeys(),
+	r := &Registry{
+		kinds: kinds, mapKinds: mapKinds(), config: configKeys(),
 		vars: map[string]*check.Var{}, funcs: map[string]*check.Func{}, entries: map[string]*Builtin{},
-		byKind: map[string]*MapKindEntry{}, byKey: map[string]*ConfigEntry{}}
+		byKind: map[string]*MapKindEntry{}, byKey: map[string]*ConfigEntry{},
+	}
 	funcs, vars := lowerFuncs(), lowerVars()
-	for _, list := range [][]Builtin{processFuncs(), outputFuncs(), stringFuncs(), addressFuncs(), timeFuncs(), networkFuncs(), mapFuncs(),
-		aggregations(), compileFuncs(), actionFuncs(), variables()} {
+	for _, list := range [][]Builtin{
+		processFuncs(), outputFuncs(), stringFuncs(), addressFuncs(), timeFuncs(), networkFuncs(), mapFuncs(),
+		aggregations(), compileFuncs(), actionFuncs(), variables(),
+	} {
 		for i := range list {
 			r.add(&list[i], funcs, vars)
 		}

@@ -51,8 +51,10 @@ func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	attached := make(chan struct{})
-	s, err := runtime.New(runtime.Options{Object: obj, Kernel: m.Kernel, Targets: m, Output: runtime.NewOutput(&out, false, runtime.BufferFull),
-		Report: func(d *diag.Diagnostic) { t.Log(d) }, Attached: func(int) { close(attached) }})
+	s, err := runtime.New(runtime.Options{
+		Object: obj, Kernel: m.Kernel, Targets: m, Output: runtime.NewOutput(&out, false, runtime.BufferFull),
+		Report: func(d *diag.Diagnostic) { t.Log(d) }, Attached: func(int) { close(attached) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,12 +126,18 @@ func TestKernelScripts(t *testing.T) {
 		{"tracepoint argument", `t:syscalls:sys_enter_openat ` + mine + ` { printf("%s", str(args.filename)); exit(); }`, nil, read, `^/proc/self/status`},
 		{"tracepoint probe", `t:syscalls:sys_enter_getppid ` + mine + ` { printf("%s", probe); exit(); }`, nil, getppid, `^tracepoint:syscalls:sys_enter_getppid`},
 		{"tracepoint array", `t:sched:sched_switch /args.prev_pid != 0/ { printf("<%s>", args.prev_comm); exit(); }`, nil, func() { time.Sleep(time.Millisecond) }, `^<.+>`},
-		{"all system calls", `t:syscalls:sys_enter_* ` + mine + ` { @[probe] = count(); } t:syscalls:sys_enter_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
-			`@\[tracepoint:syscalls:sys_enter_getppid\]: \d\d`},
-		{"all returns", `t:syscalls:sys_exit_* ` + mine + ` { @[probe] = count(); } t:syscalls:sys_exit_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
-			`@\[tracepoint:syscalls:sys_exit_getppid\]: \d\d`},
-		{"raw system call number", `t:raw_syscalls:sys_enter ` + mine + ` { @[args.id] = count(); } t:syscalls:sys_enter_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
-			fmt.Sprintf(`@\[%d\]: \d\d`, unix.SYS_GETPPID)},
+		{
+			"all system calls", `t:syscalls:sys_enter_* ` + mine + ` { @[probe] = count(); } t:syscalls:sys_enter_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
+			`@\[tracepoint:syscalls:sys_enter_getppid\]: \d\d`,
+		},
+		{
+			"all returns", `t:syscalls:sys_exit_* ` + mine + ` { @[probe] = count(); } t:syscalls:sys_exit_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
+			`@\[tracepoint:syscalls:sys_exit_getppid\]: \d\d`,
+		},
+		{
+			"raw system call number", `t:raw_syscalls:sys_enter ` + mine + ` { @[args.id] = count(); } t:syscalls:sys_enter_getppid ` + mine + ` { @n++; if (@n > 20) { exit(); } }`, nil, getppid,
+			fmt.Sprintf(`@\[%d\]: \d\d`, unix.SYS_GETPPID),
+		},
 		{"raw tracepoint argN", `rt:sys_enter ` + fmt.Sprintf("/pid == %d && arg1 == %d/", pid, unix.SYS_GETPPID) + ` { printf("%d", arg1); exit(); }`, nil, getppid, fmt.Sprintf("^%d", unix.SYS_GETPPID)},
 		{"raw tracepoint args", `rt:sched_switch /args.next.pid != 0/ { printf("<%s>", args.next.comm); exit(); }`, tpbtf, func() { time.Sleep(time.Millisecond) }, `^<.+>`},
 		{"syscall", `syscall:openat ` + mine + ` { printf("%s %s", str(args.filename), probe); exit(); }`, nil, read, `^/proc/self/status syscall:openat`},
@@ -194,8 +202,10 @@ func TestKernelBPFProgram(t *testing.T) {
 	if err := k.Features().Check(kernel.FeatureFentry); err != nil {
 		t.Skip("needs ", err)
 	}
-	fn := &btf.Func{Name: "sonde_target", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
-		Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}}}
+	fn := &btf.Func{Name: "sonde_target", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{
+		Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
+		Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}},
+	}}
 	target, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "sonde_target", Type: ebpf.RawTracepoint, License: "GPL", Instructions: asm.Instructions{
 		btf.WithFuncMetadata(asm.Mov.Imm(asm.R0, 0).WithSymbol("sonde_target"), fn),
 		asm.Return(),

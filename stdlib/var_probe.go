@@ -10,36 +10,64 @@ import (
 // probeVars depend on the probe.
 func probeVars() []Builtin {
 	return []Builtin{
-		{Name: "args", Doc: Doc{Group: "probe", Summary: "arguments of the traced function or event",
-			Text: "The fields have the names and types that the kernel's types, a tracepoint's format or debug information give them: `args.filename`. `-lv` lists them. " +
-				"`print(args)` prints all of them.",
-			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"argN", "retval"}},
-			Var: &check.Var{Type: typeOfArgs}},
-		{Name: "argN", Doc: Doc{Group: "probe", Summary: "arguments by number",
-			Text: "`arg0`, `arg1` ... are the arguments of a function as 64-bit integers. Cast them to what they are: `(struct file *)arg0`. Those that a function gets on the stack are not " +
-				"among them.",
-			Example: "kprobe:vfs_read { @bytes = hist(arg2); }", SeeAlso: []string{"args", "retval"}},
-			Var: &check.Var{Type: argNType}},
-		{Name: "retval", Doc: Doc{Group: "probe", Summary: "result of the traced function",
-			Text:    "An integer in `kretprobe` and `uretprobe`; in `fexit` it has the function's own type.",
-			Example: "kretprobe:vfs_read { @bytes = hist(retval); }", SeeAlso: []string{"args"}},
-			Var: &check.Var{Type: retvalType}},
-		{Name: "func", Doc: Doc{Group: "probe", Summary: "name of the traced function",
-			Text:    "Without module or program. It is worth its while in probes with wildcards.",
-			Example: "kprobe:vfs_* { @[func] = count(); }", SeeAlso: []string{"probe"}},
-			Var: &check.Var{Type: funcType}},
-		{Name: "probe", Doc: Doc{Group: "probe", Summary: "full name of the probe",
-			Text:    "The name with wildcards and short forms expanded, such as `kprobe:vfs_read`.",
-			Example: "kprobe:vfs_* { @[probe] = count(); }", SeeAlso: []string{"func", "probetype"}},
-			Var: &check.Var{Type: fixed(tProbe)}},
-		{Name: "probetype", Doc: Doc{Group: "probe", Summary: "kind of the probe",
-			Text:    "Such as `kprobe` or `tracepoint`; `special` for `begin` and `end`.",
-			Example: "BEGIN { print(probetype); }", SeeAlso: []string{"probe"}},
-			Var: &check.Var{Type: probetypeType}},
-		{Name: "ctx", Doc: Doc{Group: "probe", Summary: "context of the program",
-			Text:    "A pointer to what the kernel gives the program: for `iter` probes a struct with the objects that it visits.",
-			Example: "iter:task { printf(\"%s\\n\", ctx.task.comm); }", SeeAlso: []string{"args"}},
-			Var: &check.Var{Type: ctxType}},
+		{
+			Name: "args", Doc: Doc{
+				Group: "probe", Summary: "arguments of the traced function or event",
+				Text: "The fields have the names and types that the kernel's types, a tracepoint's format or debug information give them: `args.filename`. `-lv` lists them. " +
+					"`print(args)` prints all of them.",
+				Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"argN", "retval"},
+			},
+			Var: &check.Var{Type: typeOfArgs},
+		},
+		{
+			Name: "argN", Doc: Doc{
+				Group: "probe", Summary: "arguments by number",
+				Text: "`arg0`, `arg1` ... are the arguments of a function as 64-bit integers. Cast them to what they are: `(struct file *)arg0`. Those that a function gets on the stack are not " +
+					"among them.",
+				Example: "kprobe:vfs_read { @bytes = hist(arg2); }", SeeAlso: []string{"args", "retval"},
+			},
+			Var: &check.Var{Type: argNType},
+		},
+		{
+			Name: "retval", Doc: Doc{
+				Group: "probe", Summary: "result of the traced function",
+				Text:    "An integer in `kretprobe` and `uretprobe`; in `fexit` it has the function's own type.",
+				Example: "kretprobe:vfs_read { @bytes = hist(retval); }", SeeAlso: []string{"args"},
+			},
+			Var: &check.Var{Type: retvalType},
+		},
+		{
+			Name: "func", Doc: Doc{
+				Group: "probe", Summary: "name of the traced function",
+				Text:    "Without module or program. It is worth its while in probes with wildcards.",
+				Example: "kprobe:vfs_* { @[func] = count(); }", SeeAlso: []string{"probe"},
+			},
+			Var: &check.Var{Type: funcType},
+		},
+		{
+			Name: "probe", Doc: Doc{
+				Group: "probe", Summary: "full name of the probe",
+				Text:    "The name with wildcards and short forms expanded, such as `kprobe:vfs_read`.",
+				Example: "kprobe:vfs_* { @[probe] = count(); }", SeeAlso: []string{"func", "probetype"},
+			},
+			Var: &check.Var{Type: fixed(tProbe)},
+		},
+		{
+			Name: "probetype", Doc: Doc{
+				Group: "probe", Summary: "kind of the probe",
+				Text:    "Such as `kprobe` or `tracepoint`; `special` for `begin` and `end`.",
+				Example: "BEGIN { print(probetype); }", SeeAlso: []string{"probe"},
+			},
+			Var: &check.Var{Type: probetypeType},
+		},
+		{
+			Name: "ctx", Doc: Doc{
+				Group: "probe", Summary: "context of the program",
+				Text:    "A pointer to what the kernel gives the program: for `iter` probes a struct with the objects that it visits.",
+				Example: "iter:task { printf(\"%s\\n\", ctx.task.comm); }", SeeAlso: []string{"args"},
+			},
+			Var: &check.Var{Type: ctxType},
+		},
 	}
 }
 

@@ -50,10 +50,14 @@ func processVars() []Builtin {
 		v("cgroup", types.TUint64, "process", "id of the control group of the current process",
 			"The id of the cgroup v2.",
 			"tracepoint:syscalls:sys_enter_openat /cgroup == cgroupid(\"/sys/fs/cgroup\")/ { @ = count(); }", "cgroupid", "cgroup_path"),
-		{Name: "curtask", Doc: Doc{Group: "process", Summary: "the kernel's task structure of the current thread",
-			Text:    "A pointer to `struct task_struct`. Its fields are read like those of any struct.",
-			Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%d\\n\", curtask.prio); }", SeeAlso: []string{"ppid", "pcomm"}},
-			Var: &check.Var{Type: curtaskType}},
+		{
+			Name: "curtask", Doc: Doc{
+				Group: "process", Summary: "the kernel's task structure of the current thread",
+				Text:    "A pointer to `struct task_struct`. Its fields are read like those of any struct.",
+				Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%d\\n\", curtask.prio); }", SeeAlso: []string{"ppid", "pcomm"},
+			},
+			Var: &check.Var{Type: curtaskType},
+		},
 		v("nsecs", types.TUint64, "time", "nanoseconds since the machine was started",
 			"Time that the machine slept is included. The difference of two values is a duration.",
 			"tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }", "elapsed", "strftime"),
@@ -69,29 +73,41 @@ func processVars() []Builtin {
 		v("numaid", types.TUint32, "machine", "number of the current NUMA node",
 			"The NUMA node of the CPU that the probe runs on.",
 			"profile:hz:99 { @[numaid] = count(); }", "cpu"),
-		{Name: "ncpus", Doc: Doc{Group: "machine", Summary: "number of CPUs",
-			Text:    "How many CPUs the machine may have, known while compiling.",
-			Example: "BEGIN { for ($i : 0..ncpus) { print($i); } }", SeeAlso: []string{"cpu"}},
-			Var: &check.Var{Type: fixed(types.TUint64), Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.CPUs), u.Env.CPUs > 0 }}},
+		{
+			Name: "ncpus", Doc: Doc{
+				Group: "machine", Summary: "number of CPUs",
+				Text:    "How many CPUs the machine may have, known while compiling.",
+				Example: "BEGIN { for ($i : 0..ncpus) { print($i); } }", SeeAlso: []string{"cpu"},
+			},
+			Var: &check.Var{Type: fixed(types.TUint64), Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.CPUs), u.Env.CPUs > 0 }},
+		},
 		v("rand", types.TUint32, "machine", "pseudo-random number",
 			"A new number at each use.",
 			"interval:ms:10 { @ = lhist(rand % 10, 0, 10, 1); exit(); }"),
 		v("usermode", types.TUint8, "machine", "whether the probe interrupted user space",
 			"1 when the CPU was in user mode, else 0. Useful in `profile` and `hardware` probes.",
 			"profile:hz:99 { @[usermode] = count(); }"),
-		{Name: "cpid", Doc: Doc{Group: "process", Summary: "id of the process that `-c` started",
-			Text:    "0 when there is none.",
-			Example: "tracepoint:raw_syscalls:sys_enter /has_cpid && pid == cpid/ { @ = count(); }", SeeAlso: []string{"has_cpid"}},
-			Var: &check.Var{Type: fixed(types.TUint32), Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.ChildPID), true }}},
-		{Name: "has_cpid", Doc: Doc{Group: "process", Summary: "whether there is a process that `-c` started",
-			Text:    "Known while compiling.",
-			Example: "tracepoint:raw_syscalls:sys_enter /has_cpid && pid == cpid/ { @ = count(); }", SeeAlso: []string{"cpid"}},
+		{
+			Name: "cpid", Doc: Doc{
+				Group: "process", Summary: "id of the process that `-c` started",
+				Text:    "0 when there is none.",
+				Example: "tracepoint:raw_syscalls:sys_enter /has_cpid && pid == cpid/ { @ = count(); }", SeeAlso: []string{"has_cpid"},
+			},
+			Var: &check.Var{Type: fixed(types.TUint32), Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.ChildPID), true }},
+		},
+		{
+			Name: "has_cpid", Doc: Doc{
+				Group: "process", Summary: "whether there is a process that `-c` started",
+				Text:    "Known while compiling.",
+				Example: "tracepoint:raw_syscalls:sys_enter /has_cpid && pid == cpid/ { @ = count(); }", SeeAlso: []string{"cpid"},
+			},
 			Var: &check.Var{Type: fixed(types.TBool), Const: func(u *check.VarUse) (int64, bool) {
 				if u.Env.Command != "" {
 					return 1, true
 				}
 				return 0, true
-			}}},
+			}},
+		},
 	}
 }
 

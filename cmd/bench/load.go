@@ -148,7 +148,6 @@ func calls() map[string]func(n int) {
 // program is one of the programs whose code is compared.
 type program struct {
 	name, script, call string
-	execute            string // the limit of executed instructions against the peer's, see the performance notes
 }
 
 // script of a single probe on the entry of the cheap call.

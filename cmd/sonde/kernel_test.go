@@ -22,10 +22,14 @@ var kernelScripts = []struct {
 	{name: "printf", prog: `BEGIN { printf("%d %s %x %c\n", -5, "abc", 255, 65); }`, want: `(?m)^-5 abc ff A$`},
 	{name: "builtins of the process", prog: `BEGIN { printf("%d %d %d %s\n", pid > 0, uid, gid, comm); }`, want: `(?m)^1 0 0 \S+$`},
 	{name: "scalars", prog: `BEGIN { @a = 5; @a += 3; @a++; @b = "text"; @c = (1, "x"); }`, want: `(?s)@a: 9.*@b: text.*@c: \(1, x\)`},
-	{name: "aggregations without key", prog: `BEGIN { @c = count(); @c = count(); @s = sum(5); @s = sum(6); @n = min(3); @x = max(9); @v = avg(10); @h = hist(5); @l = lhist(5, 0, 10, 5); }`,
-		want: `(?s)@c: 2.*@h:\n\[4, 8\) +1.*@l:\n\[5, 10\) +1.*@n: 3\n@s: 11\n@v: 10\n@x: 9`},
-	{name: "aggregations with key", prog: `BEGIN { @c[1] = count(); @s["a"] = sum(5); @m[1, "b"] = max(9); @h[2] = hist(100); @t[3] = stats(4); }`,
-		want: `(?s)@c\[1\]: 1.*@h\[2\]:\n\[64, 128\).*@m\[1, b\]: 9.*@s\[a\]: 5.*@t\[3\]: \{ .count = 1, .average = 4, .total = 4 \}`},
+	{
+		name: "aggregations without key", prog: `BEGIN { @c = count(); @c = count(); @s = sum(5); @s = sum(6); @n = min(3); @x = max(9); @v = avg(10); @h = hist(5); @l = lhist(5, 0, 10, 5); }`,
+		want: `(?s)@c: 2.*@h:\n\[4, 8\) +1.*@l:\n\[5, 10\) +1.*@n: 3\n@s: 11\n@v: 10\n@x: 9`,
+	},
+	{
+		name: "aggregations with key", prog: `BEGIN { @c[1] = count(); @s["a"] = sum(5); @m[1, "b"] = max(9); @h[2] = hist(100); @t[3] = stats(4); }`,
+		want: `(?s)@c\[1\]: 1.*@h\[2\]:\n\[64, 128\).*@m\[1, b\]: 9.*@s\[a\]: 5.*@t\[3\]: \{ .count = 1, .average = 4, .total = 4 \}`,
+	},
 	{name: "maps", prog: `BEGIN { @m[1] = 10; @m[2] = 20; @m[1]++; delete(@m, 2); if (has_key(@m, 1)) { printf("%d\n", @m[1]); } }`, want: `(?m)^11$`},
 	{name: "len", prog: `BEGIN { @m[1] = 10; @m[2] = 20; printf("%d\n", len(@m)); }`, want: `(?m)^2$`, feature: "bpf_for_each_map_elem"},
 	{name: "read an aggregation", prog: `BEGIN { @c = count(); @c = count(); if (@c > 1) { printf("c %d\n", @c); } @k[7] = sum(3); @k[7] = sum(4); printf("k %d\n", @k[7]); }`, want: `(?s)c 2\nk 7`},

@@ -146,8 +146,10 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 	if len(command) == 0 && len(*pids) == 0 && *cgroup == "" {
 		return 0, badUse("nothing to record: give a command behind `--`, or --pid, --cgroup, --container, --unit")
 	}
-	r, err := seccomp.Start(seccomp.Options{Kernel: k, Tool: strings.TrimSpace("sonde " + version), Command: command, PIDs: *pids, Cgroup: *cgroup, Learn: *learn, Stacks: *stacks,
-		Tasks: *tasks, Programs: *programs, Stdin: c.std.in, Stdout: c.std.out, Stderr: c.std.err})
+	r, err := seccomp.Start(seccomp.Options{
+		Kernel: k, Tool: strings.TrimSpace("sonde " + version), Command: command, PIDs: *pids, Cgroup: *cgroup, Learn: *learn, Stacks: *stacks,
+		Tasks: *tasks, Programs: *programs, Stdin: c.std.in, Stdout: c.std.out, Stderr: c.std.err,
+	})
 	if err != nil {
 		return 0, err
 	}

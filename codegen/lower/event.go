@@ -363,6 +363,8 @@ func (u *Unit) event(ev *object.Event, sp sourceSpan) *object.Event {
 }
 
 func (g *Gen) warnDivision() {
-	g.EventItems(&object.Event{Kind: object.EvWarnf,
-		Format: "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result."})
+	g.EventItems(&object.Event{
+		Kind:   object.EvWarnf,
+		Format: "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.",
+	})
 }

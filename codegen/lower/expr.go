@@ -393,7 +393,7 @@ func (g *Gen) ptrArith(op string, p, n Operand) *ir.Value {
 		d = g.B.OpImm(ir.OpMul, d, int64(s))
 	}
 	base := p.V
-	if !(base.Type == ir.Stack || base.Type == ir.MapVal) {
+	if base.Type != ir.Stack && base.Type != ir.MapVal {
 		base = g.asInt(base)
 	}
 	if op == "-" {

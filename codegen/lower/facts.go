@@ -75,7 +75,6 @@ func unparen(e ast.Expr) ast.Expr {
 // facts are what lowering must know of a body before it starts.
 type facts struct {
 	assigned map[*check.LocalVar]int // number of assignments
-	first    map[*check.LocalVar]bool
 }
 
 func collectFacts(b *check.Body) *facts {

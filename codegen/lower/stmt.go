@@ -65,10 +65,10 @@ func (g *Gen) let(s *ast.Let) {
 		return // never used
 	}
 	b := g.bindingOf(v)
-	switch {
-	case b.kind == bindSSA:
+	switch b.kind {
+	case bindSSA:
 		g.B.Set(b.ssa, g.B.Const(0))
-	case b.kind == bindSlot:
+	case bindSlot:
 		g.zero(Place{Ptr: g.B.SlotAddr(b.slot, 0), Size: b.slot.Size})
 	}
 }

@@ -2,7 +2,6 @@ package check
 
 import (
 	"strconv"
-
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"

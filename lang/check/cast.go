@@ -59,7 +59,7 @@ func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 	}
 	switch t.Kind {
 	case types.Int, types.Enum:
-		return b.castInt(e, t, x, space, fail)
+		return b.castInt(e, t, x, fail)
 	case types.Bool:
 		if x.IsInteger() || x.Kind == types.Pointer || isCastable(x) || x.Kind == types.String {
 			return t
@@ -112,7 +112,7 @@ func (b *body) castSpace(x *types.Type) types.Space {
 	return b.Points[0].Space
 }
 
-func (b *body) castInt(e *ast.Cast, t, x *types.Type, space types.Space, fail func() *types.Type) *types.Type {
+func (b *body) castInt(e *ast.Cast, t, x *types.Type, fail func() *types.Type) *types.Type {
 	switch {
 	case x.IsInteger() || x.Kind == types.Pointer || isCastable(x):
 	case x.Kind == types.KSym || x.Kind == types.Func || x.Kind == types.Username || x.Kind == types.Strerror:
@@ -133,12 +133,7 @@ func (b *body) castInt(e *ast.Cast, t, x *types.Type, space types.Space, fail fu
 			b.warnf(CodeNeedlessCast, e.Sp, "needless cast: the expression is `%s` already", t)
 		}
 	}
-	if x.Space != types.SpaceNone {
-		space = x.Space
-	} else {
-		space = types.SpaceNone
-	}
-	return b.c.pool.withSpace(t, space, types.ProvRaw)
+	return b.c.pool.withSpace(t, x.Space, types.ProvRaw)
 }
 
 func (b *body) fromMacro() bool { return b.current != nil && len(b.current.origin) > 0 }

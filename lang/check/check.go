@@ -43,10 +43,12 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 	if env == nil {
 		env = &Env{}
 	}
-	c := &checker{set: set, u: u, env: env, diags: diags, pool: newIntPool(),
+	c := &checker{
+		set: set, u: u, env: env, diags: diags, pool: newIntPool(),
 		macros: map[string][]*macro{}, expansions: map[*ast.BlockExpr]*expansion{}, libraryFiles: map[*source.File]bool{},
 		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, opaques: map[string]*types.Type{}, maps: map[string]*mapState{},
-		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()}}
+		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()},
+	}
 	c.defs = &definitions{base: env.Types, simple: map[string]string{}}
 	for _, n := range u.Names("macro") {
 		if c.libraryNames == nil {
@@ -219,9 +221,13 @@ func (c *checker) substituteText(s string) string {
 
 // addBody copies the action for one scope and resolves its names.
 func (c *checker) addBody(p *ast.Probe, points []*Point) {
-	b := &body{c: c, lits: map[ast.Expr]value{}, states: map[*LocalVar]*varState{},
-		Body: &Body{Probe: p, Points: points, Types: map[ast.Expr]*types.Type{}, Consts: map[ast.Expr]Const{}, Vars: map[*ast.Var]*LocalVar{},
-			Calls: map[*ast.Call]*Call{}, Idents: map[*ast.Ident]*Ident{}}}
+	b := &body{
+		c: c, lits: map[ast.Expr]value{}, states: map[*LocalVar]*varState{},
+		Body: &Body{
+			Probe: p, Points: points, Types: map[ast.Expr]*types.Type{}, Consts: map[ast.Expr]Const{}, Vars: map[*ast.Var]*LocalVar{},
+			Calls: map[*ast.Call]*Call{}, Idents: map[*ast.Ident]*Ident{},
+		},
+	}
 	n := 0
 	x := &expander{c: c, diags: c.diags, counter: &n}
 	if p.Predicate != nil {

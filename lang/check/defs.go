@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"
-	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
@@ -177,6 +176,3 @@ func (c *checker) collectDefines() {
 }
 
 var _ types.Source = (*definitions)(nil)
-
-// fileSpan is the span of a whole file.
-func fileSpan(f *source.File) source.Span { return f.Span(0, len(f.Text)) }

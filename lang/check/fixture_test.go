@@ -36,8 +36,7 @@ func newFixture() *fixture {
 	char := &types.Type{Kind: types.Int, Size: 1, Signed: true, Name: "char"}
 	charPtr := kptr(char)
 	userCharPtr := types.PointerTo(char, types.SpaceUser, types.ProvRaw)
-	var task *types.Type
-	task = &types.Type{Kind: types.Struct, Size: 64}
+	task := &types.Type{Kind: types.Struct, Size: 64}
 	task.Struct = &types.StructDef{Name: "task_struct", Size: 64, Resolve: func() []types.Field {
 		return []types.Field{
 			field("pid", types.TInt32, 0), field("tgid", types.TInt32, 4), field("comm", types.StringOf(16), 8),
@@ -67,9 +66,12 @@ func newFixture() *fixture {
 	}
 	f.protos["vfs_read"] = &types.Proto{Name: "vfs_read", Result: types.TInt64, Params: []types.Field{
 		{Name: "file", Type: types.PointerTo(f.structs["file"], types.SpaceKernel, types.ProvBTF), ArgIndex: 0},
-		{Name: "buf", Type: userCharPtr, ArgIndex: 1}, {Name: "count", Type: types.TUint64, ArgIndex: 2}}}
+		{Name: "buf", Type: userCharPtr, ArgIndex: 1},
+		{Name: "count", Type: types.TUint64, ArgIndex: 2},
+	}}
 	f.protos["tcp_connect"] = &types.Proto{Name: "tcp_connect", Result: types.TInt32, Params: []types.Field{
-		{Name: "sk", Type: types.PointerTo(f.structs["sock"], types.SpaceKernel, types.ProvBTF), ArgIndex: 0}}}
+		{Name: "sk", Type: types.PointerTo(f.structs["sock"], types.SpaceKernel, types.ProvBTF), ArgIndex: 0},
+	}}
 	f.protos["get_file"] = &types.Proto{Name: "get_file", Result: types.PointerTo(f.structs["file"], types.SpaceKernel, types.ProvBTF)}
 	return f
 }
@@ -201,7 +203,8 @@ func run(text string, change func(*check.Env)) (*check.Info, *source.Set, *diag.
 	diags := &diag.List{}
 	script := syntax.Parse(set, file, diags)
 	f := newFixture()
-	env := &check.Env{Types: f, Arch: "amd64", CPUs: 4,
+	env := &check.Env{
+		Types: f, Arch: "amd64", CPUs: 4,
 		ParseScript: func(f *source.File, d *diag.List) *ast.Script { return syntax.Parse(set, f, d) },
 		ParseExpr: func(f *source.File) ast.Expr {
 			d := &diag.List{}
@@ -210,7 +213,8 @@ func run(text string, change func(*check.Env)) (*check.Info, *source.Set, *diag.
 				return nil
 			}
 			return e
-		}}
+		},
+	}
 	if change != nil {
 		change(env)
 	}

@@ -96,8 +96,10 @@ func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Ex
 		}
 	}
 	x.c.expansionCount++
-	f := &frame{macro: m, parent: x.frame, exprs: map[string]ast.Expr{}, vars: map[string]string{}, maps: map[string]string{},
-		prefix: fmt.Sprintf("$%s#%d:", m.Name, x.c.expansionCount)}
+	f := &frame{
+		macro: m, parent: x.frame, exprs: map[string]ast.Expr{}, vars: map[string]string{}, maps: map[string]string{},
+		prefix: fmt.Sprintf("$%s#%d:", m.Name, x.c.expansionCount),
+	}
 	for i, p := range m.Params {
 		arg := unparen(args[i])
 		switch p.Name[0] {

@@ -286,12 +286,12 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 		}
 		t = decay(t)
 	}
-	switch {
-	case t.Kind == types.TypeValue, t.Kind == types.MapKind:
+	switch t.Kind {
+	case types.TypeValue, types.MapKind:
 		b.errorf(CodeMismatch, s.Value.Span(), "Value '%s' cannot be assigned to a map.", t)
 		st.poisoned = true
 		return
-	case t.Kind == types.Args:
+	case types.Args:
 		b.errorf(CodeMismatch, s.Value.Span(), "`args` cannot be stored in a map").Hint("store the fields that you need")
 		st.poisoned = true
 		return

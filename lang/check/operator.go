@@ -1,6 +1,8 @@
 package check
 
 import (
+	"errors"
+
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -57,7 +59,7 @@ func (b *body) foldedBinary(e *ast.Binary) (*types.Type, bool) {
 	}
 	v, ok, err := foldBinary(e.Op, x, y)
 	switch {
-	case err == errStringOp:
+	case errors.Is(err, errStringOp):
 		return b.invalid(CodeStringOp, e.Sp, "illegal literal operation with strings: `%s`", e.Op), true
 	case err != nil:
 		return b.invalid(CodeOverflow, e.Sp, "unable to fold literals due to overflow or underflow: `%s`: %v", e.Op, err), true
@@ -410,10 +412,10 @@ func (b *body) unstableAddr(e *ast.Unary) {
 
 // deref types *p.
 func (b *body) deref(e *ast.Unary, x *types.Type) *types.Type {
-	switch {
-	case x.Kind == types.Args: // old scripts write *args
+	switch x.Kind {
+	case types.Args: // old scripts write *args
 		return x
-	case x.Kind == types.Pointer:
+	case types.Pointer:
 		if isVoid(x.Elem) {
 			return b.invalid(CodeDeref, e.Sp, "a `void *` cannot be dereferenced")
 		}
@@ -421,9 +423,9 @@ func (b *body) deref(e *ast.Unary, x *types.Type) *types.Type {
 			return b.invalid(CodeDeref, e.Sp, "the definition of `%s` is not known", x.Elem)
 		}
 		return b.pointee(x)
-	case x.Kind == types.Int:
+	case types.Int:
 		return b.c.pool.withSpace(types.TUint64, x.Space, types.ProvRaw)
-	case x.Kind == types.Struct:
+	case types.Struct:
 		return b.invalid(CodeDeref, e.Sp, "Can not dereference type '%s'. It is not a pointer.", x)
 	}
 	return b.invalid(CodeDeref, e.Sp, "The * operator can not be used on expressions of type '%s'", b.name(x))

@@ -97,21 +97,40 @@ func TestKernelAttachAndDetach(t *testing.T) {
 		at   object.Attach
 		hit  func()
 	}{
-		{"perf tracepoint", ebpf.ProgramSpec{Type: ebpf.TracePoint},
-			object.Attach{Mechanism: object.PerfTracepoint, Target: "syscalls:sys_enter_getppid"}, func() { unix.Getppid() }},
-		{"raw tracepoint", ebpf.ProgramSpec{Type: ebpf.RawTracepoint},
-			object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"}, func() { unix.Getppid() }},
-		{"profile", ebpf.ProgramSpec{Type: ebpf.PerfEvent},
-			object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK, Freq: 999, AllCPUs: true}, func() {}},
-		{"interval", ebpf.ProgramSpec{Type: ebpf.PerfEvent},
-			object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK, Period: 2e6}, func() {}},
-		{"page faults", ebpf.ProgramSpec{Type: ebpf.PerfEvent},
+		{
+			"perf tracepoint",
+			ebpf.ProgramSpec{Type: ebpf.TracePoint},
+			object.Attach{Mechanism: object.PerfTracepoint, Target: "syscalls:sys_enter_getppid"},
+			func() { unix.Getppid() },
+		},
+		{
+			"raw tracepoint",
+			ebpf.ProgramSpec{Type: ebpf.RawTracepoint},
+			object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"},
+			func() { unix.Getppid() },
+		},
+		{
+			"profile",
+			ebpf.ProgramSpec{Type: ebpf.PerfEvent},
+			object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK, Freq: 999, AllCPUs: true},
+			func() {},
+		},
+		{
+			"interval",
+			ebpf.ProgramSpec{Type: ebpf.PerfEvent},
+			object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK, Period: 2e6},
+			func() {},
+		},
+		{
+			"page faults",
+			ebpf.ProgramSpec{Type: ebpf.PerfEvent},
 			object.Attach{Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_PAGE_FAULTS, Period: 1, AllCPUs: true},
 			func() {
 				b, _ := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 				b[0] = 1
 				_ = unix.Munmap(b)
-			}},
+			},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -187,14 +206,30 @@ func TestKernelAttachErrors(t *testing.T) {
 		class Class
 		text  string
 	}{
-		{"unknown tracepoint", ebpf.ProgramSpec{Type: ebpf.TracePoint}, object.Attach{Mechanism: object.PerfTracepoint, Target: "syscalls:sys_enter_nothing"},
-			Missing, "cannot attach tracepoint syscalls:sys_enter_nothing: the kernel has no such tracepoint"},
-		{"unknown raw tracepoint", ebpf.ProgramSpec{Type: ebpf.RawTracepoint}, object.Attach{Mechanism: object.RawTracepoint, Target: "nothing"},
-			Missing, "cannot attach raw tracepoint nothing: the kernel has no such tracepoint"},
-		{"unknown file", ebpf.ProgramSpec{Type: ebpf.Kprobe}, object.Attach{Mechanism: object.Uprobe, Path: "/no/such/file", Offsets: []uint64{1}},
-			Missing, "cannot attach uprobe /no/such/file at offset 0x1: the file does not exist"},
-		{"offset outside", ebpf.ProgramSpec{Type: ebpf.Kprobe}, object.Attach{Mechanism: object.Uprobe, Path: exe, Offsets: []uint64{1 << 40}},
-			Untraceable, "cannot attach uprobe " + exe + " at offset 0x10000000000: the offset is outside of the file's code, or not the start of an instruction"},
+		{
+			"unknown tracepoint",
+			ebpf.ProgramSpec{Type: ebpf.TracePoint},
+			object.Attach{Mechanism: object.PerfTracepoint, Target: "syscalls:sys_enter_nothing"},
+			Missing, "cannot attach tracepoint syscalls:sys_enter_nothing: the kernel has no such tracepoint",
+		},
+		{
+			"unknown raw tracepoint",
+			ebpf.ProgramSpec{Type: ebpf.RawTracepoint},
+			object.Attach{Mechanism: object.RawTracepoint, Target: "nothing"},
+			Missing, "cannot attach raw tracepoint nothing: the kernel has no such tracepoint",
+		},
+		{
+			"unknown file",
+			ebpf.ProgramSpec{Type: ebpf.Kprobe},
+			object.Attach{Mechanism: object.Uprobe, Path: "/no/such/file", Offsets: []uint64{1}},
+			Missing, "cannot attach uprobe /no/such/file at offset 0x1: the file does not exist",
+		},
+		{
+			"offset outside",
+			ebpf.ProgramSpec{Type: ebpf.Kprobe},
+			object.Attach{Mechanism: object.Uprobe, Path: exe, Offsets: []uint64{1 << 40}},
+			Untraceable, "cannot attach uprobe " + exe + " at offset 0x10000000000: the offset is outside of the file's code, or not the start of an instruction",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -218,8 +253,10 @@ func TestKernelAttachErrors(t *testing.T) {
 func TestKernelFallback(t *testing.T) {
 	tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.RawTracepoint})
-	at := &object.Attach{Mechanism: object.KprobeMulti, Targets: []string{"vfs_read"},
-		Fallback: &object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"}}
+	at := &object.Attach{
+		Mechanism: object.KprobeMulti, Targets: []string{"vfs_read"},
+		Fallback: &object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"},
+	}
 	l, err := New(Config{}).Attach(at, prog)
 	if err != nil {
 		t.Fatal(err)

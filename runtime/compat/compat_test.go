@@ -3,6 +3,7 @@ package compat
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -147,7 +148,7 @@ func runCase(path string, c testCase) (text string, status int, err error) {
 	if ctx.Err() != nil {
 		return buf.String(), 0, fmt.Errorf("still running after %v", c.timeout)
 	}
-	if _, ok := err.(*exec.ExitError); ok {
+	if errors.As(err, new(*exec.ExitError)) {
 		err = nil
 	}
 	if cmd.ProcessState == nil {

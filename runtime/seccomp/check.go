@@ -53,8 +53,10 @@ func Check(ctx context.Context, o CheckOptions) (*CheckResult, error) {
 		return nil, err
 	}
 	nothing := func() error { return nil }
-	c, err := start(&Options{Command: o.Command, Env: o.Env, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
-		Filter: &LaunchFilter{Program: Bytes(code), Listener: true}}, nothing, nothing)
+	c, err := start(&Options{
+		Command: o.Command, Env: o.Env, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
+		Filter: &LaunchFilter{Program: Bytes(code), Listener: true},
+	}, nothing, nothing)
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +109,8 @@ type reply struct {
 }
 
 const (
-	ioctlReceive  = 3<<30 | uintptr(unsafe.Sizeof(notification{}))<<16 | '!'<<8
-	ioctlSend     = 3<<30 | uintptr(unsafe.Sizeof(reply{}))<<16 | '!'<<8 | 1
+	ioctlReceive  = 3<<30 | unsafe.Sizeof(notification{})<<16 | '!'<<8
+	ioctlSend     = 3<<30 | unsafe.Sizeof(reply{})<<16 | '!'<<8 | 1
 	flagContinue  = 1
 	pollIntervalM = 200 // ms: how soon a cancelled context is noticed
 )

@@ -54,10 +54,9 @@ func Compile(p *Policy) ([]Instruction, error) {
 			section = c.branch(opJumpGE, x32Bit, x32, section)
 		}
 		if section != len(c.code)-1 { // a single outcome, which is elsewhere
-			section = c.put(Instruction{Op: opJump, K: uint32(len(c.code) - section - 1)})
+			c.put(Instruction{Op: opJump, K: uint32(len(c.code) - section - 1)})
 		}
-		section = c.put(Instruction{Op: opLoad, K: dataNr})
-		next = c.branch(opJumpEq, abi.facts().audit, section, next)
+		next = c.branch(opJumpEq, abi.facts().audit, c.put(Instruction{Op: opLoad, K: dataNr}), next)
 	}
 	c.put(Instruction{Op: opLoad, K: dataArch})
 	slices.Reverse(c.code)

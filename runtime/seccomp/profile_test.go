@@ -37,8 +37,17 @@ func TestABINumbers(t *testing.T) {
 		name   string
 		number int
 	}{
-		{X8664, "read", 0}, {X8664, "clone3", 435}, {X86, "getpid", 20}, {X86, "clone3", 435}, {X32, "read", 0}, {X32, "execve", 520},
-		{X32, "pwritev2", 547}, {AArch64, "read", 63}, {AArch64, "execve", 221}, {ARM, "read", 3}, {X86, "socketcall", 102},
+		{X8664, "read", 0},
+		{X8664, "clone3", 435},
+		{X86, "getpid", 20},
+		{X86, "clone3", 435},
+		{X32, "read", 0},
+		{X32, "execve", 520},
+		{X32, "pwritev2", 547},
+		{AArch64, "read", 63},
+		{AArch64, "execve", 221},
+		{ARM, "read", 3},
+		{X86, "socketcall", 102},
 	} {
 		n, ok := tt.abi.Number(tt.name)
 		if !ok || n != tt.number {

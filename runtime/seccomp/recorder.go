@@ -61,14 +61,12 @@ type Recorder struct {
 	child   *child
 	names   *symbol.Symbolizer
 
-	mu       sync.Mutex
-	paths    map[uint32]string // by slot
-	first    map[callKey]*firstCall
-	denials  []deniedCall
-	live     liveState
-	stopOnce sync.Once
-	stopErr  error
-	closed   bool
+	mu      sync.Mutex
+	paths   map[uint32]string // by slot
+	first   map[callKey]*firstCall
+	denials []deniedCall
+	live    liveState
+	closed  bool
 }
 
 // callKey is a counter.

@@ -162,12 +162,28 @@ func TestInstructionClasses(t *testing.T) {
 		name, code string
 		want       InstructionClass
 	}{
-		{"push rbp", "55", InstructionPush}, {"push r12", "4154", InstructionPush}, {"nop", "90", InstructionNop1}, {"pause", "f390", InstructionOther},
-		{"nop5", "0f1f440000", InstructionNop5}, {"nop4", "0f1f4000", InstructionNop}, {"nop2", "6690", InstructionNop}, {"cs nop", "662e0f1f840000000000", InstructionUnprobeable},
-		{"endbr64", "f30f1efa", InstructionLanding}, {"sub rsp", "4883ec08", InstructionOther}, {"lock xadd", "f00fc107", InstructionUnprobeable},
-		{"jmp", "e900000000", InstructionBranch}, {"jz near", "0f8400000000", InstructionBranch}, {"call", "e800000000", InstructionBranch},
-		{"ret", "c3", InstructionReturn}, {"ret n", "c20800", InstructionReturn}, {"bnd ret", "f2c3", InstructionReturn}, {"int3", "cc", InstructionTrap},
-		{"ud2", "0f0b", InstructionUnprobeable}, {"hlt", "f4", InstructionUnprobeable}, {"in", "e460", InstructionUnprobeable}, {"vzeroupper", "c5f877", InstructionOther},
+		{"push rbp", "55", InstructionPush},
+		{"push r12", "4154", InstructionPush},
+		{"nop", "90", InstructionNop1},
+		{"pause", "f390", InstructionOther},
+		{"nop5", "0f1f440000", InstructionNop5},
+		{"nop4", "0f1f4000", InstructionNop},
+		{"nop2", "6690", InstructionNop},
+		{"cs nop", "662e0f1f840000000000", InstructionUnprobeable},
+		{"endbr64", "f30f1efa", InstructionLanding},
+		{"sub rsp", "4883ec08", InstructionOther},
+		{"lock xadd", "f00fc107", InstructionUnprobeable},
+		{"jmp", "e900000000", InstructionBranch},
+		{"jz near", "0f8400000000", InstructionBranch},
+		{"call", "e800000000", InstructionBranch},
+		{"ret", "c3", InstructionReturn},
+		{"ret n", "c20800", InstructionReturn},
+		{"bnd ret", "f2c3", InstructionReturn},
+		{"int3", "cc", InstructionTrap},
+		{"ud2", "0f0b", InstructionUnprobeable},
+		{"hlt", "f4", InstructionUnprobeable},
+		{"in", "e460", InstructionUnprobeable},
+		{"vzeroupper", "c5f877", InstructionOther},
 		{"mov fs", "64488b042528000000", InstructionOther},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -186,10 +202,24 @@ func TestInstructionClasses(t *testing.T) {
 		word uint32
 		want InstructionClass
 	}{
-		{"ret", 0xd65f03c0, InstructionReturn}, {"stp x29, x30, [sp, #-32]!", 0xa9be7bfd, InstructionPush}, {"nop", 0xd503201f, InstructionNop}, {"bti c", 0xd503245f, InstructionLanding},
-		{"paciasp", 0xd503233f, InstructionLanding}, {"b", 0x14000002, InstructionBranch}, {"bl", 0x97fffff0, InstructionBranch}, {"b.ne", 0x54000041, InstructionBranch}, {"cbz", 0xb4000040, InstructionBranch},
-		{"tbnz", 0x37000040, InstructionBranch}, {"brk", 0xd4200000, InstructionTrap}, {"svc", 0xd4000001, InstructionUnprobeable}, {"ldxr", 0x885f7c00, InstructionUnprobeable},
-		{"ldr literal", 0x58000040, InstructionUnprobeable}, {"mrs tpidr_el0", 0xd53bd040, InstructionOther}, {"sub sp", 0xd10083ff, InstructionOther}, {"add", 0x8b010000, InstructionOther}, {"ldr", 0xf9400000, InstructionOther},
+		{"ret", 0xd65f03c0, InstructionReturn},
+		{"stp x29, x30, [sp, #-32]!", 0xa9be7bfd, InstructionPush},
+		{"nop", 0xd503201f, InstructionNop},
+		{"bti c", 0xd503245f, InstructionLanding},
+		{"paciasp", 0xd503233f, InstructionLanding},
+		{"b", 0x14000002, InstructionBranch},
+		{"bl", 0x97fffff0, InstructionBranch},
+		{"b.ne", 0x54000041, InstructionBranch},
+		{"cbz", 0xb4000040, InstructionBranch},
+		{"tbnz", 0x37000040, InstructionBranch},
+		{"brk", 0xd4200000, InstructionTrap},
+		{"svc", 0xd4000001, InstructionUnprobeable},
+		{"ldxr", 0x885f7c00, InstructionUnprobeable},
+		{"ldr literal", 0x58000040, InstructionUnprobeable},
+		{"mrs tpidr_el0", 0xd53bd040, InstructionOther},
+		{"sub sp", 0xd10083ff, InstructionOther},
+		{"add", 0x8b010000, InstructionOther},
+		{"ldr", 0xf9400000, InstructionOther},
 	} {
 		t.Run("arm64 "+c.name, func(t *testing.T) {
 			in, err := decode(elf.EM_AARCH64, binary.LittleEndian.AppendUint32(nil, c.word), 0)

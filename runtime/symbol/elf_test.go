@@ -223,8 +223,16 @@ func TestMatch(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"read", "read", true}, {"read", "reader", false}, {"read*", "reader", true}, {"*read", "pread", true},
-		{"*a*b*", "xxaxxbxx", true}, {"*a*b*", "xxbxxa", false}, {"?ead", "read", true}, {"?ead", "ead", false}, {"*", "", true}, {"", "", true},
+		{"read", "read", true},
+		{"read", "reader", false},
+		{"read*", "reader", true},
+		{"*read", "pread", true},
+		{"*a*b*", "xxaxxbxx", true},
+		{"*a*b*", "xxbxxa", false},
+		{"?ead", "read", true},
+		{"?ead", "ead", false},
+		{"*", "", true},
+		{"", "", true},
 		{"a*a", "a", false},
 	} {
 		if got := Match(c.pattern, c.name); got != c.want {

@@ -2,7 +2,7 @@ package symbol
 
 import (
 	"errors"
-	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -107,9 +107,9 @@ func TestRegisterABI(t *testing.T) {
 }
 
 func BenchmarkGoSymbols(b *testing.B) {
-	path := filepath.Join(runtime.GOROOT(), "bin/go")
-	if _, err := os.Stat(path); err != nil {
-		b.Skip("needs a Go program: " + path)
+	path, err := exec.LookPath("go")
+	if err != nil {
+		b.Skip("needs a Go program: " + err.Error())
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -103,7 +103,7 @@ func (f *File) Function(name string) (Symbol, error) {
 	var best *Symbol
 	for i := range syms {
 		s := &syms[i]
-		if s.Kind != KindFunc && !(s.Kind == KindOther && f.executable(s.Addr)) {
+		if s.Kind != KindFunc && (s.Kind != KindOther || !f.executable(s.Addr)) {
 			continue
 		}
 		if best == nil || best.Local && !s.Local {

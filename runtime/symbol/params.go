@@ -220,10 +220,9 @@ func follow[T any](d die, get func(die, *dwarf.Entry) (T, bool)) (T, bool) {
 
 // abi names the argument registers of a calling convention.
 type abi struct {
-	ints     []string
-	floats   int
-	stackAt  int64 // of the first stack argument, from the stack pointer at entry
-	returnAt string
+	ints    []string
+	floats  int
+	stackAt int64 // of the first stack argument, from the stack pointer at entry
 }
 
 func cABI(machine elf.Machine) (abi, bool) {

@@ -138,12 +138,24 @@ func TestParametersOfOtherLanguages(t *testing.T) {
 		name                   string // demangled, without parameters
 		want                   string
 	}{
-		{"g++", "prog.cpp", cppSource, []string{"-g", "-O1"}, "net::Conn::send",
-			"C++: this: const Conn *const @rdi; text: const string & @rsi; t: Trivial @rdx+rcx; big: Big @sp+8; copy: string @*r8; d: double @?; last: bool @r9 -> int"},
-		{"rustc", "prog.rs", rustSource, []string{"-g", "-O"}, "prog::Point::scaled",
-			"Rust: self: &prog::Point @rdi; by: u32 @rsi; name: &str @rdx+rcx; w: Wide @*r8; xs: &[u8] @sp+8 -> i64"},
-		{"go", "prog.go", goSource, []string{"build"}, "main.Many",
-			"Go: n: int @rax; s: string @rbx+rcx; xs: []int @rdi+rsi+r8 -> ~r0: int @rax; ~r1: string @rbx+rcx"},
+		{
+			"g++", "prog.cpp", cppSource,
+			[]string{"-g", "-O1"},
+			"net::Conn::send",
+			"C++: this: const Conn *const @rdi; text: const string & @rsi; t: Trivial @rdx+rcx; big: Big @sp+8; copy: string @*r8; d: double @?; last: bool @r9 -> int",
+		},
+		{
+			"rustc", "prog.rs", rustSource,
+			[]string{"-g", "-O"},
+			"prog::Point::scaled",
+			"Rust: self: &prog::Point @rdi; by: u32 @rsi; name: &str @rdx+rcx; w: Wide @*r8; xs: &[u8] @sp+8 -> i64",
+		},
+		{
+			"go", "prog.go", goSource,
+			[]string{"build"},
+			"main.Many",
+			"Go: n: int @rax; s: string @rbx+rcx; xs: []int @rdi+rsi+r8 -> ~r0: int @rax; ~r1: string @rbx+rcx",
+		},
 		{"go", "prog.go", goSource, []string{"build"}, "main.(*pair).Sum", "Go: p: *main.pair @rax -> ~r0: int @rax"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -222,7 +234,11 @@ func TestDemangle(t *testing.T) {
 		{"_ZNK3net4Conn5twiceIiEET_S2_", "int net::Conn::twice<int>(int) const", "net::Conn::twice<int>"},
 		{"_ZN4prog5Point6scaled17h0123456789abcdefE", "prog::Point::scaled", "prog::Point::scaled"},
 		{"_RNvCs1234_7mycrate3foo", "mycrate::foo", "mycrate::foo"},
-		{"main.main", "main.main", "main.main"}, {"_start", "_start", "_start"}, {"", "", ""}, {"_Z", "_Z", "_Z"}, {"_Zbroken", "_Zbroken", "_Zbroken"},
+		{"main.main", "main.main", "main.main"},
+		{"_start", "_start", "_start"},
+		{"", "", ""},
+		{"_Z", "_Z", "_Z"},
+		{"_Zbroken", "_Zbroken", "_Zbroken"},
 	} {
 		if got := Demangle(c.in); got != c.long {
 			t.Errorf("Demangle(%q) = %q, want %q", c.in, got, c.long)

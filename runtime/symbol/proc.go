@@ -108,11 +108,10 @@ type Process struct {
 	// Mappings are sorted by address.
 	Mappings []Mapping
 
-	start   uint64 // start time in clock ticks since boot: tells a process from a later one with the same id
-	proc    string
-	images  []*image // one for each mapping, nil until looked at
-	jit     *perfMap
-	jitDone bool
+	start  uint64 // start time in clock ticks since boot: tells a process from a later one with the same id
+	proc   string
+	images []*image // one for each mapping, nil until looked at
+	jit    *perfMap
 }
 
 // image is a mapping with the file behind it.

@@ -272,7 +272,7 @@ func (s *Symbolizer) load(pid int, old *cachedProcess, now time.Time) *cachedPro
 	if s.cfg.Cache == CachePerProgram {
 		var st unix.Stat_t
 		if unix.Stat(filepath.Join(s.cfg.Proc, strconv.Itoa(pid), "exe"), &st) == nil {
-			program = fileID{uint64(st.Dev), st.Ino}
+			program = fileID{st.Dev, st.Ino}
 			if c, ok := s.programs.get(program); ok {
 				s.processes.put(pid, c)
 				return c
@@ -483,7 +483,7 @@ func (s *Symbolizer) open(path string, opts Options, shown string) (*File, error
 		file.Close()
 		return nil, err
 	}
-	key := fileKey{fileID{uint64(st.Dev), st.Ino}, st.Size, st.Mtim.Nano()}
+	key := fileKey{fileID{st.Dev, st.Ino}, st.Size, st.Mtim.Nano()}
 	if f, ok := s.files.get(key); ok {
 		file.Close()
 		if f == nil {

@@ -87,8 +87,10 @@ func (d *Decoder) combine(t *types.Type, b []byte, copies, stride int, div uint6
 		if t.Kind == types.Avg {
 			return integer(quotient(avg, t.Signed), t.Signed), rank(avg, t.Signed)
 		}
-		return V{Kind: Record, Names: []string{"count", "average", "total"},
-			List: []V{integer(n, t.Signed), integer(quotient(avg, t.Signed), t.Signed), integer(a, t.Signed)}}, rank(avg, t.Signed)
+		return V{
+			Kind: Record, Names: []string{"count", "average", "total"},
+			List: []V{integer(n, t.Signed), integer(quotient(avg, t.Signed), t.Signed), integer(a, t.Signed)},
+		}, rank(avg, t.Signed)
 	case types.Hist, types.LHist:
 		buckets := make([]uint64, object.AggSize(t)/8)
 		for c := 0; c < copies; c++ {

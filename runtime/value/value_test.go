@@ -143,8 +143,10 @@ func TestLinearHistogram(t *testing.T) {
 }
 
 func TestMapOrderTopAndDiv(t *testing.T) {
-	m := &Dump{Name: "@", Key: types.TInt64, Value: &types.Type{Kind: types.Count, Size: 8}, N: 3, KeySize: 8, ValueSize: 16, Copies: 2, Stride: 8,
-		Keys: words(1, 2, 3), Values: words(5, 5, 1, 0, 7, 0)}
+	m := &Dump{
+		Name: "@", Key: types.TInt64, Value: &types.Type{Kind: types.Count, Size: 8}, N: 3, KeySize: 8, ValueSize: 16, Copies: 2, Stride: 8,
+		Keys: words(1, 2, 3), Values: words(5, 5, 1, 0, 7, 0),
+	}
 	if got, want := string(dec.AppendMap(nil, m, 0, 0)), "@[2]: 1\n@[3]: 7\n@[1]: 10\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

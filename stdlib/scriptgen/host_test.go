@@ -72,16 +72,20 @@ func (h *host) sites(t testing.TB) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := []string{"begin", "end", "interval:ms:100", "profile:hz:99", "software:page-faults:100",
+	out := []string{
+		"begin", "end", "interval:ms:100", "profile:hz:99", "software:page-faults:100",
 		fmt.Sprintf("uprobe:%s:%q", exe, "github.com/sonde-sh/sonde/stdlib/scriptgen_test.probed"),
 		fmt.Sprintf("uretprobe:%s:%q", exe, "github.com/sonde-sh/sonde/stdlib/scriptgen_test.probed"),
-		"rawtracepoint:sys_enter", "rawtracepoint:sched_switch", "rawtracepoint:sched_wakeup"}
+		"rawtracepoint:sys_enter", "rawtracepoint:sched_switch", "rawtracepoint:sched_wakeup",
+	}
 	for _, n := range []string{"openat", "read", "write", "execve", "mmap", "connect", "futex", "epoll_wait"} {
 		out = append(out, "tracepoint:syscalls:sys_enter_"+n, "tracepoint:syscalls:sys_exit_"+n)
 	}
-	for _, n := range []string{"sched:sched_switch", "sched:sched_wakeup", "sched:sched_process_exec", "sched:sched_process_exit", "raw_syscalls:sys_enter", "raw_syscalls:sys_exit", "signal:signal_generate",
+	for _, n := range []string{
+		"sched:sched_switch", "sched:sched_wakeup", "sched:sched_process_exec", "sched:sched_process_exit", "raw_syscalls:sys_enter", "raw_syscalls:sys_exit", "signal:signal_generate",
 		"irq:irq_handler_entry", "irq:softirq_entry", "timer:timer_start", "timer:hrtimer_start", "block:block_rq_issue", "net:net_dev_xmit", "skb:kfree_skb", "kmem:kmalloc", "kmem:mm_page_alloc",
-		"tcp:tcp_probe", "sock:inet_sock_set_state", "task:task_newtask", "workqueue:workqueue_execute_start", "writeback:writeback_dirty_folio", "printk:console", "power:cpu_idle"} {
+		"tcp:tcp_probe", "sock:inet_sock_set_state", "task:task_newtask", "workqueue:workqueue_execute_start", "writeback:writeback_dirty_folio", "printk:console", "power:cpu_idle",
+	} {
 		out = append(out, "tracepoint:"+n)
 	}
 	f := h.kernel.Features()

@@ -80,7 +80,8 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 // noResolver names the points of an object and nothing else.
 type noResolver struct{ obj *object.Object }
 
-func (noResolver) KernelSymbol(addr uint64, _ bool) string         { return fmt.Sprintf("%#x", addr) }
+func (noResolver) KernelSymbol(addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
+
 func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
 func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
 func (noResolver) Username(uint32) string                          { return "root" }

@@ -105,6 +105,10 @@ var semanticsTable = []semantics{
 	{name: "bswap", body: `@a = (uint16)0x1234; @b = (uint32)0x12345678; printf("%x %x\n", bswap(@a), bswap(@b));`, want: "3412 78563412\n"},
 	{name: "str of a literal", body: `printf("%s %s\n", str("hello"), str("hello", 3));`, want: "hello hel\n"},
 	{name: "buf", body: `$a = (int8[4])0x64636261; printf("%r %rx\n", buf($a, 4), buf($a, 2));`, want: `abcd \x61\x62` + "\n"},
+	{
+		name: "buf of more than there is", body: `$a = (uint8[4])0x04030201; $s = "abc"; @n = 20; @m = $a; printf("%rx %rx %rx %rx %rx\n", buf($a, 8), buf($a, @n), buf($s, 9), buf("xyz", 7), buf(@m, 9));`,
+		want: `\x01\x02\x03\x04 \x01\x02\x03\x04 \x61\x62\x63\x00 \x78\x79\x7a\x00 \x01\x02\x03\x04` + "\n",
+	},
 	{name: "ntop", body: `printf("%s %s\n", ntop(0x0100007f), ntop(pton("::1")));`, want: "127.0.0.1 ::1\n"},
 	{name: "macaddr", body: `$a = (int8[8])0x665544332211; printf("%s\n", macaddr($a));`, want: "11:22:33:44:55:66\n"},
 	{name: "memcmp", body: `$a = "abc"; $b = "abd"; printf("%d %d\n", memcmp($a, $b, 2), memcmp($a, $b, 3) < 0);`, want: "0 1\n"},

@@ -21,7 +21,7 @@ func stringFuncs() []Builtin {
 			Name: "buf", Doc: Doc{
 				Group: "string", Summary: "read bytes at an address",
 				Text: "Reads `length` bytes from `data`, or a whole array. Print them with `%r` (printable characters as they are), `%rx` (all in hexadecimal) or `%rh` (hexadecimal with blanks). " +
-					"At most `max_strlen` bytes are read.",
+					"At most `max_strlen` bytes are read, and never more than a variable, map value or literal holds.",
 				Example: "interval:s:1 { printf(\"%rh\\n\", buf(kaddr(\"avenrun\"), 8)); exit(); }", SeeAlso: []string{"str"},
 			},
 			Func: &check.Func{MustUse: true, Params: params(req("data", check.AnyArg), opt("length", check.Number)), Result: bufResult},

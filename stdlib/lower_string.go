@@ -83,6 +83,9 @@ func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 	bare := g.WantsStr()
 	o := g.Expr(c.Args[0])
 	src := addressOf(g, o, limit)
+	if o.V == nil && src.Space == types.SpaceBPF {
+		limit = min(limit, src.Size) // behind a value of the script lies another one
+	}
 	var n *ir.Value
 	if k, ok := c.Int(1); ok {
 		n = g.B.Const(min(k, int64(limit)))

@@ -30,6 +30,10 @@ var kernelScripts = []struct {
 		name: "aggregations with key", prog: `BEGIN { @c[1] = count(); @s["a"] = sum(5); @m[1, "b"] = max(9); @h[2] = hist(100); @t[3] = stats(4); }`,
 		want: `(?s)@c\[1\]: 1.*@h\[2\]:\n\[64, 128\).*@m\[1, b\]: 9.*@s\[a\]: 5.*@t\[3\]: \{ .count = 1, .average = 4, .total = 4 \}`,
 	},
+	{
+		name: "many histograms", prog: `BEGIN { @n = 1; $v = @n; unroll (40) { @h = hist($v); if (@n > $v) { $v *= 2; } else { $v += 3; } @g = hist($v, 2); } @h = hist(-1); @g = hist(3, 2); }`,
+		want: `(?s)@g:\n\[3\] +1 .*\[112, 128\) +4 .*@h:\n\(\.\.\., 0\) +1 .*\[64, 128\) +19 `,
+	},
 	{name: "maps", prog: `BEGIN { @m[1] = 10; @m[2] = 20; @m[1]++; delete(@m, 2); if (has_key(@m, 1)) { printf("%d\n", @m[1]); } }`, want: `(?m)^11$`},
 	{name: "len", prog: `BEGIN { @m[1] = 10; @m[2] = 20; printf("%d\n", len(@m)); }`, want: `(?m)^2$`, feature: "bpf_for_each_map_elem"},
 	{name: "read an aggregation", prog: `BEGIN { @c = count(); @c = count(); if (@c > 1) { printf("c %d\n", @c); } @k[7] = sum(3); @k[7] = sum(4); printf("k %d\n", @k[7]); }`, want: `(?s)c 2\nk 7`},

@@ -219,48 +219,72 @@ func (s Slot) MinMax(t *types.Type, v *ir.Value) {
 	g.B.SetBlock(end)
 }
 
+// inlineHists is how many histograms of a program get the code for the bucket in line. The verifier follows the 64 ways through it at each of
+// them, so the others call one function, which it checks once.
+const inlineHists = 4
+
 // HistIndex computes object.HistIndex(v, k).
 func (g *Gen) HistIndex(v *ir.Value, k int) *ir.Value {
-	idx := g.B.NewVar("bucket", ir.I64)
-	small, big, end := g.B.NewBlock("small"), g.B.NewBlock("log2"), g.B.NewBlock("bucket")
-	g.B.Branch(ir.OpSLt, v, g.B.Const(1<<k), small, big)
-	g.B.Seal(small)
-	g.B.SetBlock(small)
-	g.B.Set(idx, g.B.Const(0))
-	g.B.If(g.B.CmpImm(ir.OpSGe, v, 0), func() { g.B.Set(idx, g.B.AddImm(v, 1)) }, nil)
-	g.B.Jump(end)
-	g.B.Seal(big)
-	g.B.SetBlock(big)
+	g.hists++
+	if g.hists <= inlineHists && len(g.rounds) == 0 {
+		return histIndex(g.B, v, g.B.Const(int64(k)))
+	}
+	if g.bucket == nil {
+		f := ir.NewFunc(g.prog.Name+"_bucket", ir.Subprog, ir.I64, ir.I64)
+		b := ir.NewBuilder(f)
+		b.Span = g.B.Span
+		b.Return(histIndex(b, b.Param(0), b.Param(1)))
+		if err := b.Finish(); err != nil {
+			panic(err.Error())
+		}
+		g.module.Funcs = append(g.module.Funcs, f)
+		g.bucket = f
+	}
+	return g.B.Call(g.bucket, v, g.B.Const(int64(k)))
+}
+
+func histIndex(b *ir.Builder, v, k *ir.Value) *ir.Value {
+	idx := b.NewVar("bucket", ir.I64)
+	small, big, end := b.NewBlock("small"), b.NewBlock("log2"), b.NewBlock("bucket")
+	width := b.Op2(ir.OpShl, b.Const(1), k)
+	b.Branch(ir.OpSLt, v, width, small, big)
+	b.Seal(small)
+	b.SetBlock(small)
+	b.Set(idx, b.Const(0))
+	b.If(b.CmpImm(ir.OpSGe, v, 0), func() { b.Set(idx, b.AddImm(v, 1)) }, nil)
+	b.Jump(end)
+	b.Seal(big)
+	b.SetBlock(big)
 	// p = floor(log2 v) by halves.
-	p, x := g.B.NewVar("log2", ir.I64), g.B.NewVar("rest", ir.I64)
-	g.B.Set(p, g.B.Const(0))
-	g.B.Set(x, v)
+	p, x := b.NewVar("log2", ir.I64), b.NewVar("rest", ir.I64)
+	b.Set(p, b.Const(0))
+	b.Set(x, v)
 	for _, s := range []int64{32, 16, 8, 4, 2, 1} {
 		var cond *ir.Value
 		if s == 32 {
-			cond = g.B.CmpImm(ir.OpNe, g.B.OpImm(ir.OpLShr, g.B.Get(x), 32), 0)
+			cond = b.CmpImm(ir.OpNe, b.OpImm(ir.OpLShr, b.Get(x), 32), 0)
 		} else {
-			cond = g.B.CmpImm(ir.OpUGe, g.B.Get(x), 1<<s)
+			cond = b.CmpImm(ir.OpUGe, b.Get(x), 1<<s)
 		}
-		g.B.If(cond, func() {
+		b.If(cond, func() {
 			if s > 1 {
-				g.B.Set(x, g.B.OpImm(ir.OpLShr, g.B.Get(x), s))
+				b.Set(x, b.OpImm(ir.OpLShr, b.Get(x), s))
 			}
-			g.B.Set(p, g.B.AddImm(g.B.Get(p), s))
+			b.Set(p, b.AddImm(b.Get(p), s))
 		}, nil)
 	}
-	if k == 0 {
-		g.B.Set(idx, g.B.AddImm(g.B.Get(p), 2))
+	if k.Op == ir.OpConst && k.Imm == 0 {
+		b.Set(idx, b.AddImm(b.Get(p), 2))
 	} else {
-		q := g.B.AddImm(g.B.Get(p), int64(-k)) // p-k
-		hi := g.B.OpImm(ir.OpShl, g.B.AddImm(q, 1), int64(k))
-		lo := g.B.Op2(ir.OpLShr, v, q)
-		g.B.Set(idx, g.B.AddImm(g.B.Add(hi, lo), int64(1-1<<k)))
+		q := b.Sub(b.Get(p), k)
+		hi := b.Op2(ir.OpShl, b.AddImm(q, 1), k)
+		lo := b.Op2(ir.OpLShr, v, q)
+		b.Set(idx, b.AddImm(b.Sub(b.Add(hi, lo), width), 1))
 	}
-	g.B.Jump(end)
-	g.B.Seal(end)
-	g.B.SetBlock(end)
-	return g.B.Get(idx)
+	b.Jump(end)
+	b.Seal(end)
+	b.SetBlock(end)
+	return b.Get(idx)
 }
 
 // LHistIndex computes object.LHistIndex(v, t).

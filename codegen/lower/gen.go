@@ -157,7 +157,9 @@ type Gen struct {
 	facts   *facts
 	ret     ir.Var
 	rounds  []int // of the inline loops around
-	aggMap  *Map  // where an aggregation goes
+	hists   int   // histograms so far
+	bucket  *ir.Func
+	aggMap  *Map // where an aggregation goes
 	aggKeys []ast.Expr
 	want    want // of the expression that is being evaluated
 }

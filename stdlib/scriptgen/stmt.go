@@ -49,10 +49,11 @@ func (w *writer) show() []*Node {
 			n = 2
 		}
 		for range n {
-			switch e := w.entry(m, 0); {
-			case m.agg == "":
+			e := w.entry(m, 0)
+			switch m.agg {
+			case "":
 				out = append(out, &Node{Head: "print((1, " + e + "));"})
-			case m.agg == "count" || m.agg == "sum" || m.agg == "min" || m.agg == "max" || m.agg == "avg":
+			case "count", "sum", "min", "max", "avg":
 				out = append(out, &Node{Head: "print((int64)" + e + ");"})
 			}
 		}

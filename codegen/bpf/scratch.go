@@ -226,9 +226,9 @@ func (c *claimer) insert(b *ir.Block, i int) {
 	key.Class = ir.SlotStack
 	fail := f.NewBlock("no_scratch")
 	fail.Cold = true
-	lookup := func(n int, none *ir.Block, cold bool) *ir.Value {
+	lookup := func(entry *ir.Value, none *ir.Block, cold bool) *ir.Value {
 		k := bl.SlotAddr(key, 0)
-		bl.Store(k, 0, 4, bl.Const(int64(n)))
+		bl.Store(k, 0, 4, entry)
 		v := bl.Helper(asm.FnMapLookupElem, bl.MapRef(c.opts.Scratch.Map), k)
 		ok := f.NewBlock("")
 		ok.Cold = cold
@@ -236,21 +236,16 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		bl.SetBlock(ok)
 		return bl.NonNil(v)
 	}
-	for level := range ScratchLevels {
-		cold := b.Cold || level > 0
+	// try claims a level and goes on when it can; the builder is then in a block where it could not.
+	try := func(level *ir.Value, cold bool) {
 		base := lookup(level, fail, cold)
-		next := fail
-		if level+1 < ScratchLevels {
-			next = f.NewBlock("busy")
-			next.Cold = true
-		}
-		mine := f.NewBlock("")
-		mine.Cold = cold
+		busy, mine := f.NewBlock("busy"), f.NewBlock("")
+		busy.Cold, mine.Cold = true, cold
 		if c.opts.AtomicFetch {
-			bl.Branch(ir.OpEq, bl.Xchg(base, 0, 8, bl.Const(1)), bl.Const(0), mine, next)
+			bl.Branch(ir.OpEq, bl.Xchg(base, 0, 8, bl.Const(1)), bl.Const(0), mine, busy)
 			bl.SetBlock(mine)
 		} else {
-			bl.Branch(ir.OpEq, bl.Load(base, 0, 8, false), bl.Const(0), mine, next)
+			bl.Branch(ir.OpEq, bl.Load(base, 0, 8, false), bl.Const(0), mine, busy)
 			bl.SetBlock(mine)
 			bl.Store(base, 0, 8, bl.Const(1))
 		}
@@ -258,7 +253,7 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		for n := 1; n < c.chunks; n++ {
 			back := f.NewBlock("")
 			back.Cold = true
-			args = append(args, lookup(n*ScratchLevels+level, back, cold))
+			args = append(args, lookup(bl.AddImm(level, int64(n*ScratchLevels)), back, cold))
 			here := bl.Block()
 			bl.SetBlock(back)
 			bl.Store(base, 0, 8, bl.Const(0))
@@ -266,10 +261,21 @@ func (c *claimer) insert(b *ir.Block, i int) {
 			bl.SetBlock(here)
 		}
 		bl.Jump(got, args...)
-		if next != fail {
-			bl.SetBlock(next)
-		}
+		bl.SetBlock(busy)
 	}
+	// Nearly always the first level is free, so it has straight code of its own; the others, a loop, need no code for each of them.
+	try(bl.Const(0), b.Cold)
+	again := f.NewBlock("next_level")
+	again.Cold = true
+	level := f.AddParam(again, ir.I64)
+	bl.Jump(again, bl.Const(1))
+	bl.SetBlock(again)
+	try(level, true)
+	step := f.NewBlock("")
+	step.Cold = true
+	bl.Branch(ir.OpULt, level, bl.Const(ScratchLevels-1), step, fail)
+	bl.SetBlock(step)
+	bl.Jump(again, bl.AddImm(level, 1))
 	bl.SetBlock(fail)
 	if m := c.opts.Scratch.Counters; m != "" && c.opts.Scratch.Direct {
 		bl.AtomicAdd(bl.MapValAddr(m, c.opts.Scratch.CounterKey), 0, 8, bl.Const(1))

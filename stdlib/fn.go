@@ -19,9 +19,17 @@ func rest(name string, class check.Class) check.Param {
 	return check.Param{Name: name, Class: class, Variadic: true}
 }
 
-// word is a parameter that takes one of some bare names.
-func word(name string, words ...string) check.Param {
-	return check.Param{Name: name, Class: check.Word, Words: words}
+// literal is a parameter that needs an integer known while compiling; message says so.
+func literal(name, message string) check.Param {
+	return check.Param{Name: name, Class: check.IntLiteral, NotLiteral: message}
+}
+
+// namespace is the parameter of pid and tid.
+func namespace() check.Param {
+	return check.Param{
+		Name: "curr_ns and init", Class: check.Word, Words: []string{"curr_ns", "init"},
+		BadWord: "Invalid PID namespace mode: %s (expects: curr_ns or init)",
+	}
 }
 
 func params(p ...check.Param) []check.Param { return p }
@@ -101,7 +109,11 @@ func onlyIn(c *check.Call, kinds ...string) bool {
 func notIn(c *check.Call, kinds ...string) bool {
 	for _, k := range bodyKinds(c.Body) {
 		if slices.Contains(kinds, k) {
-			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "%s can not be used with \"%s\" probes", c.Node.Func, k)
+			message := c.Node.Func + " can not be used with \"" + k + "\" probes"
+			if c.Func.Macro {
+				message = c.Node.Func + "() can not be used for this probetype " + probetypeOf(k)
+			}
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "%s", message)
 			return false
 		}
 	}
@@ -148,6 +160,17 @@ func isByteArray(t *types.Type) bool {
 
 // typeError reports an argument of the wrong type and returns the type that silences what follows.
 func typeError(c *check.Call, i int, want string) *types.Type {
-	c.Diags.Errorf(check.CodeArgType, c.Args[i].Span(), "%s() needs %s (%s provided)", c.Node.Func, want, c.Type(i))
+	c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "%s() only supports %s arguments (%s provided)", c.Node.Func, want, check.KindWord(c.Type(i)))
 	return types.TInvalid
+}
+
+// argError reports the arguments of a call, where bpftrace has words of its own for it, and returns the type that silences what follows.
+func argError(c *check.Call, format string, args ...any) *types.Type {
+	c.Diags.Errorf(check.CodeArgType, c.Node.Sp, format, args...)
+	return types.TInvalid
+}
+
+// notString is what bpftrace says about values that are no strings.
+func notString(c *check.Call) *types.Type {
+	return argError(c, "string-like values must be either strings, arrays or pointers")
 }

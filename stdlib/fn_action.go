@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/check"
@@ -24,7 +25,7 @@ func actionFuncs() []Builtin {
 				Text:    "Sends a signal, by name (`\"KILL\"`, `\"SIGKILL\"`) or number, to the process that the probe runs in. What the process was just doing is not undone.",
 				Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal(\"KILL\"); }", SeeAlso: []string{"signal_thread", "override"},
 			},
-			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
+			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
 		},
 		{
 			Name: "signal_thread", Doc: Doc{
@@ -32,7 +33,7 @@ func actionFuncs() []Builtin {
 				Text:    "Like `signal`, but to the one thread that the probe runs in.",
 				Example: "tracepoint:syscalls:sys_enter_execve /comm == \"bad\"/ { signal_thread(\"USR1\"); }", SeeAlso: []string{"signal"},
 			},
-			Func: &check.Func{Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
+			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("signal", check.AnyArg)), Result: void(signalCheck)},
 		},
 		{
 			Name: "override", Doc: Doc{
@@ -40,7 +41,7 @@ func actionFuncs() []Builtin {
 				Text:    "The function is not executed and returns `rc`. Only functions that the kernel allows error injection for can be overridden, on kernels that are built with it.",
 				Example: "kprobe:__x64_sys_getuid /comm == \"id\"/ { override(42); }", SeeAlso: []string{"signal"},
 			},
-			Func: &check.Func{Unsafe: true, Params: params(req("rc", check.Number)), Result: void(func(c *check.Call) { onlyIn(c, "kprobe") })},
+			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("rc", check.Number)), Result: void(func(c *check.Call) { onlyIn(c, "kprobe") })},
 		},
 		{
 			Name: "write_user", Doc: Doc{
@@ -48,7 +49,7 @@ func actionFuncs() []Builtin {
 				Text:    "Writes a value to an address of the process that the probe runs in. The result is 0, or a negative error number.",
 				Example: "uprobe:/bin/bash:readline { write_user(arg0, (uint8)0); }",
 			},
-			Func: &check.Func{Unsafe: true, Params: params(req("addr", check.Address), req("value", check.AnyValue)), Result: always(types.TInt64)},
+			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("addr", check.Address), req("value", check.AnyValue)), Result: always(types.TInt64)},
 		},
 		{
 			Name: "unwatch", Doc: Doc{
@@ -97,31 +98,34 @@ func signalCheck(c *check.Call) {
 	}
 	if name, ok := c.Str(0); ok {
 		if SignalNumber(name) == 0 {
-			c.Diags.Errorf(check.CodeLiteralRange, c.Args[0].Span(), "unknown signal %q", name).Hint("use a name such as \"KILL\" or a number")
+			c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "Invalid string for signal: %s", name).Hint("use a name such as \"KILL\" or a number")
 		}
 		return
 	}
 	t := c.Type(0)
 	if !isInt(t) {
-		typeError(c, 0, "the name or number of a signal")
+		argError(c, "%s() accepts a string literal or an integer between 1 and 64 (inclusive)", c.Node.Func)
 		return
 	}
 	if n, ok := c.Int(0); ok && (n < 1 || n > 64) {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[0].Span(), "%d is no signal", n)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "%s() accepts a string literal or an integer between 1 and 64 (inclusive)", c.Node.Func).Hint("%d is no signal", n)
 	}
 }
 
 func pathResult(c *check.Call) *types.Type {
-	if !onlyIn(c, "fentry", "fexit", "iter", "lsm") {
-		return types.TInvalid
+	for _, k := range bodyKinds(c.Body) {
+		if !slices.Contains([]string{"fentry", "fexit", "iter", "lsm"}, k) {
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "The path function can only be used with 'fentry', 'fexit', 'iter' probes").Hint("it also works in lsm probes")
+			return types.TInvalid
+		}
 	}
 	if t := c.Type(0); t.Kind != types.Pointer && t.Kind != types.Struct {
-		return typeError(c, 0, "a `struct path` or a pointer to one")
+		return typeError(c, 0, "struct path")
 	}
 	size := c.Info.Config.MaxStrlen
 	if n, ok := c.Int(1); ok {
 		if n <= 0 {
-			c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "`path()` needs a positive size, got %d", n)
+			c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "Builtin path requires a non-negative size argument").Hint("%d is none", n)
 			return types.TInvalid
 		}
 		size = int(min(n, int64(size)))

@@ -42,7 +42,7 @@ func addressFuncs() []Builtin {
 					"Where the program is loaded at an address of its own, the address is corrected for the process.",
 				Example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", *uaddr(\"dist_version\")); }", SeeAlso: []string{"kaddr", "usym"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: uaddrResult},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: uaddrResult},
 		},
 		{
 			Name: "percpu_kaddr", Doc: Doc{
@@ -102,7 +102,7 @@ func addressFuncs() []Builtin {
 func symbolResult(t *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		if a := c.Type(0); !a.IsInteger() && a.Kind != types.Pointer && a.Kind != types.KSym && a.Kind != types.USym {
-			return typeError(c, 0, "an integer or a pointer")
+			return argError(c, "%s() expects an integer or pointer argument", c.Node.Func)
 		}
 		return t
 	}
@@ -113,7 +113,7 @@ func space(s types.Space) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		t := c.Type(0)
 		if t.Kind != types.Int && t.Kind != types.Pointer {
-			return typeError(c, 0, "an integer or a pointer")
+			return typeError(c, 0, "integer or pointer")
 		}
 		return inSpace(t, s, types.ProvRaw)
 	}
@@ -131,7 +131,7 @@ func uaddrResult(c *check.Call) *types.Type {
 	}
 	name, _ := c.Str(0)
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-") != "" {
-		c.Diags.Errorf(check.CodeSymbol, c.Args[0].Span(), "`uaddr()` needs the name of a symbol, got %q", name)
+		c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "`uaddr()` needs the name of a symbol, got %q", name)
 		return types.TInvalid
 	}
 	size := 8
@@ -146,7 +146,7 @@ func uaddrResult(c *check.Call) *types.Type {
 }
 
 var registers = map[string]string{
-	"amd64": " r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss ",
+	"amd64": " r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip pc cs flags sp ss ",
 	"arm64": " r0 r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 r11 r12 r13 r14 r15 r16 r17 r18 r19 r20 r21 r22 r23 r24 r25 r26 r27 r28 r29 r30 sp pc pstate ",
 }
 
@@ -160,7 +160,10 @@ func regResult(c *check.Call) *types.Type {
 		arch = "amd64"
 	}
 	if names := registers[arch]; names != "" && (strings.Contains(name, " ") || !strings.Contains(names, " "+name+" ")) {
-		d := c.Diags.Errorf(check.CodeSymbol, c.Args[0].Span(), "'%s' is not a valid register on this architecture (%s)", name, arch)
+		if arch == "amd64" {
+			arch = "x86_64"
+		}
+		d := c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "'%s' is not a valid register on this architecture (%s)", name, arch)
 		d.Hint("choose one of %s", strings.Join(strings.Fields(names), ", "))
 		return types.TInvalid
 	}
@@ -170,7 +173,7 @@ func regResult(c *check.Call) *types.Type {
 // stackParams: the mode is a word, and may be left out before a limit.
 func stackParams(modes ...string) []check.Param {
 	return params(
-		check.Param{Name: "mode", Class: check.AnyArg, Optional: true, Words: modes},
+		check.Param{Name: "mode", Class: check.AnyArg, Optional: true, Words: modes, BadWord: "Error parsing stack mode: kstack: Invalid value for stack_mode: valid values are bpftrace, raw, perf, and build_id."},
 		check.Param{Name: "limit", Class: check.IntLiteral, Optional: true})
 }
 
@@ -182,11 +185,11 @@ func stackResult(kind types.Kind) func(*check.Call) *types.Type {
 		if mode, ok := c.Str(0); ok {
 			m, known := stackModes[mode]
 			if !known {
-				return typeError(c, 0, "a stack mode (bpftrace, perf, raw)")
+				return argError(c, "%s: invalid limit value", c.Node.Func)
 			}
 			t.Mode, limitAt = m, 1
 		} else if len(c.Args) == 2 {
-			return typeError(c, 0, "a stack mode (bpftrace, perf, raw)")
+			return argError(c, "%s: invalid limit value", c.Node.Func)
 		}
 		if limitAt < len(c.Args) {
 			n, ok := c.Int(limitAt)

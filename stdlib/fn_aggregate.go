@@ -61,7 +61,7 @@ func aggregations() []Builtin {
 				Text:    "Counts values in buckets that double in size. `k` (0 to 5) divides each power of two into 2^k buckets.",
 				Example: "tracepoint:syscalls:sys_exit_read { @bytes = hist(args.ret); }", SeeAlso: []string{"lhist"},
 			},
-			Func: &check.Func{Agg: types.Hist, Params: params(req("n", check.Number), opt("k", check.IntLiteral)), Result: histResult},
+			Func: &check.Func{Agg: types.Hist, Params: params(req("n", check.Number), check.Param{Name: "k", Class: check.IntLiteral, Optional: true, NotLiteral: "hist: invalid bits value, need integer literal"}), Result: histResult},
 		},
 		{
 			Name: "lhist", Doc: Doc{
@@ -69,7 +69,8 @@ func aggregations() []Builtin {
 				Text:    "Counts values from `min` up to `max` in buckets of `step`; values below and above have a bucket of their own. At most 1000 buckets.",
 				Example: "tracepoint:syscalls:sys_exit_read { @bytes = lhist(args.ret, 0, 10000, 1000); }", SeeAlso: []string{"hist"},
 			},
-			Func: &check.Func{Agg: types.LHist, Params: params(req("n", check.Number), req("min", check.IntLiteral), req("max", check.IntLiteral), req("step", check.IntLiteral)), Result: lhistResult},
+			Func: &check.Func{Agg: types.LHist, Params: params(req("n", check.Number), literal("min", "lhist: invalid min value (must be non-negative literal)"),
+				literal("max", "lhist: invalid max value (must be non-negative literal)"), literal("step", "lhist: invalid step value")), Result: lhistResult},
 		},
 		{
 			Name: "tseries", Doc: Doc{
@@ -78,7 +79,8 @@ func aggregations() []Builtin {
 					"Durations such as `100ms` are nanoseconds.",
 				Example: "interval:ms:100 { @ = tseries(rand % 10, 1s, 20, \"max\"); }",
 			},
-			Func: &check.Func{Agg: types.TSeries, Unstable: "unstable_tseries", Params: params(req("n", check.Number), req("interval_ns", check.IntLiteral), req("num_intervals", check.IntLiteral), opt("agg", check.StrLiteral)), Result: tseriesResult},
+			Func: &check.Func{Agg: types.TSeries, Unstable: "unstable_tseries", Params: params(req("n", check.Number), literal("interval_ns", "tseries: invalid interval_ns value (must be non-negative literal)"),
+				literal("num_intervals", "tseries: invalid num_intervals value (must be non-negative literal)"), opt("agg", check.StrLiteral)), Result: tseriesResult},
 		},
 	}
 }
@@ -97,7 +99,7 @@ func aggregate(kind types.Kind) func(*check.Call) *types.Type {
 func histResult(c *check.Call) *types.Type {
 	bits, _ := c.Int(1)
 	if bits < 0 || bits > 5 {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "hist: bits %d must be 0..5", bits)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "hist: bits %d must be 0..5", bits)
 		return types.TInvalid
 	}
 	return &types.Type{Kind: types.Hist, Size: 8, Bits: int(bits)}
@@ -107,23 +109,25 @@ func lhistResult(c *check.Call) *types.Type {
 	lo, _ := c.Int(1)
 	hi, _ := c.Int(2)
 	step, _ := c.Int(3)
-	bad := func(i int, format string, args ...any) *types.Type {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "lhist() "+format, args...)
+	bad := func(format string, args ...any) *types.Type {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "lhist"+format, args...)
 		return types.TInvalid
 	}
 	switch {
 	case lo < 0:
-		return bad(1, "min must not be negative, got %d", lo)
+		return bad(": invalid min value (must be non-negative literal)")
 	case hi < 0:
-		return bad(2, "max must not be negative, got %d", hi)
-	case step <= 0:
-		return bad(3, "step must be >= 1 (%d provided)", step)
+		return bad(": invalid max value (must be non-negative literal)")
+	case step < 0:
+		return bad(": invalid step value")
+	case step == 0:
+		return bad("() step must be >= 1 (%d provided)", step)
 	case lo > hi:
-		return bad(1, "min must be less than max (provided min %d and max %d)", lo, hi)
+		return bad("() min must be less than max (provided min %d and max %d)", lo, hi)
 	case (hi-lo)/step > 1000:
-		return bad(3, "too many buckets, must be <= 1000 (would need %d)", (hi-lo)/step)
+		return bad("() too many buckets, must be <= 1000 (would need %d)", (hi-lo)/step)
 	case hi-lo < step:
-		return bad(3, "step is too large for the given range (provided step %d for range %d)", step, hi-lo)
+		return bad("() step is too large for the given range (provided step %d for range %d)", step, hi-lo)
 	}
 	return &types.Type{Kind: types.LHist, Size: 8, Lo: lo, Hi: hi, Step: step}
 }
@@ -132,21 +136,25 @@ func tseriesResult(c *check.Call) *types.Type {
 	interval, _ := c.Int(1)
 	n, _ := c.Int(2)
 	agg, _ := c.Str(3)
-	bad := func(i int, format string, args ...any) *types.Type {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "tseries() "+format, args...)
+	bad := func(format string, args ...any) *types.Type {
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "tseries"+format, args...)
 		return types.TInvalid
 	}
 	kinds := map[string]types.Kind{"": types.Invalid, "avg": types.Avg, "sum": types.Sum, "min": types.Min, "max": types.Max}
 	kind, known := kinds[agg]
 	switch {
-	case interval <= 0:
-		return bad(1, "interval_ns must be >= 1 (%d provided)", interval)
-	case n <= 0:
-		return bad(2, "num_intervals must be >= 1 (%d provided)", n)
+	case interval < 0:
+		return bad(": invalid interval_ns value (must be non-negative literal)")
+	case n < 0:
+		return bad(": invalid num_intervals value (must be non-negative literal)")
+	case interval == 0:
+		return bad("() interval_ns must be >= 1 (%d provided)", interval)
+	case n == 0:
+		return bad("() num_intervals must be >= 1 (%d provided)", n)
 	case n > 1000000:
-		return bad(2, "num_intervals must be < 1000000 (%d provided)", n)
+		return bad("() num_intervals must be < 1000000 (%d provided)", n)
 	case !known || len(c.Args) > 3 && agg == "":
-		return bad(3, "expects one of the following aggregation functions: avg, max, min, sum (%q provided)", agg)
+		return bad("() expects one of the following aggregation functions: avg, max, min, sum (%q provided)", agg)
 	}
 	elem := c.Type(0)
 	if elem.IsAggregation() || elem.Kind != types.Int {

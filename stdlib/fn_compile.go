@@ -17,7 +17,7 @@ func compileFuncs() []Builtin {
 				Text:    "Known while compiling, so that `if comptime (" + name + "(x))` chooses a branch.",
 				Example: example,
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("value", check.AnyArg)), Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("value", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				return setBool(c, f(c, c.Type(0)))
 			}},
 		}
@@ -39,13 +39,13 @@ func compileFuncs() []Builtin {
 				Text:    "An error while compiling when the value is neither a string nor an array or pointer of characters.",
 				Example: "BEGIN { assert_str(comm); }",
 			},
-			Func: &check.Func{Params: params(req("value", check.AnyArg)), Result: void(func(c *check.Call) {
+			Func: &check.Func{Macro: true, Params: params(req("value", check.AnyArg)), Result: void(func(c *check.Call) {
 				t := c.Type(0)
 				if t.Kind == types.Pointer && t.Elem != nil && t.Elem.Kind == types.Int && t.Elem.Size == 1 {
 					return
 				}
 				if !textArg(t) {
-					typeError(c, 0, "a string")
+					notString(c)
 				}
 			})},
 		},
@@ -55,7 +55,7 @@ func compileFuncs() []Builtin {
 				Text:    "The value of `max_strlen`.",
 				Example: "BEGIN { print(default_str_length()); }",
 			},
-			Func: &check.Func{MustUse: true, Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Result: func(c *check.Call) *types.Type {
 				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TUint64)
 			}},
 		},
@@ -65,12 +65,12 @@ func compileFuncs() []Builtin {
 				Text:    "An error with the message when the condition is false. Both must be known while compiling.",
 				Example: "BEGIN { static_assert(sizeof(comm) == 16, \"comm has 16 bytes\"); }", SeeAlso: []string{"fail"},
 			},
-			Func: &check.Func{Params: params(req("condition", check.AnyValue), req("message", check.StrLiteral)), Result: void(func(c *check.Call) {
+			Func: &check.Func{Macro: true, Params: params(req("condition", check.AnyValue), req("message", check.StrLiteral)), Result: void(func(c *check.Call) {
 				v, ok := c.Int(0)
 				msg, _ := c.Str(1)
 				switch {
 				case !ok:
-					c.Diags.Errorf(check.CodeNotLiteral, c.Args[0].Span(), "the condition of `static_assert()` must be known while compiling")
+					c.Diags.Errorf(check.CodeNotLiteral, c.Node.Sp, "Unable to resolve comptime expression").Hint("the condition of `static_assert()` must be known while compiling")
 				case v == 0:
 					c.Diags.Errorf(check.CodeStaticAssert, c.Node.Sp, "%s", msg)
 				}
@@ -91,7 +91,7 @@ func compileFuncs() []Builtin {
 				Text:    "Looked up in the kernel's types while compiling.",
 				Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
 		},
 		{
 			Name: "kfunc_allowed", Doc: Doc{
@@ -99,7 +99,7 @@ func compileFuncs() []Builtin {
 				Text:    "False when the kernel has no such function for BPF programs.",
 				Example: "BEGIN { print(kfunc_allowed(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_exist"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
 		},
 	}
 }
@@ -185,7 +185,7 @@ func formatInt(v int64, t *types.Type) string {
 }
 
 func badDefault(c *check.Call) *types.Type {
-	c.Diags.Errorf(check.CodeOption, c.Args[1].Span(), "the default of a named parameter must be an integer, bool or string literal")
+	c.Diags.Errorf(check.CodeOption, c.Args[1].Span(), "Second argument to 'getopt' must be a string literal, integer literal, or a boolean literal.")
 	return types.TInvalid
 }
 

@@ -42,7 +42,7 @@ func mapFuncs() []Builtin {
 					"entry. The old form `delete(@m[key])` works too.",
 				Example: "BEGIN { @[1] = 1; delete(@, 1); }", SeeAlso: []string{"clear", "has_key"},
 			},
-			Func: &check.Func{Params: params(req("map", check.MapOrKey), opt("key", check.MapKey)), Effects: []check.Effect{check.EffectDelete}, Result: deleteResult},
+			Func: &check.Func{Macro: true, Params: params(req("map", check.MapOrKey), opt("key", check.MapKey)), Effects: []check.Effect{check.EffectDelete}, Result: deleteResult},
 		},
 		{
 			Name: "has_key", Doc: Doc{
@@ -50,7 +50,7 @@ func mapFuncs() []Builtin {
 				Text:    "True when an entry with the key exists, whatever its value. Several keys are given as a tuple.",
 				Example: "BEGIN { @[1] = 0; if (has_key(@, 1)) { print(\"yes\"); } }", SeeAlso: []string{"find", "delete"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
 				if !keyed(c) {
 					return types.TInvalid
 				}
@@ -63,7 +63,7 @@ func mapFuncs() []Builtin {
 				Text:    "Stores the value that belongs to the key in a scratch variable and returns true, or returns false and leaves the variable alone. It is one look-up where `has_key` and a read are two.",
 				Example: "BEGIN { @[2] = 7; let $v; if (find(@, 2, $v)) { print($v); } }", SeeAlso: []string{"has_key"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey), req("value", check.VarArg)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("map", check.MapArg), req("key", check.MapKey), req("value", check.VarArg)), Effects: []check.Effect{check.EffectRead}, Result: func(c *check.Call) *types.Type {
 				if !keyed(c) {
 					return types.TInvalid
 				}
@@ -76,9 +76,9 @@ func mapFuncs() []Builtin {
 				Text:    "For a map the number of its entries; for a stack the number of its frames.",
 				Example: "BEGIN { @[1] = 1; print(len(@)); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("value", check.MapOrValue)), Effects: []check.Effect{check.EffectLen}, Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("value", check.MapOrValue)), Effects: []check.Effect{check.EffectLen}, Result: func(c *check.Call) *types.Type {
 				if t := c.Type(0); t.Kind != types.MapKind && !t.IsStack() {
-					return typeError(c, 0, "a map or a stack")
+					return argError(c, "call to len() expects a map, ustack, or kstack")
 				}
 				return types.TInt64
 			}},
@@ -92,7 +92,11 @@ func keyed(c *check.Call) bool {
 	if m == nil || m.Keyed {
 		return m != nil
 	}
-	c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "%s() expects a map with explicit keys (non-scalar map): `%s` has none", c.Node.Func, m.Name)
+	what := c.Node.Func + "()"
+	if c.Node.Func == "delete" {
+		what += " with two arguments"
+	}
+	c.Diags.Errorf(check.CodeMapExpected, c.Node.Sp, "call to %s expects a map with explicit keys (non-scalar map)", what).Hint("`%s` has no keys", m.Name)
 	return false
 }
 
@@ -100,7 +104,7 @@ func deleteResult(c *check.Call) *types.Type {
 	_, isIndex := c.Args[0].(*ast.Index)
 	switch {
 	case isIndex && len(c.Args) == 2:
-		c.Diags.Errorf(check.CodeMapExpected, c.Args[0].Span(), "delete() expects a map with no keys for the first argument").Hint("write `delete(@map, key)`")
+		c.Diags.Errorf(check.CodeMapExpected, c.Node.Sp, "Call to delete() has arguments that do not match any definition.").Hint("write `delete(@map, key)`")
 		return types.TInvalid
 	case isIndex: // the old form, which most public scripts use
 	case len(c.Args) == 2:
@@ -109,7 +113,7 @@ func deleteResult(c *check.Call) *types.Type {
 		}
 	default:
 		if m := mapOf(c, 0); m != nil && m.Keyed {
-			c.Diags.Errorf(check.CodeMapExpected, c.Node.Sp, "`delete()` needs a key, because `%s` has keys", m.Name).Hint("use `clear(%s)` to remove all entries", m.Name)
+			c.Diags.Errorf(check.CodeMapExpected, c.Node.Sp, "call to delete() with a single argument expects a map without explicit keys (scalar map)").Hint("`%s` has keys: use `clear(%s)` to remove all entries", m.Name, m.Name)
 			return types.TInvalid
 		}
 	}

@@ -43,7 +43,7 @@ func networkFuncs() []Builtin {
 			Func: &check.Func{MustUse: true, Params: params(req("n", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				t := c.Type(0)
 				if t.Kind != types.Int {
-					return typeError(c, 0, "an integer")
+					return typeError(c, 0, "integer")
 				}
 				return types.IntOf(t.Size, false)
 			}},
@@ -57,7 +57,7 @@ func networkFuncs() []Builtin {
 			Func: &check.Func{MustUse: true, Params: params(req("sk", check.AnyArg)), Result: func(c *check.Call) *types.Type {
 				t := c.Type(0)
 				if t.Kind != types.Pointer || t.Elem == nil || t.Elem.Kind != types.Struct || t.Elem.Struct.Name != "sock" {
-					return typeError(c, 0, "a `struct sock *`")
+					return argError(c, "socket_cookie() only supports 'struct sock *' argument (%s provided)", c.Type(0))
 				}
 				return types.TUint64
 			}},
@@ -74,7 +74,7 @@ func networkFuncs() []Builtin {
 					return types.TInvalid
 				}
 				if c.Type(1).Kind != types.Pointer {
-					return typeError(c, 1, "a `struct sk_buff *`")
+					return argError(c, "skboutput() expects a pointer to struct sk_buff (%s provided)", c.Type(1))
 				}
 				return types.TUint32
 			}},
@@ -86,7 +86,7 @@ func ntopResult(c *check.Call) *types.Type {
 	at := 0
 	if len(c.Args) == 2 {
 		if !isInt(c.Type(0)) {
-			return typeError(c, 0, "an integer as address family")
+			return typeError(c, 0, "int")
 		}
 		at = 1
 	}
@@ -95,13 +95,13 @@ func ntopResult(c *check.Call) *types.Type {
 	case isInt(t):
 	case t.Kind == types.String, t.Kind == types.Array:
 		if t.Size != 4 && t.Size != 16 {
-			c.Diags.Errorf(check.CodeArgType, c.Args[at].Span(), "ntop() argument must be 4 or 16 bytes in size, got %d", t.Size)
+			c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "ntop() argument must be 4 or 16 bytes in size").Hint("this one has %d bytes", t.Size)
 			return types.TInvalid
 		}
 	case t.Kind == types.Struct && (t.Size == 4 || t.Size == 16): // struct in_addr and in6_addr
 	case t.Kind == types.Pointer && t.Elem != nil && (t.Elem.Size == 4 || t.Elem.Size == 16) && t.Elem.Kind != types.Pointer:
 	default:
-		return typeError(c, at, "an integer or an array")
+		return argError(c, "ntop() expects an integer or array argument, got %s", check.KindWord(t))
 	}
 	return tInet
 }
@@ -110,9 +110,10 @@ func ptonResult(c *check.Call) *types.Type {
 	s, _ := c.Str(0)
 	a, err := netip.ParseAddr(s)
 	switch {
-	case !strings.ContainsAny(s, ".:"), err != nil, a.Zone() != "":
-		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "pton() expects a valid IPv4/IPv6 address, got %s", s)
-		return types.TInvalid
+	case !strings.ContainsAny(s, ".:"):
+		return argError(c, "pton() expects an string argument of an IPv4/IPv6 address, got %s", s)
+	case err != nil, a.Zone() != "":
+		return argError(c, "pton() expects a valid IPv4/IPv6 address, got %s", s)
 	case strings.Contains(s, ":"):
 		return inSpace(types.ArrayOf(types.TUint8, 16), types.SpaceBPF, types.ProvBPF)
 	}
@@ -121,17 +122,17 @@ func ptonResult(c *check.Call) *types.Type {
 
 func macResult(c *check.Call) *types.Type {
 	if _, lit := c.Str(0); lit {
-		return typeError(c, 0, "an array or a pointer, no string literal")
+		return argError(c, "macaddr() does not support literal string arguments")
 	}
 	switch t := c.Type(0); t.Kind {
 	case types.Int, types.Pointer:
 	case types.Array, types.String, types.Buffer:
 		if t.Size < 6 {
-			c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "macaddr() argument must be at least 6 bytes in size, got %d", t.Size)
+			c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "macaddr() argument must be at least 6 bytes in size").Hint("this one has %d bytes", t.Size)
 			return types.TInvalid
 		}
 	default:
-		return typeError(c, 0, "an array or a pointer")
+		return typeError(c, 0, "array or pointer")
 	}
 	return tMac
 }

@@ -69,7 +69,7 @@ func outputFuncs() []Builtin {
 			},
 			Func: &check.Func{Params: params(req("array", check.AnyArg), opt("separator", check.StrLiteral)), Result: void(func(c *check.Call) {
 				if t := c.Type(0); !t.IsInteger() && t.Kind != types.Pointer {
-					typeError(c, 0, "a pointer or an integer")
+					typeError(c, 0, "int or pointer")
 				}
 			})},
 		},
@@ -107,20 +107,15 @@ func printCheck(c *check.Call) {
 		if m := mapOf(c, 0); m != nil && m.Value != nil && m.Value.Kind == types.Stats && len(c.Args) > 1 {
 			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "print()'s top and div arguments are ignored when used on stats() maps.")
 		}
-		for i := 1; i < len(c.Args); i++ {
-			if n, _ := c.Int(i); n < 0 {
-				c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "`print()` needs a number that is not negative, got %d", n)
-			}
-		}
 		return
 	}
 	switch {
 	case t.Kind == types.Hist, t.Kind == types.LHist, t.Kind == types.TSeries, t.Kind == types.Stats:
-		c.Diags.Errorf(check.CodeAggregation, c.Args[0].Span(), "Map type %s cannot print the value of individual keys. You must print the whole map.", t)
+		c.Diags.Errorf(check.CodeAggregation, c.Node.Sp, "Map type %s cannot print the value of individual keys. You must print the whole map.", t)
 	case len(c.Args) > 1:
 		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "Non-map print() only takes 1 argument, %d found", len(c.Args))
 	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module:
-		c.Diags.Errorf(check.CodeArgType, c.Args[0].Span(), "%s type passed to print() is not printable", t)
+		c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "%s type passed to print() is not printable", t)
 	}
 }
 
@@ -137,7 +132,7 @@ func failCheck(c *check.Call) {
 		}
 		n, ok := c.Int(i)
 		if !ok {
-			c.Diags.Errorf(check.CodeNotLiteral, c.Args[i].Span(), "fail() arguments need to be literals")
+			c.Diags.Errorf(check.CodeNotLiteral, c.Node.Sp, "fail() arguments need to be literals")
 			return
 		}
 		args = append(args, n)

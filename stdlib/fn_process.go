@@ -13,7 +13,7 @@ func processFuncs() []Builtin {
 				Text:    "`pid(curr_ns)` is the id that the tool's own namespace has for the process, as `pid` alone; `pid(init)` the one of the initial namespace.",
 				Example: "tracepoint:sched:sched_process_exec { printf(\"%d\\n\", pid(init)); }", SeeAlso: []string{"tid"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(word("namespace", "curr_ns", "init")), Result: always(types.TUint32)},
+			Func: &check.Func{MustUse: true, Params: params(namespace()), Result: always(types.TUint32)},
 		},
 		{
 			Name: "tid", Doc: Doc{
@@ -21,7 +21,7 @@ func processFuncs() []Builtin {
 				Text:    "`tid(curr_ns)` is the id that the tool's own namespace has for the thread, as `tid` alone; `tid(init)` the one of the initial namespace.",
 				Example: "tracepoint:sched:sched_process_exec { printf(\"%d\\n\", tid(init)); }", SeeAlso: []string{"pid"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(word("namespace", "curr_ns", "init")), Result: always(types.TUint32)},
+			Func: &check.Func{MustUse: true, Params: params(namespace()), Result: always(types.TUint32)},
 		},
 		{
 			Name: "comm", Doc: Doc{
@@ -29,7 +29,7 @@ func processFuncs() []Builtin {
 				Text:    "The name of the process that has the id. It is empty when there is none.",
 				Example: "tracepoint:signal:signal_generate { printf(\"%s -> %s\\n\", comm, comm(args.pid)); }", SeeAlso: []string{"pcomm"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("pid", check.Number)), Result: always(tComm)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("pid", check.Number)), Result: always(tComm)},
 		},
 		{
 			Name: "pcomm", Doc: Doc{
@@ -37,7 +37,7 @@ func processFuncs() []Builtin {
 				Text:    "The name of the main thread of the process that the task belongs to.",
 				Example: "BEGIN { print(pcomm(curtask)); }", SeeAlso: []string{"comm"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(tComm)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(tComm)},
 		},
 		{
 			Name: "ppid", Doc: Doc{
@@ -45,7 +45,7 @@ func processFuncs() []Builtin {
 				Text:    "The id of the process that the task's parent belongs to.",
 				Example: "BEGIN { print(ppid(curtask)); }", SeeAlso: []string{"pid"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(types.TUint32)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(types.TUint32)},
 		},
 		{
 			Name: "cgroupid", Doc: Doc{
@@ -72,7 +72,7 @@ func taskResult(t *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		a := c.Type(0)
 		if a.Kind != types.Pointer || a.Elem == nil || a.Elem.Kind != types.Struct || a.Elem.Struct == nil || a.Elem.Struct.Name != "task_struct" {
-			return typeError(c, 0, "a `struct task_struct *`")
+			return argError(c, "%s() needs a `struct task_struct *` (%s provided)", c.Node.Func, c.Type(0))
 		}
 		return t
 	}

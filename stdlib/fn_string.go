@@ -32,7 +32,7 @@ func stringFuncs() []Builtin {
 				Text:    "The number of bytes before the NUL byte.",
 				Example: "BEGIN { print(strlen(comm)); }", SeeAlso: []string{"strcap"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: always(types.TUint64)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("s", check.StringLike)), Result: always(types.TUint64)},
 		},
 		{
 			Name: "strcap", Doc: Doc{
@@ -40,7 +40,7 @@ func stringFuncs() []Builtin {
 				Text:    "The size of the object, not the length of what is in it: 16 for `comm`. For a plain pointer it is the default limit of strings.",
 				Example: "BEGIN { print(strcap(comm)); }", SeeAlso: []string{"strlen"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("s", check.StringLike)), Result: func(c *check.Call) *types.Type {
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("s", check.StringLike)), Result: func(c *check.Call) *types.Type {
 				switch t := c.Type(0); t.Kind {
 				case types.String, types.Array:
 					return setInt(c, int64(t.Size), types.TInt64)
@@ -54,7 +54,7 @@ func stringFuncs() []Builtin {
 				Text:    "True when `needle` occurs anywhere in `haystack`. Both may be strings, character arrays or results of `str`.",
 				Example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \"/etc/\")/ { print(comm); }", SeeAlso: []string{"strstr", "strncmp"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TBool)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TBool)},
 		},
 		{
 			Name: "strstr", Doc: Doc{
@@ -62,7 +62,7 @@ func stringFuncs() []Builtin {
 				Text:    "The index of the first occurrence of `needle` in `haystack`, -1 when there is none.",
 				Example: "BEGIN { print(strstr(\"hello\", \"ll\")); }", SeeAlso: []string{"strcontains"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TInt64)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("haystack", check.AnyArg), req("needle", check.AnyArg)), Result: bothStrings(types.TInt64)},
 		},
 		{
 			Name: "strncmp", Doc: Doc{
@@ -70,7 +70,7 @@ func stringFuncs() []Builtin {
 				Text:    "0 when the first `n` characters are equal, else another value. `==` compares whole strings.",
 				Example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }", SeeAlso: []string{"strcontains"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg), req("n", check.IntLiteral)), Result: strncmpResult},
+			Func: &check.Func{MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg), literal("n", "Builtin strncmp requires a non-negative literal")), Result: strncmpResult},
 		},
 		{
 			Name: "memcmp", Doc: Doc{
@@ -78,7 +78,7 @@ func stringFuncs() []Builtin {
 				Text:    "Compares the first `count` bytes of two values: 0 when they are equal, negative when the first byte that differs is smaller in `left`, else positive.",
 				Example: "BEGIN { print(memcmp(\"abc\", \"abd\", 3)); }", SeeAlso: []string{"strncmp"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("left", check.AnyValue), req("right", check.AnyValue), req("count", check.Number)), Result: always(types.TInt32)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("left", check.AnyValue), req("right", check.AnyValue), req("count", check.Number)), Result: always(types.TInt32)},
 		},
 		{
 			Name: "globmatch", Doc: Doc{
@@ -88,7 +88,7 @@ func stringFuncs() []Builtin {
 			},
 			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: func(c *check.Call) *types.Type {
 				if !textArg(c.Type(0)) {
-					return typeError(c, 0, "a string")
+					return notString(c)
 				}
 				return types.TBool
 			}},
@@ -99,7 +99,7 @@ func stringFuncs() []Builtin {
 				Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
 				Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)},
 		},
 		{
 			Name: "syscall_name", Doc: Doc{
@@ -107,7 +107,7 @@ func stringFuncs() []Builtin {
 				Text:    "The name that belongs to a system call number on this architecture.",
 				Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)},
 		},
 		{
 			Name: "signal_name", Doc: Doc{
@@ -115,7 +115,7 @@ func stringFuncs() []Builtin {
 				Text:    "The name that belongs to a signal number, such as `SIGTERM`.",
 				Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)},
 		},
 	}
 }
@@ -124,7 +124,7 @@ func stringFuncs() []Builtin {
 func literalLength(c *check.Call, i int) (n int64, known, ok bool) {
 	n, known = c.Int(i)
 	if known && n < 0 && c.Type(i).Signed {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[i].Span(), "%s() cannot use negative length (%d)", c.Node.Func, n)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "%s() cannot use negative length (%d)", c.Node.Func, n)
 		return 0, true, false
 	}
 	return n, known, true
@@ -152,7 +152,7 @@ func strResult(c *check.Call) *types.Type {
 	case t.Kind == types.Strerror, t.Kind == types.Signal, t.Kind == types.Syscall:
 		return t
 	default:
-		return typeError(c, 0, "a string, an integer or a pointer")
+		return argError(c, "str() expects a string, integer or a pointer type as first argument (%s provided)", t)
 	}
 	return types.StringOf(size)
 }
@@ -163,11 +163,11 @@ func bufferLimit(c *check.Call) int { return max(c.Info.Config.MaxStrlen-4, 1) }
 func bufResult(c *check.Call) *types.Type {
 	t, limit := c.Type(0), bufferLimit(c)
 	if !isInt(t) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array && t.Kind != types.Struct {
-		return typeError(c, 0, "an integer, a string, a pointer or an array")
+		return argError(c, "buf() expects an integer, string, or array argument but saw %s", check.KindWord(t))
 	}
 	if len(c.Args) == 1 {
 		if t.Kind != types.Array && t.Kind != types.Struct {
-			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "buf() expects a length argument for non-array type %s", t)
+			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "buf() expects a length argument for non-array type %s", check.KindWord(t))
 			return types.TInvalid
 		}
 		return types.BufferOf(min(t.Size, limit))
@@ -189,7 +189,7 @@ func bothStrings(result *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
 		for i := 0; i < 2; i++ {
 			if !textArg(c.Type(i)) {
-				return typeError(c, i, "a string")
+				return notString(c)
 			}
 		}
 		return result
@@ -199,11 +199,11 @@ func bothStrings(result *types.Type) func(*check.Call) *types.Type {
 func strncmpResult(c *check.Call) *types.Type {
 	for i := 0; i < 2; i++ {
 		if !textArg(c.Type(i)) {
-			return typeError(c, i, "a string")
+			return typeError(c, i, "string")
 		}
 	}
 	if n, _ := c.Int(2); n < 0 {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[2].Span(), "`strncmp()` cannot compare %d characters", n)
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "Builtin strncmp requires a non-negative literal")
 		return types.TInvalid
 	}
 	return types.TInt64

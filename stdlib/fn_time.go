@@ -15,7 +15,9 @@ func timeFuncs() []Builtin {
 					"atomic time on kernels that cannot read it.",
 				Example: "interval:s:1 { print(nsecs(monotonic)); exit(); }", SeeAlso: []string{"elapsed", "strftime"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(word("clock", "boot", "monotonic", "tai", "sw_tai")), Result: always(types.TUint64)},
+			Func: &check.Func{MustUse: true, Params: params(check.Param{
+				Name: "timestamp_mode", Class: check.Word, Words: []string{"boot", "monotonic", "tai", "sw_tai"}, BadWord: "Invalid timestamp mode: %s", Optional: true,
+			}), Result: always(types.TUint64)},
 		},
 		{
 			Name: "strftime", Doc: Doc{
@@ -37,13 +39,13 @@ func strftimeResult(c *check.Call) *types.Type {
 				clock = mode
 			}
 			if mode == "monotonic" {
-				c.Diags.Errorf(check.CodeArgType, c.Args[1].Span(), "strftime() can not take a monotonic timestamp").Hint("use `nsecs` or `nsecs(boot)`")
+				c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "strftime() can not take a monotonic timestamp").Hint("use `nsecs` or `nsecs(boot)`")
 				return types.TInvalid
 			}
 		}
 	}
 	if n, ok := c.Int(1); ok && n < 0 && c.Type(1).Signed {
-		c.Diags.Errorf(check.CodeLiteralRange, c.Args[1].Span(), "strftime() does not accept negative timestamps")
+		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "strftime() does not accept negative timestamps")
 		return types.TInvalid
 	}
 	format, _ := c.Str(0)

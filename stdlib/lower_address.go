@@ -38,7 +38,7 @@ func kernelAddress(g *lower.Gen, c *check.Call) (uint64, bool) {
 	}
 	addr, err := b.KernelAddress(name)
 	if err != nil {
-		g.Errorf("E0726", c.Args[0], "%v", err).Hint("look for its name in /proc/kallsyms")
+		g.Errorf("E0726", c.Node, "Failed to resolve kernel symbol: %s", name).Hint("%v; look for its name in /proc/kallsyms", err)
 		return 0, false
 	}
 	return addr, true

@@ -71,9 +71,25 @@ func probeVars() []Builtin {
 	}
 }
 
-// unavailable reports a variable that a probe does not have.
+// unavailable reports a variable that a probe does not have, in bpftrace's words.
 func unavailable(u *check.VarUse, p *check.Point, hint string) *types.Type {
-	d := u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "%s can not be used with \"%s\" probes", u.Node.Name, p.Kind.Name())
+	message := "The " + u.Node.Name + " builtin can not be used with '" + p.Kind.Name() + "' probes"
+	switch u.Name {
+	case "args":
+		message = "The args builtin can only be used with tracepoint, rawtracepoint, fentry/fexit, and uprobe probes (" + probetype(p) + " used here)"
+	case "argN":
+		message = "The " + u.Node.Name + " builtin can only be used with 'kprobes', 'uprobes' and 'usdt' probes"
+	case "retval":
+		message = "The retval builtin can only be used with 'kretprobe' and 'uretprobe' and 'fentry' probes"
+		if p.Kind.Name() == "tracepoint" {
+			message += " (try to use args.ret instead)"
+		}
+	case "ctx":
+		if p.Kind.Name() == "tracepoint" {
+			message = "Use args instead of ctx in tracepoint"
+		}
+	}
+	d := u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, "%s", message)
 	if hint != "" {
 		d.Hint("%s", hint)
 	}
@@ -145,7 +161,7 @@ func retvalType(u *check.VarUse) *types.Type {
 			case "uprobe":
 				return unavailable(u, p, "use it in a `uretprobe`")
 			case "tracepoint":
-				return unavailable(u, p, "use `args.ret` where the tracepoint has it")
+				return unavailable(u, p, "")
 			}
 			return unavailable(u, p, "")
 		}
@@ -180,13 +196,14 @@ func probetypeType(u *check.VarUse) *types.Type {
 	return types.StringOf(size)
 }
 
-func probetype(p *check.Point) string {
-	switch n := p.Kind.Name(); n {
-	case "begin", "end", "BEGIN", "END":
+func probetype(p *check.Point) string { return probetypeOf(p.Kind.Name()) }
+
+// probetypeOf is what `probetype` says of a kind.
+func probetypeOf(kind string) string {
+	if kind == "begin" || kind == "end" {
 		return "special"
-	default:
-		return n
 	}
+	return kind
 }
 
 func ctxType(u *check.VarUse) *types.Type {

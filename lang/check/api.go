@@ -59,6 +59,8 @@ type Func struct {
 	Unstable string
 	// Effects says what a call does to the maps that are its arguments.
 	Effects []Effect
+	// Macro: bpftrace writes the function in its own language, so the message about a wrong number of arguments is that of macros.
+	Macro bool
 	// Deprecated names the replacement; "" when not deprecated.
 	Deprecated string
 	Lower      any // lower.Func; opaque here
@@ -85,6 +87,10 @@ type Param struct {
 	// Words are bare names with a meaning as this argument (nsecs(boot), kstack(perf)); such an argument has type types.TypeValue and its
 	// name as string constant in Body.Consts.
 	Words []string
+	// BadWord is the message about a bare name that is none of Words; %s is the name. "" means a message made from the name of the parameter.
+	BadWord string
+	// NotLiteral is the message about an argument that is not known while compiling; "" means one made from the class.
+	NotLiteral string
 }
 
 // Class is what a parameter accepts.

@@ -32,7 +32,8 @@ func (b *body) call(e *ast.Call, target *mapState) *types.Type {
 	known, ok := b.arguments(call)
 	switch {
 	case f.Agg != types.Invalid && target == nil:
-		return b.invalid(CodeAggregation, e.Sp, "%s() must be assigned directly to a map: `@x = %s(...)`", e.Func, e.Func)
+		b.errorf(CodeAggregation, e.Sp, "%s() must be assigned directly to a map", e.Func).Hint("write `@x = %s(...)`", e.Func)
+		return types.TInvalid
 	case !ok:
 		return types.TInvalid
 	case !known:
@@ -76,11 +77,11 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 	if !b.final {
 		return types.TInvalid
 	}
-	d := b.errorf(CodeUnknownFunc, e.FuncSp, "Unknown function: '%s'", e.Func)
 	if b.c.u.Var(e.Func) != nil {
-		d.Hint("use `%s` without arguments", e.Func)
+		b.errorf(CodeArgCount, e.Sp, "Call to %s() has arguments that do not match any definition.", e.Func).Hint("use `%s` without arguments", e.Func)
 		return types.TInvalid
 	}
+	d := b.errorf(CodeUnknownFunc, e.FuncSp, "Unknown function: '%s'", e.Func)
 	names := append(b.c.u.Names("func"), b.c.u.Names("macro")...)
 	for n := range b.c.macros {
 		names = append(names, n)
@@ -92,7 +93,11 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 // checkUse reports what does not depend on the arguments.
 func (b *body) checkUse(e *ast.Call, f *Func) {
 	if f.Unsafe && !b.c.env.Unsafe {
-		b.errorf(CodeUnsafe, e.Sp, "%s() is an unsafe function being used in safe mode", e.Func).Hint("it can change the system: run with --unsafe to allow it")
+		message := "%s() is an unsafe function being used in safe mode"
+		if f.Macro {
+			message = "%s() is unsafe. To use you need the --unsafe flag"
+		}
+		b.errorf(CodeUnsafe, e.Sp, message, e.Func).Hint("it can change the system: run with --unsafe to allow it")
 	}
 	if f.Unstable != "" {
 		b.c.unstable(f.Unstable, e.Sp, e.Func)
@@ -126,6 +131,13 @@ func (b *body) checkCount(e *ast.Call, f *Func) bool {
 		b.inferArg(f, a)
 	}
 	switch {
+	case f.Macro:
+		d := b.errorf(CodeArgCount, e.Sp, "Call to %s() has arguments that do not match any definition.", e.Func)
+		if lo == hi {
+			d.Hint("it takes %s, %d given", arguments(lo), n)
+		} else {
+			d.Hint("it takes %d to %s, %d given", lo, arguments(hi), n)
+		}
 	case hi == 0:
 		b.errorf(CodeArgCount, e.Sp, "%s() requires no arguments (%d provided)", e.Func, n)
 	case lo == hi && !variadic:
@@ -178,7 +190,7 @@ func (b *body) argument(call *Call, p *Param, i int, a ast.Expr) *types.Type {
 	if isWord(call.Func, i, a) {
 		id := x.(*ast.Ident)
 		if !contains(p.Words, id.Name) {
-			d := b.errorf(CodeArgType, id.Sp, "`%s()` does not know the %s `%s`", call.Node.Func, p.Name, id.Name)
+			d := b.badWord(call, p, id)
 			if n := diag.Nearest(id.Name, p.Words); n != "" {
 				d.Hint("use `%s`?", n)
 			} else {
@@ -246,9 +258,11 @@ func (b *body) mapArgument(call *Call, p *Param, x ast.Expr) (t *types.Type, isM
 		return nil, false
 	}
 	b.infer(x)
-	d := b.errorf(CodeMapExpected, x.Span(), "%s() expects a map argument, got %s", call.Node.Func, describe(x))
+	d := b.errorf(CodeMapExpected, x.Span(), "%s() expects a map argument", call.Node.Func)
 	if v, ok := x.(*ast.Var); ok && b.c.maps["@"+v.Name[1:]] != nil {
 		d.Hint("use `@%s`?", v.Name[1:])
+	} else {
+		d.Hint("this is %s", describe(x))
 	}
 	return types.TInvalid, true
 }
@@ -296,7 +310,7 @@ func (b *body) varArgument(call *Call, p *Param, x ast.Expr) *types.Type {
 // checkClass checks a value against the class of its parameter.
 func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type) *types.Type {
 	fail := func(want string) *types.Type {
-		return b.invalid(CodeArgType, x.Span(), "%s() only supports %s arguments (%s provided) for `%s`", call.Node.Func, want, kindWord(t, b.name(t)), p.Name)
+		return b.argumentError(CodeArgType, call, p, "%s() only supports %s arguments (%s provided)", call.Node.Func, want, kindWord(t, b.name(t)))
 	}
 	c, isConst := b.Consts[x]
 	switch p.Class {
@@ -305,15 +319,24 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 			return fail("int")
 		}
 	case Number:
-		if !t.IsInteger() && !isCastable(t) {
+		switch f := call.Func; {
+		case t.IsInteger() || isCastable(t):
+		case f.Agg == types.Invalid || f.Agg == types.Hist || f.Agg == types.LHist || f.Agg == types.TSeries:
 			return fail("int")
+		default:
+			return b.argumentError(CodeArgType, call, p, "%s() only supports integer arguments (%s provided)", call.Node.Func, b.name(t))
 		}
 	case IntLiteral:
+		if p.NotLiteral != "" && (!isConst || c.IsString) {
+			b.errorf(CodeNotLiteral, call.Node.Sp, "%s", p.NotLiteral)
+			return types.TInvalid
+		}
 		if !isConst || c.IsString {
+			code := CodeNotLiteral
 			if t.Kind == types.String || !t.IsInteger() {
-				return b.invalid(CodeArgType, x.Span(), "%s() expects a int literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
+				code = CodeArgType
 			}
-			return b.invalid(CodeNotLiteral, x.Span(), "%s() expects a int literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
+			return b.argumentError(code, call, p, "%s() expects a int literal (%s provided)", call.Node.Func, kindWord(t, b.name(t)))
 		}
 	case StrLiteral:
 		return b.checkStringLiteral(call, p, x, t)
@@ -328,6 +351,9 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 		if !t.IsInteger() && t.Kind != types.Pointer && t.Kind != types.Array && t.Kind != types.String && !isCastable(t) && t.Kind != types.KSym {
 			return fail("integer or pointer")
 		}
+	case Word:
+		b.errorf(CodeArgType, call.Node.Sp, "%s() only supports %s as the argument", call.Node.Func, p.Name).Hint("choose one of %s", joinWords(p.Words))
+		return types.TInvalid
 	case AnyValue, MapOrValue:
 		if t.Kind == types.TypeValue {
 			return fail("a value")
@@ -345,12 +371,32 @@ func (b *body) checkStringLiteral(call *Call, p *Param, x ast.Expr, t *types.Typ
 	if isConst && c.IsString {
 		return t
 	}
-	d := b.errorf(CodeNotLiteral, x.Span(), "%s() expects a string literal (%s provided) for `%s`", call.Node.Func, kindWord(t, b.name(t)), p.Name)
 	if lit, ok := x.(*ast.IntLit); ok && len(lit.Text) > 1 && lit.Text[0] == '$' {
-		d.Hint("use `str(%s)` to treat the parameter as a string", lit.Text)
+		b.errorf(CodeNotLiteral, call.Node.Sp, "%s() expects a string literal (int provided)", call.Node.Func).
+			Hint("use `str(%s)` to treat the parameter as a string", lit.Text)
+		return types.TInvalid
+	}
+	return b.argumentError(CodeNotLiteral, call, p, "%s() expects a string literal (%s provided)", call.Node.Func, kindWord(t, b.name(t)))
+}
+
+// argumentError reports an argument at its call, as bpftrace does; the hint names the parameter where there are several.
+func (b *body) argumentError(code diag.Code, call *Call, p *Param, format string, args ...any) *types.Type {
+	if d := b.errorf(code, call.Node.Sp, format, args...); len(call.Node.Args) > 1 {
+		d.Hint("this is about the parameter `%s`", p.Name)
 	}
 	return types.TInvalid
 }
+
+// badWord reports a bare name that a parameter does not know.
+func (b *body) badWord(call *Call, p *Param, id *ast.Ident) *diag.Diagnostic {
+	if p.BadWord != "" {
+		return b.errorf(CodeArgType, id.Sp, p.BadWord, id.Name)
+	}
+	return b.errorf(CodeArgType, id.Sp, "`%s()` does not know the %s `%s`", call.Node.Func, p.Name, id.Name)
+}
+
+// KindWord names the kind of a type in messages: "int" for all integers.
+func KindWord(t *types.Type) string { return kindWord(t, t.String()) }
 
 // kindWord names the kind of a type in messages; name is the type's own name.
 func kindWord(t *types.Type, name string) string {
@@ -359,6 +405,12 @@ func kindWord(t *types.Type, name string) string {
 		return "int"
 	case types.String:
 		return "string"
+	case types.Tuple:
+		return "tuple"
+	case types.Array:
+		return "array"
+	case types.Pointer:
+		return "pointer"
 	}
 	return name
 }

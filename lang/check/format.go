@@ -113,10 +113,10 @@ func CheckFormat(c *Call, at int) {
 	args := c.Args[at+1:]
 	switch {
 	case len(args) < len(verbs):
-		c.Diags.Errorf(CodeFormat, c.Node.Sp, "%s(): not enough arguments for format string (%d supplied, %d expected)", c.Node.Func, len(args), len(verbs))
+		c.Diags.Errorf(CodeFormat, c.Node.Sp, "not enough arguments for format string (%d supplied, %d expected)", len(args), len(verbs))
 		return
 	case len(args) > len(verbs):
-		c.Diags.Errorf(CodeFormat, c.Node.Sp, "%s(): too many arguments for format string (%d supplied, %d expected)", c.Node.Func, len(args), len(verbs))
+		c.Diags.Errorf(CodeFormat, c.Node.Sp, "too many arguments for format string (%d supplied, %d expected)", len(args), len(verbs))
 		return
 	}
 	for i, v := range verbs {
@@ -129,12 +129,14 @@ func CheckFormat(c *Call, at int) {
 			continue
 		}
 		spec := format[v.Start:v.End]
-		d := c.Diags.Errorf(CodeFormat, args[i].Span(), "%s(): unsupported format specifier for type '%s': %s (`%s` prints %s)", c.Node.Func, t, v.Conv, spec, want)
+		d := c.Diags.Errorf(CodeFormat, c.Node.Sp, "unsupported format specifier for type '%s': %s", t, v.Conv)
 		switch {
 		case t.Kind == types.String || t.Kind == types.KSym || t.Kind == types.USym:
-			d.Hint("use `%%s`")
+			d.Hint("`%s` prints %s: use `%%s`", spec, want)
 		case v.Conv[0] == 'r':
-			d.Hint("use `buf(...)`")
+			d.Hint("`%s` prints %s: use `buf(...)`", spec, want)
+		default:
+			d.Hint("`%s` prints %s", spec, want)
 		}
 	}
 }

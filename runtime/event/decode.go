@@ -57,10 +57,7 @@ func NewDecoder(ev *object.Event, values *value.Decoder) (*Decoder, error) {
 	}
 	switch ev.Kind {
 	case object.EvPrintf, object.EvErrorf, object.EvWarnf, object.EvDebugf, object.EvCat, object.EvSystem, object.EvFail:
-		f, err := value.ParseFormat(ev.Format)
-		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", ev.ID, err)
-		}
+		f := value.ParseFormat(ev.Format)
 		d.format = f
 		for i := range d.fields {
 			if i < len(f.Pieces) && f.Pieces[i].Spec.Plain {

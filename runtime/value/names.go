@@ -31,16 +31,20 @@ func signalName(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// gfpNames are the compound allocation flags of include/linux/gfp_types.h, largest first, as the kernel's %pGg prints them. Bits moved
-// between versions; these are those of Linux 6.x.
+// gfpNames are the allocation flags of include/linux/gfp_types.h, compound ones first and the largest of them first, as the kernel's %pGg
+// prints them. Bits moved between versions; these are those of Linux 6.10 and newer. A kernel with hardware tags of KASAN sets
+// __GFP_SKIP_KASAN in the movable ones.
 var gfpNames = []struct {
 	bits uint64
 	name string
 }{
-	{0x3d24ca, "GFP_TRANSHUGE"},
-	{0x3d20ca, "GFP_TRANSHUGE_LIGHT"},
-	{0x1120ca | 0x8, "GFP_HIGHUSER_MOVABLE"},
-	{0x1120c2, "GFP_HIGHUSER"},
+	{0x21c24ca, "GFP_TRANSHUGE"},
+	{0x21c20ca, "GFP_TRANSHUGE_LIGHT"},
+	{0x2100cca, "GFP_HIGHUSER_MOVABLE"},
+	{0x1c24ca, "GFP_TRANSHUGE"},
+	{0x1c20ca, "GFP_TRANSHUGE_LIGHT"},
+	{0x100cca, "GFP_HIGHUSER_MOVABLE"},
+	{0x100cc2, "GFP_HIGHUSER"},
 	{0x100cc0, "GFP_USER"},
 	{0x400cc0, "GFP_KERNEL_ACCOUNT"},
 	{0xcc0, "GFP_KERNEL"},
@@ -73,12 +77,15 @@ var gfpNames = []struct {
 	{0x200000, "__GFP_THISNODE"},
 	{0x400000, "__GFP_ACCOUNT"},
 	{0x800000, "__GFP_ZEROTAGS"},
+	{0x1000000, "__GFP_SKIP_ZERO"},
+	{0x2000000, "__GFP_SKIP_KASAN"},
+	{0x4000000, "__GFP_NO_OBJ_EXT"},
 }
 
 // AppendGFP appends page allocation flags by name, joined by bars; unknown bits in hexadecimal.
 func AppendGFP(dst []byte, flags uint64) []byte {
 	if flags == 0 {
-		return append(dst, "none"...)
+		return append(dst, '0')
 	}
 	start := len(dst)
 	for _, g := range gfpNames {

@@ -1,7 +1,7 @@
 package value
 
 import (
-	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -28,8 +28,8 @@ type Spec struct {
 	Plain                        bool   // no flags, width, precision or length
 }
 
-// ParseFormat compiles a format string. `%%` is a per cent sign. An unknown verb is an error that names it.
-func ParseFormat(s string) (Format, error) {
+// ParseFormat compiles a format string. `%%` is a per cent sign, and so is a % that starts no conversion, as the checker counts them.
+func ParseFormat(s string) Format {
 	var f Format
 	var text strings.Builder
 	for i := 0; i < len(s); {
@@ -43,19 +43,22 @@ func ParseFormat(s string) (Format, error) {
 			i += 2
 			continue
 		}
-		spec, n, err := parseSpec(s[i:])
-		if err != nil {
-			return f, err
+		spec, n, ok := parseSpec(s[i:])
+		if !ok {
+			text.WriteByte('%')
+			i++
+			continue
 		}
 		f.Pieces = append(f.Pieces, Piece{text.String(), spec})
 		text.Reset()
 		i += n
 	}
 	f.Tail = text.String()
-	return f, nil
+	return f
 }
 
-func parseSpec(s string) (Spec, int, error) {
+// parseSpec reads the conversion at the start of a text; ok is false when there is none.
+func parseSpec(s string) (spec Spec, n int, ok bool) {
 	sp := Spec{Precision: -1}
 	i := 1
 flags:
@@ -93,7 +96,7 @@ flags:
 	}
 	sp.Length = s[start:i]
 	if i >= len(s) {
-		return sp, i, fmt.Errorf("format string ends inside a conversion: %q", s)
+		return sp, i, false
 	}
 	sp.Verb = s[i : i+1]
 	i++
@@ -112,10 +115,10 @@ flags:
 		}
 		fallthrough
 	default:
-		return sp, i, fmt.Errorf("unknown conversion %q", s[:i])
+		return sp, i, false
 	}
 	sp.Plain = !sp.Left && !sp.Plus && !sp.Space && !sp.Alt && !sp.Zero && sp.Width == 0 && sp.Precision < 0 && sp.Length == ""
-	return sp, i, nil
+	return sp, i, true
 }
 
 // Append appends the text with the arguments filled in; missing arguments print as an error in place, never as nothing.
@@ -200,6 +203,10 @@ func (sp *Spec) integer(dst []byte, u uint64, signed bool) []byte {
 			u = uint64(uint8(u))
 		case "h":
 			u = uint64(uint16(u))
+		case "":
+			if i := int64(u); signed && i < 0 && i >= math.MinInt32 {
+				u = uint64(uint32(u)) // what C's unsigned int is; a value that needs more bits prints whole
+			}
 		}
 	}
 	var prefix string

@@ -26,6 +26,8 @@ type Options struct {
 	// LoopBudget is what the verifier may spend on loops of unknown length on kernels without bpf_loop; 0 is the default. A loader that is
 	// told that a program is too complex (E2BIG, or EFAULT from older verifiers) may try again with an eighth.
 	LoopBudget int
+	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
+	DryActions bool
 	// NoOpt leaves the IR as lowering made it.
 	NoOpt bool
 	// Verify checks the IR after lowering and after each pass.
@@ -55,7 +57,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 	if diags == nil {
 		diags = &diag.List{}
 	}
-	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget}, diags)
+	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions}, diags)
 	p, err := makePlan(info, u, t)
 	if err != nil {
 		return nil, err

@@ -169,6 +169,10 @@ func (s *Session) system(cmd string, sp source.Span) {
 		s.report(diag.Error, "E0811", sp, "system() needs --unsafe")
 		return
 	}
+	s.commands++
+	if s.opts.DryActions {
+		return
+	}
 	s.out.Flush() // the command may write to the same terminal
 	c := exec.Command("/bin/sh", "-c", cmd)
 	c.Stderr = os.Stderr

@@ -18,7 +18,6 @@ type Quality struct {
 	Cut     uint64 // strings cut at their limit
 	Scratch uint64 // runs skipped because all scratch memory of the CPU was in use
 	Loop    uint64 // loops stopped by a limit
-	Actions uint64 // signals, overrides and denials
 	Missed  uint64 // hits that the kernel did not deliver: return probes, recursion
 }
 
@@ -64,7 +63,7 @@ func (s *Session) Quality() ([]Quality, error) {
 		c := counts[min(i*object.CountersPerProgram, len(counts)):]
 		if len(c) >= object.CountersPerProgram {
 			q.Lost, q.Full, q.Read, q.Cut = c[object.CounterLost], c[object.CounterMapFull], c[object.CounterReadFail], c[object.CounterCut]
-			q.Scratch, q.Loop, q.Actions = c[object.CounterScratch], c[object.CounterLoop], c[object.CounterActions]
+			q.Scratch, q.Loop = c[object.CounterScratch], c[object.CounterLoop]
 		}
 		if i < len(s.programs) && s.programs[i] != nil && p.Role == object.RoleProbe {
 			if st, err := s.programs[i].Stats(); err == nil {

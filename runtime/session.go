@@ -43,6 +43,8 @@ type Options struct {
 	// DryRun ends right after attaching.
 	DryRun bool
 	Unsafe bool
+	// DryActions: the object only counts what it would do to the system, and system() runs nothing.
+	DryActions bool
 	// NoWarnings drops warnings that would be part of the output.
 	NoWarnings bool
 }
@@ -73,6 +75,7 @@ type Session struct {
 	stats    io.Closer
 	started  time.Time
 	lost     lostRecords
+	commands uint64 // run by system(), or not run with DryActions
 	reported []bool // by index of object.Failures
 	closed   bool
 }

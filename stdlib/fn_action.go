@@ -93,6 +93,7 @@ func SignalNumber(name string) int {
 }
 
 func signalCheck(c *check.Call) {
+	lateSignal(c)
 	if !notIn(c, "begin", "end", "interval", "software", "hardware", "watchpoint", "iter", "self", "test", "bench") {
 		return
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
-	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -149,20 +148,6 @@ func lowerSocketCookie(g *lower.Gen, c *check.Call) lower.Operand {
 		return g.ZeroOf(t)
 	}
 	return lower.Scalar(t, g.B.Helper(asm.FnGetSocketCookie, p))
-}
-
-// lowerWriteUser writes a value to the memory of the current process.
-func lowerWriteUser(g *lower.Gen, c *check.Call) lower.Operand {
-	addr := g.Scalar(c.Args[0])
-	o := g.Expr(c.Args[1])
-	size := max(o.Type.Size, 1)
-	p := g.Temp("user", size)
-	p.Size = size
-	g.StoreValue(p, o.Type, o)
-	rc := g.B.Helper(asm.FnProbeWriteUser, addr, g.Pointer(p), g.B.Const(int64(size)))
-	g.Count(object.CounterActions)
-	g.HelperError(rc, "probe_write_user")
-	return lower.Scalar(g.Type(c.Node), rc)
 }
 
 // KernelAddress implements addressBook.

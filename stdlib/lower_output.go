@@ -1,15 +1,12 @@
 package stdlib
 
 import (
-	"github.com/cilium/ebpf/asm"
-
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
-	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
 // lowerFormatted serves all that take a format and arguments.
@@ -112,34 +109,6 @@ func maxStrlen(g *lower.Gen) int {
 		return c.MaxStrlen
 	}
 	return 1024
-}
-
-// lowerSignal sends a signal to the current process or thread.
-func lowerSignal(fn asm.BuiltinFunc, name string) lower.Func {
-	return func(g *lower.Gen, c *check.Call) lower.Operand {
-		var sig *ir.Value
-		if s, ok := c.Str(0); ok {
-			n, known := kernel.SignalNumber(s)
-			if !known {
-				g.Errorf("E0720", c.Args[0], "unknown signal `%s`", s).Hint("use a name such as `SIGTERM`, or its number")
-			}
-			sig = g.B.Const(int64(n))
-		} else {
-			sig = g.ScalarAs(c.Args[0], types.TUint32)
-		}
-		rc := g.B.Helper(fn, sig)
-		g.Count(object.CounterActions)
-		g.HelperError(rc, name)
-		return lower.Operand{}
-	}
-}
-
-// lowerOverride sets the return value of the probed function, which does not run.
-func lowerOverride(g *lower.Gen, c *check.Call) lower.Operand {
-	v := g.ScalarAs(c.Args[0], types.TUint64)
-	g.B.Helper(asm.FnOverrideReturn, g.Ctx(), v)
-	g.Count(object.CounterActions)
-	return lower.Operand{}
 }
 
 func lowerUnwatch(g *lower.Gen, c *check.Call) lower.Operand {

@@ -20,8 +20,9 @@ func lowerFuncs() map[string]any {
 		"cat": lowerFormatted(object.EvCat), "system": lowerFormatted(object.EvSystem),
 		"print": lowerPrint, "join": lowerJoin, "time": lowerTime, "exit": lowerExit,
 
-		"signal": lowerSignal(asm.FnSendSignal, "send_signal"), "signal_thread": lowerSignal(asm.FnSendSignalThread, "send_signal_thread"),
-		"override": lowerOverride, "unwatch": lowerUnwatch,
+		"signal":        lowerSignal(asm.FnSendSignal, "send_signal", object.CounterSignal),
+		"signal_thread": lowerSignal(asm.FnSendSignalThread, "send_signal_thread", object.CounterSignalThread),
+		"override":      lowerOverride, "deny": lowerDeny, "unwatch": lowerUnwatch,
 
 		"ntop": lowerNtop, "pton": lowerPton, "macaddr": lowerMacaddr, "bswap": lowerBswap,
 

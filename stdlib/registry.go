@@ -86,7 +86,7 @@ func New(kinds []KindEntry) *Registry {
 	funcs, vars := lowerFuncs(), lowerVars()
 	for _, list := range [][]Builtin{
 		processFuncs(), outputFuncs(), stringFuncs(), addressFuncs(), timeFuncs(), networkFuncs(), mapFuncs(),
-		aggregations(), compileFuncs(), actionFuncs(), variables(),
+		aggregations(), compileFuncs(), actionFuncs(), denyFuncs(), variables(),
 	} {
 		for i := range list {
 			r.add(&list[i], funcs, vars)

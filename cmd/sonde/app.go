@@ -178,7 +178,7 @@ func (a *app) main(ctx context.Context) (int, error) {
 func (a *app) env() *check.Env {
 	o := a.opts
 	e := &check.Env{
-		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Command: o.command, Unsafe: o.unsafe,
+		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Command: o.command, Unsafe: o.unsafe || o.dryAction,
 		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
 		ReadFile: os.ReadFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
 		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
@@ -235,9 +235,9 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	target.LiteralAttach = info.Config.Extra["attach"] == "literal"
 	// A loader that the verifier tells that loops are too long for it compiles again with less room for them.
 	a.recompile = func(budget int) (*object.Object, error) {
-		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, LoopBudget: budget})
+		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, LoopBudget: budget})
 	}
-	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, Diags: diags, Dump: a.dump})
+	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, Diags: diags, Dump: a.dump})
 	if err := a.reportAll(diags); err != nil {
 		return nil, err
 	}
@@ -274,7 +274,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	out := runtime.NewOutput(w, a.opts.format == "json", a.opts.buffer)
 	opts := runtime.Options{
 		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
-		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe, NoWarnings: a.opts.noWarn,
+		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe || a.opts.dryAction, DryActions: a.opts.dryAction || a.opts.dryRun, NoWarnings: a.opts.noWarn,
 		Attached: func(n int) { a.attached(out, n) },
 	}
 	if a.opts.verbose {
@@ -355,6 +355,21 @@ func (a *app) forwardSignals(s *runtime.Session) func() {
 	return func() { signal.Stop(ch); close(done) }
 }
 
+// actions prints what the script did to the system.
+func (a *app) actions(s *runtime.Session) error {
+	if a.opts.quiet {
+		return nil
+	}
+	lines, err := s.ActionReport()
+	if err != nil {
+		return kernelError{err}
+	}
+	for _, l := range lines {
+		fmt.Fprintln(a.std.err, l)
+	}
+	return nil
+}
+
 // quality prints what was lost, refused or missed, and the costs of --stats.
 func (a *app) quality(s *runtime.Session) error {
 	lines, err := s.QualityReport()
@@ -364,9 +379,15 @@ func (a *app) quality(s *runtime.Session) error {
 	for _, l := range lines {
 		fmt.Fprintf(a.std.err, "WARNING: %s\n", l)
 	}
+	if err := a.actions(s); err != nil {
+		return err
+	}
 	if a.opts.format == "json" {
 		b, err := s.QualityJSON(nil)
 		if err != nil {
+			return kernelError{err}
+		}
+		if b, err = s.ActionJSON(b); err != nil {
 			return kernelError{err}
 		}
 		if len(b) > 0 {

@@ -31,6 +31,7 @@ type options struct {
 	quiet     bool
 	helperErr bool
 	dryRun    bool
+	dryAction bool
 	unsafe    bool
 	noWarn    bool
 	info      bool
@@ -74,6 +75,7 @@ func parseFlags(argv []string) (*options, error) {
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "")
 	fs.CountP("keep", "k", "")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "")
+	fs.BoolVar(&o.dryAction, "dry-run-actions", false, "")
 	fs.BoolVar(&o.unsafe, "unsafe", false, "")
 	fs.BoolVar(&o.noWarn, "no-warnings", false, "")
 	fs.BoolVar(&o.info, "info", false, "")
@@ -207,7 +209,8 @@ OPTIONS:
     -I DIR           add a directory to the search path for headers
     --include FILE   include a header before the program
     --dry-run        compile, load and attach, then end
-    --unsafe         allow what can change the system: system(), signal(), override() ...
+    --unsafe         allow what can change the system: system(), signal(), override(), deny() ...
+    --dry-run-actions  count what these would do, and do nothing
     --no-warnings    print no warnings
     --no-feature F,  do not use a kernel feature: uprobe_multi, kprobe_multi, kprobe_session
     --explain-attach print how each probe is attached, and why

@@ -22,6 +22,8 @@ type Options struct {
 	// LoopBudget is the number of instructions that the verifier may process for the loops of a program where there is no bpf_loop; 0
 	// means the default. With less, loops of unknown length are stopped (and counted) after fewer rounds.
 	LoopBudget int
+	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
+	DryActions bool
 }
 
 // Unit is one compilation. Make it with NewUnit.

@@ -253,11 +253,25 @@ func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
 		g.setRawVar(c.v, B.Load(frame, c.off, 8, false))
 	}
 	if cb.returns {
-		g.setReturn(B.Load(frame, 8, 8, false))
+		ret := B.Load(frame, 8, 8, false)
+		if g.Hook.Errno {
+			ret = g.errnoOrZero(ret)
+		}
+		g.setReturn(ret)
 	}
 	if cb.leaves {
 		g.LeaveUnless(B.CmpImm(ir.OpEq, B.Load(frame, 0, 8, false), 0))
 	}
+}
+
+// errnoOrZero shows the verifier that v is 0 or a negative error number, which it has forgotten of memory that a callback wrote.
+func (g *Gen) errnoOrZero(v *ir.Value) *ir.Value {
+	const most = 4095 // MAX_ERRNO
+	ret := g.B.NewVar("errno", ir.I64)
+	g.B.Set(ret, v)
+	g.B.If(g.B.CmpImm(ir.OpSLt, v, -most), func() { g.B.Set(ret, g.B.Const(-most)) }, nil)
+	g.B.If(g.B.CmpImm(ir.OpSGt, g.B.Get(ret), 0), func() { g.B.Set(ret, g.B.Const(0)) }, nil)
+	return g.B.Get(ret)
 }
 
 func (g *Gen) currentReturn() *ir.Value {

@@ -77,8 +77,10 @@ type Hook struct {
 	Context Context
 	// Enter emits code that runs before the first body; nil for none. It may leave the program with g.LeaveUnless.
 	Enter func(g *Gen)
-	// Returns: the value of `return x` becomes the program's own (test, LSM); everywhere else programs return 0.
+	// Returns: the value of `return x` becomes the program's own (test); everywhere else programs return 0.
 	Returns bool
+	// Errno: the program must return 0 or a negative error number (security hooks), and the verifier must see that it does.
+	Errno bool
 	// StackSkip is the number of innermost kernel frames that belong to the mechanism and are left out of kstack.
 	StackSkip int
 

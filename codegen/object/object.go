@@ -254,14 +254,18 @@ const (
 // Counters: MapCounters is an array of one value, which is u64 words, CountersPerProgram for each program in this order; program i's
 // words start at i*CountersPerProgram. All CPUs share them: what they count is rare.
 const (
-	CounterLost        = iota // events that did not fit the ring
-	CounterMapFull            // keys refused by a full map
-	CounterReadFail           // failed probe reads
-	CounterCut                // strings cut at their limit
-	CounterScratch            // runs skipped because all scratch slots of the CPU were in use
-	CounterLoop               // loops stopped by a limit
-	CounterActions            // signals sent, returns overridden, denials
-	CountersPerProgram = 8
+	CounterLost         = iota // events that did not fit the ring
+	CounterMapFull             // keys refused by a full map
+	CounterReadFail            // failed probe reads
+	CounterCut                 // strings cut at their limit
+	CounterScratch             // runs skipped because all scratch slots of the CPU were in use
+	CounterLoop                // loops stopped by a limit
+	CounterSignal              // signals sent to processes
+	CounterSignalThread        // signals sent to threads
+	CounterOverride            // return values overridden
+	CounterDeny                // denials
+	CounterWriteUser           // writes to memory of user space
+	CountersPerProgram  = 12
 )
 
 // StackRecord: stacks are stored once in MapStacks, keyed by a 64-bit hash of their frames and (for user stacks) the process. A KStack or

@@ -168,6 +168,12 @@ func runtimeCodes() []Entry {
 			"",
 		},
 		{
+			"W0731", "signal too late",
+			"A signal is acted on when the process leaves the kernel. What a system call does (creating, removing, renaming, truncating, connecting ...) has then " +
+				"taken effect; only writing, exec and waiting are stopped. `deny()` in a security hook prevents it.",
+			"",
+		},
+		{
 			"W0801", "cannot attach",
 			"One attach point of several could not be attached; the others run. `missing_probes` in the config block decides about this.",
 			"",

@@ -421,13 +421,7 @@ func systemFeatures() []feature {
 			return err
 		}},
 		{FeatureStats, "5.1", "run counts and times of programs", fileProbe("/proc/sys/kernel/bpf_stats_enabled")},
-		{FeatureLSMActive, "5.7", "BPF in the list of active security modules (boot with lsm=...,bpf)", func(f *Features) error {
-			on, err := f.k.BPFLSM()
-			if err == nil && !on {
-				return ErrNotSupported
-			}
-			return err
-		}},
+		{FeatureLSMActive, "5.7", "security hook programs that run: BPF in the list of active security modules (boot with lsm=...,bpf)", probeLSMActive},
 		{FeatureErrorInjection, "4.16", "the list of functions whose return value may be overridden", func(f *Features) error {
 			_, err := f.k.errorInjection()
 			if err != nil && isNotExist(err) {

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// lockedBuffer takes output of a script that runs beside the test.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// beside runs a script while do runs, and gives its output, messages and status. do starts when the probes are attached.
+func beside(t *testing.T, argv []string, do func()) (out, errs string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var o, e lockedBuffer
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, append([]string{"sonde"}, argv...), stdio{strings.NewReader(""), &o, &e}) }()
+	for !strings.Contains(e.String()+o.String(), "ttached") {
+		select {
+		case code := <-done:
+			return o.String(), e.String(), code
+		case <-time.After(time.Millisecond):
+		}
+	}
+	do()
+	cancel()
+	code = <-done
+	return o.String(), e.String(), code
+}
+
+// openKernel gives the running kernel to tests that need root.
+func openKernel(t testing.TB) *kernel.Kernel {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to load BPF programs")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
+// canDeny skips where neither security hooks nor the functions that ask them can be answered for.
+func canDeny(t testing.TB) {
+	t.Helper()
+	f := openKernel(t).Features()
+	if f.Has(kernel.FeatureLSM) && f.Has(kernel.FeatureLSMActive) || f.Has(kernel.FeatureFmodRet) {
+		return
+	}
+	t.Skip("needs a kernel that runs security hook programs, or programs that change a return value")
+}
+
+// TestKernelDeny denies making directories with certain names and sees that nothing else is denied and that what is denied has no effect.
+func TestKernelDeny(t *testing.T) {
+	canDeny(t)
+	const name = `str(args.dentry.d_name.name)`
+	mine := fmt.Sprintf("pid == %d", os.Getpid())
+	cases := []struct {
+		what, prog string
+		want       error
+		feature    string
+	}{
+		{"the default error", `lsm:inode_mkdir /` + mine + ` && ` + name + ` == "denied"/ { deny(); }`, unix.EPERM, ""},
+		{"a named error", `lsm:inode_mkdir /` + mine + ` && ` + name + ` == "denied"/ { deny(EACCES); }`, unix.EACCES, ""},
+		{"the last clause counts", `lsm:inode_mkdir /` + mine + ` && ` + name + ` == "denied"/ { deny(EACCES); deny(EROFS); } lsm:inode_mkdir /` + mine + ` && ` + name + ` == "denied"/ { deny(EBUSY); } lsm:inode_mkdir { @ = count(); }`, unix.EBUSY, ""},
+		{"in a branch", `lsm:inode_mkdir /` + mine + `/ { if (` + name + ` == "denied") { deny(30); return; } @[comm] = count(); }`, unix.EROFS, ""},
+		{"in a loop", `lsm:inode_mkdir /` + mine + `/ { $n = nsecs % 2 + 2; for ($i : 0..$n) { if (` + name + ` == "denied") { deny(ENOSPC); } } }`, unix.ENOSPC, "bpf_loop"},
+	}
+	dir := t.TempDir()
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			if c.feature != "" && !openKernel(t).Features().Has(c.feature) {
+				t.Skip("needs " + c.feature)
+			}
+			denied, allowed := filepath.Join(dir, "denied"), filepath.Join(dir, "allowed")
+			_, errs, code := beside(t, []string{"--unsafe", "-e", c.prog}, func() {
+				for range 20 {
+					if err := os.Mkdir(denied, 0o700); !errors.Is(err, c.want) {
+						t.Errorf("mkdir: %v, want %v", err, c.want)
+						break
+					}
+					if err := os.Mkdir(allowed, 0o700); err != nil {
+						t.Error(err)
+					}
+					if err := os.Remove(allowed); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := os.Stat(denied); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the directory is there: %v", err)
+				}
+			})
+			if code != 0 || !regexp.MustCompile(`(?m)^lsm:inode_mkdir.*: [1-9][0-9]+ operations denied$`).MatchString(errs) {
+				t.Errorf("status %d, messages:\n%s", code, errs)
+			}
+			// The kernel takes links down behind the process.
+			err := os.Mkdir(denied, 0o700)
+			for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); err = os.Mkdir(denied, 0o700) {
+				time.Sleep(time.Millisecond)
+			}
+			if err != nil {
+				t.Errorf("after the end: %v", err)
+			}
+			_ = os.Remove(denied)
+		})
+	}
+}
+
+// TestKernelDryActions counts the same and changes nothing.
+func TestKernelDryActions(t *testing.T) {
+	openKernel(t)
+	prog := fmt.Sprintf(`tracepoint:syscalls:sys_enter_getpgid /pid == %d/ { signal("KILL"); signal_thread("KILL"); system("echo no"); }`, os.Getpid())
+	for _, format := range []string{"text", "json"} {
+		out, errs, code := beside(t, []string{"--dry-run-actions", "-f", format, "-e", prog}, func() {
+			for range 10 {
+				_, _ = unix.Getpgid(0)
+			}
+		})
+		want := "tracepoint:syscalls:sys_enter_getpgid: 10 signals sent, 10 signals sent to threads (not done: --dry-run-actions)\n10 commands run (not done: --dry-run-actions)\n"
+		if format == "json" {
+			want = `{"type": "actions", "data": {"probe": "tracepoint:syscalls:sys_enter_getpgid", "signal": 10, "signal_thread": 10, "dry_run": true}}`
+		}
+		if code != 0 || !strings.Contains(out+errs, want) || strings.Contains(out, "no") && format == "text" {
+			t.Errorf("status %d\n%s%s", code, out, errs)
+		}
+	}
+}
+
+// TestKernelSignal kills a process by what it calls, and counts it.
+func TestKernelSignal(t *testing.T) {
+	openKernel(t)
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip("needs the sleep command")
+	}
+	var out, errs bytes.Buffer
+	code := run(context.Background(), []string{
+		"sonde", "--unsafe", "-c", sleep + " 60", "-e",
+		`tracepoint:syscalls:sys_enter_*nanosleep /pid == cpid/ { signal("TERM"); }`,
+	}, stdio{strings.NewReader(""), &out, &errs})
+	if code != 0 || !strings.Contains(errs.String(), ": 1 signal sent\n") {
+		t.Errorf("status %d, messages:\n%s", code, errs.String())
+	}
+}
+
+func TestLateSignals(t *testing.T) {
+	openKernel(t)
+	cases := []struct{ prog, want string }{
+		{`tracepoint:syscalls:sys_enter_unlinkat { signal("KILL"); }`, "too late for `unlinkat`, which still"},
+		{`tracepoint:syscalls:sys_exit_openat { signal(9); }`, "too late for `openat`, which has"},
+		{`syscall:mkdirat { signal("STOP"); }`, "too late for `mkdirat`"},
+		{`syscall:connect { signal_thread("TERM"); }`, "too late for `connect`"},
+		{`tracepoint:syscalls:sys_enter_execve { signal("KILL"); }`, ""},
+		{`tracepoint:syscalls:sys_enter_write { signal("KILL"); }`, ""},
+		{`tracepoint:syscalls:sys_enter_unlinkat { signal("USR1"); }`, ""},
+		{`tracepoint:sched:sched_process_exec { signal("KILL"); }`, ""},
+		{`uprobe:/proc/self/exe:runtime.main { signal("KILL"); }`, ""},
+	}
+	for _, c := range cases {
+		var out, errs bytes.Buffer
+		run(context.Background(), []string{"sonde", "--unsafe", "-d", "checked", "--dry-run", "-e", c.prog}, stdio{strings.NewReader(""), &out, &errs})
+		late := strings.Contains(errs.String(), "W0731")
+		if late != (c.want != "") || !strings.Contains(errs.String(), c.want) {
+			t.Errorf("%s: %s", c.prog, errs.String())
+		}
+	}
+}

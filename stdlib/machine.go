@@ -190,3 +190,15 @@ func (m *Machine) AttachID(typ ebpf.ProgramType, attach ebpf.AttachType, module,
 	fd, err := m.Kernel.ModuleBTFFD(module)
 	return uint32(t), fd, err
 }
+
+// FeatureInfo says what a feature of a target is in the kernel, and since which mainline version it is there.
+func FeatureInfo(f target.Feature) kernel.FeatureInfo {
+	if f < target.NumFeatures {
+		for _, i := range kernel.FeatureNames() {
+			if i.Name == features[f] {
+				return i
+			}
+		}
+	}
+	return kernel.FeatureInfo{Name: f.String()}
+}

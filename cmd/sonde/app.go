@@ -39,6 +39,10 @@ type app struct {
 	set     *source.Set
 	child   *runtime.Child
 	closers []func() error
+	// collect takes the diagnostics in place of standard error; nil prints them.
+	collect func(*diag.Diagnostic)
+	// readFile reads imports and headers; nil is [os.ReadFile].
+	readFile func(string) ([]byte, error)
 }
 
 func (a *app) close() {
@@ -107,6 +111,10 @@ func (a *app) report(d *diag.Diagnostic) {
 	if d.Severity == diag.Warning && a.opts.noWarn {
 		return
 	}
+	if a.collect != nil {
+		a.collect(d)
+		return
+	}
 	fmt.Fprint(a.std.err, a.renderer().Render(d))
 }
 
@@ -120,7 +128,11 @@ func (a *app) reportAll(l *diag.List) error {
 			}
 		}
 	}
-	if err := a.renderer().Write(a.std.err, out, diag.DefaultLimit); err != nil {
+	if a.collect != nil {
+		for _, d := range out.All() {
+			a.collect(d)
+		}
+	} else if err := a.renderer().Write(a.std.err, out, diag.DefaultLimit); err != nil {
 		return err
 	}
 	if l.HasErrors() {
@@ -180,11 +192,14 @@ func (a *app) env() *check.Env {
 	e := &check.Env{
 		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Command: o.command, Unsafe: o.unsafe || o.dryAction,
 		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
-		ReadFile: os.ReadFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
+		ReadFile: a.readFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
 		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
 		ParseScript: func(f *source.File, diags *diag.List) *ast.Script { return syntax.Parse(a.set, f, diags) },
 		ParseExpr:   func(f *source.File) ast.Expr { return syntax.ParseExpr(f, &diag.List{}) },
 		ParseC:      stdlib.ParseC(a.set),
+	}
+	if e.ReadFile == nil {
+		e.ReadFile = os.ReadFile
 	}
 	if a.child != nil {
 		e.PID, e.ChildPID = 0, a.child.PID

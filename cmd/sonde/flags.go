@@ -223,6 +223,9 @@ OPTIONS:
 OTHER COMMANDS:
     %[1]s fmt FILE...       print scripts in canonical form (-w writes them back)
     %[1]s seccomp COMMAND   learn, check and emit seccomp allowlists (see %[1]s seccomp --help)
+    %[1]s verify FILE...    check scripts on other kernels, booted under QEMU
+    %[1]s portability FILE  say which kernels a script needs, without booting
+    %[1]s lab COMMAND       list, fetch and use those kernels
 
 EXAMPLES:
     %[1]s -l 'tracepoint:syscalls:*open*'

@@ -82,6 +82,12 @@ func command(name string) func(context.Context, []string, stdio) int {
 		return runFmt
 	case "seccomp":
 		return runSeccomp
+	case "verify":
+		return runVerify
+	case "portability":
+		return runPortability
+	case "lab":
+		return runLab
 	}
 	return nil
 }

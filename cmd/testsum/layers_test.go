@@ -39,7 +39,8 @@ func layers() map[string][]string {
 		"runtime/seccomp": {"runtime/kernel", "runtime/symbol"},
 		"runtime":         {"lang/source", "lang/diag", "lang/types", "codegen/object", "codegen/target", runtime},
 		"stdlib":          {lang, codegen, "codegen", runtime, "runtime"},
-		"cmd":             {"cmd/", lang, codegen, "codegen", runtime, "runtime", "stdlib", "stdlib/"},
+		"examples":        {},
+		"cmd":             {"cmd/", lang, codegen, "codegen", runtime, "runtime", "stdlib", "stdlib/", "examples"},
 	}
 }
 

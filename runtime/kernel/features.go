@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cilium/ebpf/asm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -174,4 +176,14 @@ func FeatureNames() []FeatureInfo {
 	}
 	slices.SortFunc(out, func(a, b FeatureInfo) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// HelperInfo describes a helper function of the kernel's; false when the table does not know it.
+func HelperInfo(fn asm.BuiltinFunc) (FeatureInfo, bool) {
+	for _, h := range helperTable {
+		if h.id == fn {
+			return FeatureInfo{h.name, h.since, "the helper " + h.name}, true
+		}
+	}
+	return FeatureInfo{}, false
 }

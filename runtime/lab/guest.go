@@ -268,11 +268,19 @@ func guestMounts() []mount {
 func mountAll() error {
 	for _, m := range guestMounts() {
 		_ = os.MkdirAll(m.dir, 0o755) // refused below sysfs, where the folder is there or the mount fails
+		if m.kind == "tmpfs" && !empty(m.dir) {
+			continue // files that were brought along must stay in sight; the root lives in memory too
+		}
 		if err := unix.Mount(m.kind, m.dir, m.kind, m.flags, m.data); err != nil && !m.optional {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.dir, err)
 		}
 	}
 	return nil
+}
+
+func empty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
 }
 
 // prepare does what a distribution's early boot does and tests rely on.

@@ -159,3 +159,9 @@ func identify(head []byte) (Arch, string, error) {
 	}
 	return "", "", fmt.Errorf("not a bzImage for x86-64 and not an Image for arm64")
 }
+
+// Aliases returns the other names of a catalogue kernel, such as the releases that ship it.
+func Aliases(name string) []string {
+	e, _ := findEntry(name)
+	return e.aliases
+}

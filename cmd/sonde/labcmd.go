@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sonde-sh/sonde/runtime/lab"
+	"github.com/sonde-sh/sonde/runtime/symbol"
+)
+
+const labUsage = `USAGE: sonde lab list
+       sonde lab fetch [--arch ARCH] [--refresh] [--mirror URL] SPEC...
+       sonde lab run [OPTIONS] SPEC -- COMMAND [ARGS]
+
+Kernels of the distribution for sonde verify, and a command on one of them, under QEMU, with this program as the init. SPEC is a
+catalogue name or release (5.10, debian:12, newest), ` + "`all`" + `, or the path of a vmlinuz. Kernels are fetched through the package mirror that
+apt is configured with, checked against the archive's checksums, and cached.
+
+Options of run:
+    --arch ARCH         x86_64 or arm64
+    --file HOST[:PATH]  bring a file along; may be repeated
+    --timeout DURATION  limit for the command, on the guest's clock (default 1m)
+    --memory MIB        the guest's memory, which holds the files too (default 768)
+    --cpus N            the guest's CPUs (default 2)
+    --append WORDS      added to the kernel's command line
+    --console           show the kernel's console afterwards
+
+COMMAND is a program of this machine; the libraries that it needs come along. ` + "`sonde`" + ` is this program.
+EXIT STATUS of run: the command's, or 3 when the guest failed
+`
+
+// runLab is the sub-command `lab`.
+func runLab(ctx context.Context, argv []string, std stdio) int {
+	err := usagef("no command given")
+	if len(argv) > 0 {
+		switch argv[0] {
+		case "list":
+			err = labList(std)
+		case "fetch":
+			err = labFetch(ctx, argv[1:], std)
+		case "run":
+			code, rerr := labRun(ctx, argv[1:], std)
+			if rerr == nil {
+				return code
+			}
+			err = rerr
+		case "-h", "--help", "help":
+			err = pflag.ErrHelp
+		default:
+			err = usagef("unknown command `%s`", argv[0])
+		}
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(std.out, labUsage)
+		return exitOK
+	case errors.As(err, new(*usageError)):
+		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `sonde lab --help` for the commands\n", err)
+		return exitUsage
+	}
+	return verifyFailed(std, err)
+}
+
+// labList prints the kernels that can be had, and which are here.
+func labList(std stdio) error {
+	c := lab.NewCatalogue()
+	tw := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "NAME\tARCH\tALSO\tRELEASE\tIMAGE")
+	for _, name := range lab.Names() {
+		for _, arch := range []lab.Arch{lab.AMD64, lab.ARM64} {
+			k, ok := c.Cached(name, arch)
+			if !ok {
+				k = lab.Kernel{Release: "not fetched", Image: "-"}
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", name, arch, strings.Join(lab.Aliases(name), ", "), k.Release, k.Image)
+		}
+	}
+	return tw.Flush()
+}
+
+type labFlags struct {
+	*pflag.FlagSet
+	arch      string
+	catalogue *lab.Catalogue
+}
+
+func newLabFlags(name string, std stdio) *labFlags {
+	f := &labFlags{FlagSet: pflag.NewFlagSet(name, pflag.ContinueOnError), catalogue: lab.NewCatalogue()}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.StringVar(&f.arch, "arch", string(lab.HostArch()), "")
+	f.StringVar(&f.catalogue.Mirror, "mirror", "", "")
+	f.BoolVar(&f.catalogue.Refresh, "refresh", false, "")
+	f.catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
+	return f
+}
+
+func (f *labFlags) parse(argv []string) (lab.Arch, error) {
+	if err := f.Parse(argv); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return "", err
+		}
+		return "", usagef("%v", err)
+	}
+	if f.NArg() == 0 {
+		return "", usagef("no kernel given: use one of %s", strings.Join(lab.Names(), ", "))
+	}
+	return lab.ParseArch(f.arch)
+}
+
+func labFetch(ctx context.Context, argv []string, std stdio) error {
+	f := newLabFlags("fetch", std)
+	arch, err := f.parse(argv)
+	if err != nil {
+		return err
+	}
+	for _, arg := range f.Args() {
+		for _, spec := range lab.ParseSpecs(arg) {
+			k, err := f.catalogue.Fetch(ctx, spec, arch)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "%s  %s  %s\n", k.Name, k.Release, k.Image)
+		}
+	}
+	return nil
+}
+
+// labRun runs one command on one kernel.
+func labRun(ctx context.Context, argv []string, std stdio) (int, error) {
+	f := newLabFlags("run", std)
+	var files []string
+	cfg := lab.Config{}
+	job := lab.Job{}
+	f.StringArrayVar(&files, "file", nil, "")
+	f.DurationVar(&job.Timeout, "timeout", time.Minute, "")
+	f.IntVar(&cfg.MemoryMiB, "memory", 768, "")
+	f.IntVar(&cfg.CPUs, "cpus", 2, "")
+	f.StringVar(&cfg.Cmdline, "append", "", "")
+	console := f.Bool("console", false, "")
+	arch, err := f.parse(argv)
+	if err != nil {
+		return 0, err
+	}
+	args := f.Args()[1:]
+	if len(args) == 0 {
+		return 0, usagef("no command given: sonde lab run %s -- COMMAND", f.Arg(0))
+	}
+	if err := lab.Available(arch); err != nil {
+		return 0, err
+	}
+	if cfg.Kernel, err = f.catalogue.Fetch(ctx, f.Arg(0), arch); err != nil {
+		return 0, err
+	}
+	if cfg.Init, err = (&verifyOptions{}).initBinary(arch); err != nil {
+		return 0, err
+	}
+	job.Args = args
+	if args[0] == "sonde" {
+		job.Args = append([]string{"/init"}, args[1:]...)
+	} else {
+		path, err := exec.LookPath(args[0])
+		if err != nil {
+			return 0, &userError{fmt.Sprintf("cannot find the command `%s`", args[0]), "give the path of a program of this machine"}
+		}
+		if path, err = filepath.Abs(path); err != nil {
+			return 0, err
+		}
+		if cfg.Files, err = programFiles(path); err != nil {
+			return 0, err
+		}
+		job.Args = append([]string{path}, args[1:]...)
+	}
+	for _, spec := range files {
+		host, guest, ok := strings.Cut(spec, ":")
+		if !ok {
+			guest = host
+		}
+		abs, err := filepath.Abs(host)
+		if err != nil {
+			return 0, err
+		}
+		st, err := os.Stat(abs)
+		if err != nil || !st.Mode().IsRegular() {
+			return 0, &userError{fmt.Sprintf("`%s` is no file", host), "name files one by one; folders are not brought along"}
+		}
+		if !filepath.IsAbs(guest) {
+			guest = "/" + guest
+		}
+		cfg.Files = append(cfg.Files, lab.File{Path: guest, Host: abs, Mode: st.Mode().Perm()})
+	}
+	cfg.Jobs = []lab.Job{job}
+	cfg.Output = func(_ int, stderr bool, p []byte) {
+		w := std.out
+		if stderr {
+			w = std.err
+		}
+		_, _ = w.Write(p)
+	}
+	return labResult(ctx, cfg, std, *console)
+}
+
+func labResult(ctx context.Context, cfg lab.Config, std stdio, console bool) (int, error) {
+	res, err := lab.Run(ctx, cfg)
+	if console || err != nil {
+		fmt.Fprintf(std.err, "%s\n", strings.TrimRight(res.Console, "\n"))
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "ERROR: %s\n", strings.TrimPrefix(err.Error(), "lab: "))
+		return exitKernel, nil
+	}
+	j := &res.Jobs[0]
+	if j.Code > 0 || j.Err() == nil {
+		return j.Code, nil
+	}
+	fmt.Fprintf(std.err, "ERROR: %s: %v\n", j.Args[0], j.Err())
+	return exitKernel, nil
+}
+
+// programFiles are a program and what its dynamic linker will look for.
+func programFiles(path string) ([]lab.File, error) {
+	var files []lab.File
+	seen := map[string]bool{}
+	finder := symbol.Finder{}
+	var add func(string) error
+	add = func(p string) error {
+		if seen[p] {
+			return nil
+		}
+		seen[p] = true
+		st, err := os.Stat(p)
+		if err != nil {
+			return &userError{err.Error(), ""}
+		}
+		files = append(files, lab.File{Path: p, Host: p, Mode: st.Mode().Perm() | 0o555})
+		f, err := elf.Open(p)
+		if err != nil {
+			return nil // a script: its interpreter is up to the user
+		}
+		defer f.Close()
+		for _, s := range f.Progs {
+			if s.Type != elf.PT_INTERP {
+				continue
+			}
+			b, err := io.ReadAll(s.Open())
+			if err != nil {
+				return err
+			}
+			if err := add(strings.TrimRight(string(b), "\x00")); err != nil {
+				return err
+			}
+		}
+		libs, err := f.ImportedLibraries()
+		if err != nil {
+			return nil
+		}
+		for _, l := range libs {
+			lib, err := finder.Find(l)
+			if err != nil {
+				return &userError{fmt.Sprintf("%s needs the library %s: %v", p, l, err), "use a static program"}
+			}
+			if err := add(lib); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := add(path); err != nil {
+		return nil, err
+	}
+	if len(files) > 1 {
+		files = append(files, lab.File{Path: "/etc/ld.so.cache", Host: "/etc/ld.so.cache", Mode: 0o644})
+		files = slices.DeleteFunc(files, func(f lab.File) bool { _, err := os.Stat(f.Host); return err != nil })
+	}
+	return files, nil
+}

@@ -1,0 +1,380 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/cmd/sonde/verify"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/syntax"
+	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/lab"
+	"github.com/sonde-sh/sonde/runtime/symbol"
+)
+
+const verifyUsage = `USAGE: sonde verify [OPTIONS] SCRIPT...
+       sonde verify [OPTIONS] --object FILE.o...
+
+Says for each kernel whether a script compiles there, whether the verifier takes it, whether its probes attach, and with --run what it
+prints. Kernels other than the running one are booted under QEMU; no root is needed for them.
+
+    --kernel SPEC      a catalogue name or release (5.10, debian:12, newest), the path of a vmlinuz, ` + "`running`" + `, or ` + "`all`" + ` (default);
+                       may be repeated, or a list with commas
+    --arch LIST        x86_64, arm64; default: this machine's
+    --guest FILE       sonde built for the other architecture; default: sonde-ARCH beside this program
+    --run SECONDS      run each script that long and show what it prints
+    --object           the files are compiled BPF objects
+    --unsafe           allow actions
+    -f FORMAT          text, json or junit
+    --parallel N       guests at a time; default: one for each CPU
+    --mirror URL       a Debian archive in place of the one that apt is configured with
+
+EXIT STATUS: 0 all fine, 1 something is refused somewhere, 2 wrong usage, 3 a kernel could not be tested
+`
+
+// verifyOptions are the command line of sonde verify.
+type verifyOptions struct {
+	kernels, archs []string
+	guest, format  string
+	mirror         string
+	run, parallel  int
+	object, unsafe bool
+	files          []string
+}
+
+func parseVerify(argv []string) (*verifyOptions, error) {
+	o := &verifyOptions{}
+	fs := pflag.NewFlagSet("verify", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.StringSliceVar(&o.kernels, "kernel", []string{"all"}, "")
+	fs.StringSliceVar(&o.archs, "arch", []string{string(lab.HostArch())}, "")
+	fs.StringVar(&o.guest, "guest", "", "")
+	fs.StringVar(&o.mirror, "mirror", "", "")
+	fs.StringVarP(&o.format, "format", "f", "text", "")
+	fs.IntVar(&o.run, "run", 0, "")
+	fs.IntVar(&o.parallel, "parallel", 0, "")
+	fs.BoolVar(&o.object, "object", false, "")
+	fs.BoolVar(&o.unsafe, "unsafe", false, "")
+	if err := fs.Parse(argv); err != nil {
+		return nil, err
+	}
+	o.files = fs.Args()
+	switch {
+	case len(o.files) == 0:
+		return nil, usagef("no script given")
+	case o.format != "text" && o.format != "json" && o.format != "junit":
+		return nil, usagef("unknown format `%s`: use text, json or junit", o.format)
+	case o.run < 0:
+		return nil, usagef("--run takes a number of seconds, not %d", o.run)
+	case o.run > 0 && o.object:
+		return nil, usagef("--run needs scripts: an object does not say how to attach and print")
+	}
+	return o, nil
+}
+
+// runVerify is the sub-command `verify`.
+func runVerify(ctx context.Context, argv []string, std stdio) int {
+	o, err := parseVerify(argv)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprint(std.out, verifyUsage)
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `sonde verify --help` for the options\n", err)
+		return exitUsage
+	}
+	r, err := o.verify(ctx, std)
+	if err != nil {
+		return verifyFailed(std, err)
+	}
+	print := map[string]func(io.Writer, *verify.Report) error{"text": verify.Table, "json": verify.JSON, "junit": verify.JUnit}[o.format]
+	if err := print(std.out, r); err != nil {
+		fmt.Fprintf(std.err, "ERROR: %v\n", err)
+		return exitInternal
+	}
+	switch {
+	case r.Broken():
+		return exitKernel
+	case !r.OK():
+		return exitUser
+	}
+	return exitOK
+}
+
+// verifyFailed explains what kept the lab from starting.
+func verifyFailed(std stdio, err error) int {
+	fmt.Fprintf(std.err, "ERROR: %s\n", strings.TrimPrefix(err.Error(), "lab: "))
+	var us *userError
+	switch {
+	case errors.Is(err, lab.ErrNoKernel):
+		fmt.Fprintf(std.err, "HINT: use one of %s, `running`, `all`, or the path of a kernel image\n", strings.Join(lab.Names(), ", "))
+	case errors.As(err, &us) && us.hint != "":
+		fmt.Fprintf(std.err, "HINT: %s\n", us.hint)
+	case errors.As(err, new(*lab.MissingError)):
+		return exitKernel
+	}
+	return exitUser
+}
+
+func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, error) {
+	v := &verify.Options{
+		Objects: o.object, Seconds: o.run, Unsafe: o.unsafe, Parallel: o.parallel, Release: kernelRelease(),
+		Catalogue: lab.NewCatalogue(), Init: o.initBinary, Here: o.here,
+	}
+	v.Catalogue.Mirror = o.mirror
+	v.Catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
+	for _, s := range o.kernels {
+		v.Kernels = append(v.Kernels, lab.ParseSpecs(s)...)
+	}
+	for _, s := range o.archs {
+		a, err := lab.ParseArch(s)
+		if err != nil {
+			return nil, err
+		}
+		v.Archs = append(v.Archs, a)
+	}
+	for _, f := range o.files {
+		host, err := filepath.Abs(f)
+		if err != nil {
+			return nil, err
+		}
+		if st, err := os.Stat(host); err != nil {
+			return nil, &userError{fmt.Sprintf("cannot open `%s`: %v", f, errors.Unwrap(err)), "give the path of a script"}
+		} else if !st.Mode().IsRegular() {
+			return nil, &userError{fmt.Sprintf("`%s` is no file", f), "give the path of a script"}
+		}
+		it := verify.Item{Path: f, Host: host}
+		if !o.object && o.boots(v.Kernels) {
+			it.Files = companions(host)
+		}
+		v.Items = append(v.Items, it)
+	}
+	return verify.Run(ctx, v)
+}
+
+func (o *verifyOptions) boots(specs []string) bool {
+	for _, s := range specs {
+		if s != "running" {
+			return true
+		}
+	}
+	return false
+}
+
+// initBinary is the program that a guest of an architecture runs: this one, or one built for it.
+func (o *verifyOptions) initBinary(arch lab.Arch) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if arch == lab.HostArch() {
+		if err := lab.CheckStatic(self, arch); err != nil {
+			return "", &userError{fmt.Sprintf("this sonde cannot run in a guest: %v", err), "build it with `make build`, or CGO_ENABLED=0"}
+		}
+		return self, nil
+	}
+	guest := o.guest
+	if guest == "" {
+		guest = filepath.Join(filepath.Dir(self), "sonde-"+string(arch))
+	}
+	if err := lab.CheckStatic(guest, arch); err != nil {
+		return "", &userError{
+			fmt.Sprintf("no sonde for %s: %v", arch, err),
+			fmt.Sprintf("build one with `make build-%s`, or name it with --guest", arch),
+		}
+	}
+	return guest, nil
+}
+
+// here checks one item on the running kernel.
+func (o *verifyOptions) here(ctx context.Context, it verify.Item) verify.Row {
+	start := time.Now()
+	var row verify.Row
+	if o.object {
+		row = verify.Object(it.Host)
+	} else {
+		row = o.script(ctx, it)
+	}
+	row.Path, row.Seconds = it.Path, time.Since(start).Seconds()
+	return row
+}
+
+// script compiles, loads, attaches and perhaps runs a script.
+func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.Row) {
+	row.State = verify.Compile
+	a := &app{opts: &options{name: "sonde", file: it.Host, named: map[string]string{}, unsafe: o.unsafe, dryRun: o.run == 0, quiet: true}}
+	var out, log bytes.Buffer
+	a.std = stdio{in: strings.NewReader(""), out: io.Discard, err: &limitedWriter{&log, verify.MaxOutput}}
+	a.collect = func(d *diag.Diagnostic) { row.Diagnostics = append(row.Diagnostics, finding(a, d, it.Path)) }
+	defer a.close()
+	fail := func(err error) verify.Row {
+		var ke kernelError
+		if errors.As(err, &ke) || row.State != verify.Compile {
+			if d := runtime.Diagnose(err); d != nil {
+				a.report(d)
+			}
+		}
+		if row.Reason = verify.FirstError(row.Diagnostics); row.Reason == "" {
+			row.Reason = err.Error()
+		}
+		return row
+	}
+	if err := a.openMachine(); err != nil {
+		return fail(err)
+	}
+	set, file, err := a.script()
+	if err != nil {
+		return fail(err)
+	}
+	a.set = set
+	obj, err := a.compile(file)
+	if err != nil {
+		return fail(err)
+	}
+	row.State = verify.Load
+	s, err := a.load(runtime.Options{
+		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: runtime.NewOutput(&limitedWriter{&out, verify.MaxOutput}, false, runtime.BufferLine),
+		Report: a.report, DryRun: a.opts.dryRun, Unsafe: o.unsafe, Attached: func(n int) { row.Probes, row.State = n, verify.Running },
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer s.Close()
+	for _, p := range obj.Programs {
+		row.Programs = append(row.Programs, verify.Program{Name: p.Name, Instructions: p.Stats.Insns})
+	}
+	row.State = verify.Attach
+	if o.run > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(o.run)*time.Second)
+		defer cancel()
+	}
+	code, err := s.Run(ctx)
+	if o.run > 0 {
+		row.Output = out.String()
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if err := a.quality(s); err != nil {
+		return fail(err)
+	}
+	row.Log = log.String()
+	if code != 0 {
+		row.State, row.Reason = verify.Running, fmt.Sprintf("exit status %d", code)
+		return row
+	}
+	row.State = verify.OK
+	return row
+}
+
+// finding is a diagnostic with its place in a file that the user named.
+func finding(a *app, d *diag.Diagnostic, path string) verify.Diagnostic {
+	f := verify.Diagnostic{Severity: "error", Code: string(d.Code), Message: d.Message, Hints: d.Hints, Text: (&diag.Renderer{Set: a.set}).Render(d)}
+	if d.Severity == diag.Warning {
+		f.Severity = "warning"
+	}
+	if a.set != nil && d.Span.IsValid() {
+		p := a.set.Position(d.Span.Start)
+		f.File, f.Line, f.Column = p.File.Name, p.Line, p.Col
+		if f.File == a.opts.file {
+			f.File = path
+			f.Text = strings.Replace(f.Text, a.opts.file, path, 1)
+		}
+	}
+	return f
+}
+
+// limitedWriter keeps the first bytes and drops the rest.
+type limitedWriter struct {
+	b   *bytes.Buffer
+	max int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if room := l.max - l.b.Len(); room > 0 {
+		l.b.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// companions are the files that a script needs in a guest: what it imports and includes, and the programs and libraries that its probes
+// name, with the cache by which libraries are found. What is not found here is missed there, and said there.
+func companions(path string) []lab.File {
+	var files []lab.File
+	add := func(p string) {
+		abs, err := filepath.Abs(p)
+		if st, serr := os.Stat(abs); err == nil && serr == nil && st.Mode().IsRegular() {
+			files = append(files, lab.File{Path: abs, Host: abs, Mode: st.Mode().Perm()})
+		}
+	}
+	a := &app{opts: &options{name: "sonde", file: path, named: map[string]string{}, noWarn: true}, std: stdio{out: io.Discard, err: io.Discard}}
+	a.collect = func(*diag.Diagnostic) {} // this compilation is only to see what it reads
+	a.readFile = func(name string) ([]byte, error) {
+		b, err := os.ReadFile(name)
+		if err == nil {
+			add(name)
+		}
+		return b, err
+	}
+	defer a.close()
+	set, file, err := a.script()
+	if err != nil {
+		return nil
+	}
+	a.set = set
+	libraries := false
+	for _, p := range attachPoints(set, file) {
+		switch p.Kind {
+		case "uprobe", "uretprobe", "u", "ur", "usdt", "U":
+		default:
+			continue
+		}
+		if len(p.Segments) == 0 {
+			continue
+		}
+		name := p.Segments[0].Text
+		if found, err := (symbol.Finder{}).Find(name); err == nil {
+			add(found)
+			libraries = libraries || !strings.Contains(name, "/")
+		}
+	}
+	if libraries {
+		add("/etc/ld.so.cache")
+	}
+	if a.openMachine() == nil {
+		_, _ = a.compile(file)
+	}
+	return files
+}
+
+func attachPoints(set *source.Set, file *source.File) []*ast.AttachPoint {
+	var out []*ast.AttachPoint
+	for _, it := range syntax.Parse(set, file, &diag.List{}).Items {
+		if p, ok := it.(*ast.Probe); ok {
+			out = append(out, p.Attach...)
+		}
+	}
+	return out
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sonde-sh/sonde/cmd/sonde/verify"
+	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/lab"
+)
+
+func writeScripts(t *testing.T, scripts map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func sonde(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), append([]string{"sonde"}, args...), stdio{strings.NewReader(""), &o, &e})
+	return code, o.String(), e.String()
+}
+
+// TestKernelVerifyRunning is what a guest does for its host.
+func TestKernelVerifyRunning(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := writeScripts(t, map[string]string{
+		"good.bt":  `interval:ms:10 { printf("tick\n"); exit(); }`,
+		"wrong.bt": "BEGIN {\n  printf(\"%d\", nosuch);\n}",
+		"field.bt": `BEGIN { $t = curtask; print($t.no_such_field); }`,
+		"code.bt":  `BEGIN { exit(3); }`,
+		"lib.bt":   `macro two() { 2 }`,
+		"uses.bt":  `import "lib.bt"; BEGIN { printf("%d\n", two()); }`,
+	})
+	want := map[string]struct {
+		state  verify.State
+		reason string
+		output string
+	}{
+		"good.bt":  {verify.OK, "", "tick\n"},
+		"wrong.bt": {verify.Compile, "line 2: ", ""},
+		"field.bt": {verify.Compile, "no_such_field", ""},
+		"code.bt":  {verify.Running, "exit status 3", ""},
+		"uses.bt":  {verify.OK, "", "2\n"},
+	}
+	args := []string{"verify", "--kernel", "running", "-f", "json", "--run", "5"}
+	for name := range want {
+		args = append(args, filepath.Join(dir, name))
+	}
+	code, out, errs := sonde(t, args...)
+	if code != exitUser {
+		t.Errorf("status %d, want %d\n%s", code, exitUser, errs)
+	}
+	var r verify.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if len(r.Columns) != 1 || len(r.Columns[0].Rows) != len(want) {
+		t.Fatalf("got %s", out)
+	}
+	for _, row := range r.Columns[0].Rows {
+		w := want[filepath.Base(row.Path)]
+		if row.State != w.state || !strings.Contains(row.Reason, w.reason) || !strings.Contains(row.Output, w.output) {
+			t.Errorf("%s: %s, %q, printed %q", row.Path, row.State, row.Reason, row.Output)
+		}
+		if row.State == verify.OK && len(row.Programs) == 0 {
+			t.Errorf("%s: no programs", row.Path)
+		}
+	}
+}
+
+func TestVerifyWrongUse(t *testing.T) {
+	dir := writeScripts(t, map[string]string{"a.bt": "BEGIN { }"})
+	a := filepath.Join(dir, "a.bt")
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{}, exitUsage, "no script given"},
+		{[]string{"-f", "xml", a}, exitUsage, "unknown format `xml`"},
+		{[]string{"--kernel", "3.7", a}, exitUser, "3.7"},
+		{[]string{"--arch", "vax", a}, exitUser, "vax"},
+		{[]string{filepath.Join(dir, "none.bt")}, exitUser, "cannot open"},
+		{[]string{dir}, exitUser, "is no file"},
+		{[]string{"--object", "--run", "1", a}, exitUsage, "--run needs scripts"},
+	} {
+		code, _, errs := sonde(t, append([]string{"verify"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(errs, tt.want) {
+			t.Errorf("%v: status %d, %q", tt.args, code, errs)
+		}
+	}
+}
+
+// guestSonde builds this program as a guest runs it.
+func guestSonde(t *testing.T) string {
+	t.Helper()
+	if lab.InGuest() {
+		t.Skip("needs a host: guests do not nest")
+	}
+	if testing.Short() {
+		t.Skip("needs a run without -short: it boots kernels")
+	}
+	if err := lab.Available(lab.HostArch()); err != nil {
+		t.Skipf("needs QEMU: %v", err)
+	}
+	bin := filepath.Join(t.TempDir(), "sonde")
+	cmd := exec.Command("go", "build", "-o", bin, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	for _, spec := range []string{"5.10", "6.12"} {
+		if _, ok := lab.NewCatalogue().Cached(spec, lab.HostArch()); !ok {
+			if _, err := lab.NewCatalogue().Fetch(t.Context(), spec, lab.HostArch()); err != nil {
+				t.Skipf("needs a kernel: %v", err)
+			}
+		}
+	}
+	return bin
+}
+
+// TestVerifyKernels shows what differs between two kernels: a loop over a map needs 5.13. The newer one is given as a file.
+func TestVerifyKernels(t *testing.T) {
+	bin := guestSonde(t)
+	k, ok := lab.NewCatalogue().Cached("6.12", lab.HostArch())
+	if !ok {
+		t.Fatal("the kernel is not in the cache")
+	}
+	dir := writeScripts(t, map[string]string{
+		"loop.bt": "BEGIN {\n  @m[1] = 1;\n  for ($kv : @m) { printf(\"got %d\\n\", $kv.0); }\n  exit();\n}",
+		"lib.bt":  `macro two() { 2 }`,
+		"uses.bt": `import "lib.bt"; kprobe:vfs_read { @ = count(); } interval:ms:100 { printf("%d\n", two()); exit(); }`,
+	})
+	cmd := exec.Command(bin, "verify", "--kernel", "5.10,"+k.Image, "--run", "5", "-f", "json", "loop.bt", "uses.bt")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUser {
+		t.Fatalf("status: %v\n%s", err, out)
+	}
+	var r verify.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	state := func(i, j int) verify.Row { return r.Columns[i].Rows[j] }
+	if len(r.Columns) != 2 || !strings.HasPrefix(r.Columns[0].Release, "5.10") || !strings.HasPrefix(r.Columns[1].Release, "6.12") {
+		t.Fatalf("columns: %s", out)
+	}
+	if row := state(0, 0); row.State != verify.Compile || !strings.Contains(row.Reason, "line 3: ") {
+		t.Errorf("loop.bt on 5.10: %+v", row)
+	}
+	if row := state(1, 0); row.State != verify.OK || !strings.Contains(row.Output, "got 1") {
+		t.Errorf("loop.bt on 6.12: %+v", row)
+	}
+	for i := range r.Columns {
+		if row := state(i, 1); row.State != verify.OK || !strings.Contains(row.Output, "2\n") {
+			t.Errorf("uses.bt on %s: %+v", r.Columns[i].Release, row)
+		}
+	}
+}
+
+// TestLabRun runs a program with its libraries, and gives its status back.
+func TestLabRun(t *testing.T) {
+	bin := guestSonde(t)
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("needs sh")
+	}
+	note := filepath.Join(t.TempDir(), "note")
+	if err := os.WriteFile(note, []byte("brought along\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "lab", "run", "--file", note+":/note", "5.10", "--", "sh", "-c", "read l < /note; echo $l; read v < /proc/version; echo $v; exit 7")
+	out, _ := cmd.Output()
+	if code := cmd.ProcessState.ExitCode(); code != 7 || !strings.Contains(string(out), "brought along\nLinux version 5.10") {
+		t.Errorf("status %d\n%s", code, out)
+	}
+}
+
+// TestVerifyObject takes compiled objects of another project, which come with the module of the BPF library.
+func TestVerifyObject(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cilium/ebpf").Output()
+	if err != nil {
+		t.Skip("needs the module cache")
+	}
+	data := filepath.Join(strings.TrimSpace(string(dir)), "testdata")
+	row := verify.Object(filepath.Join(data, "loader-clang-14-el.elf"))
+	if row.State == verify.Compile || len(row.Programs) == 0 {
+		t.Errorf("loader: %+v", row)
+	}
+	row = verify.Object(filepath.Join(data, "errors-el.elf"))
+	if row.State != verify.Load || len(row.Diagnostics) == 0 {
+		t.Errorf("errors: %+v", row)
+	}
+	if row := verify.Object(filepath.Join(data, "errors.c")); row.State != verify.Compile {
+		t.Errorf("a source file: %+v", row)
+	}
+}
+
+func TestPortability(t *testing.T) {
+	if _, err := kernel.Open(kernel.Options{}); err != nil {
+		t.Skipf("needs kernel type information: %v", err)
+	}
+	dir := writeScripts(t, map[string]string{
+		"plain.bt": `tracepoint:syscalls:sys_enter_getpid { @[pid] = count(); }`,
+		"loop.bt":  "BEGIN { @m[1] = 1;\n for ($kv : @m) { print($kv); } }",
+		"bad.bt":   `BEGIN { nosuch(); }`,
+	})
+	for name, want := range map[string]string{"plain.bt": "5.10", "loop.bt": "5.13"} {
+		code, out, errs := sonde(t, "portability", "-f", "json", filepath.Join(dir, name))
+		var list []portability
+		if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 1 {
+			t.Fatalf("%s: status %d, %v\n%s%s", name, code, err, out, errs)
+		}
+		if list[0].Least != want {
+			t.Errorf("%s: least kernel %s, want %s", name, list[0].Least, want)
+		}
+	}
+	_, out, _ := sonde(t, "portability", filepath.Join(dir, "loop.bt"))
+	if !strings.Contains(out, "loop.bt:2") || !strings.Contains(out, "bpf_for_each_map_elem") {
+		t.Errorf("it does not say what and where:\n%s", out)
+	}
+	if code, _, _ := sonde(t, "portability", filepath.Join(dir, "bad.bt")); code != exitUser {
+		t.Errorf("a wrong script: status %d", code)
+	}
+}
+
+func TestVerifyPrinting(t *testing.T) {
+	d := verify.Diagnostic{Severity: "error", Code: "E0652", Message: "no match", Line: 1, Text: "a.bt:1:1-3: ERROR: no match [E0652]\n"}
+	r := &verify.Report{Host: "amd64", Columns: []verify.Column{
+		{Kernel: "5.10", Arch: "amd64", Rows: []verify.Row{
+			{Path: "a.bt", State: verify.Compile, Reason: "line 1: no match [E0652]", Diagnostics: []verify.Diagnostic{d}},
+			{Path: "b.bt", State: verify.OK, Output: "hi\n"},
+		}},
+		{Kernel: "6.1", Arch: "arm64", Failure: "kernel panic: oops", Console: "a\x01b", Rows: []verify.Row{
+			{Path: "a.bt", State: verify.Compile, Reason: "line 1: no match [E0652]", Diagnostics: []verify.Diagnostic{d}},
+			{Path: "b.bt", State: verify.Guest, Reason: "running when the kernel failed: kernel panic: oops"},
+		}},
+	}}
+	var b bytes.Buffer
+	if err := verify.Table(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"SCRIPT  5.10     6.1/arm64\na.bt    compile  compile\nb.bt    ok       guest\n",
+		"6.1/arm64: kernel panic: oops\n",
+		"a.bt on 5.10, 6.1/arm64: compile\na.bt:1:1-3: ERROR: no match [E0652]\n",
+		"b.bt on 5.10 prints:\n    hi\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("missing\n%s\nin\n%s", want, &b)
+		}
+	}
+	b.Reset()
+	if err := verify.JUnit(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	var back struct {
+		Suites []struct {
+			Failures int `xml:"failures,attr"`
+			Errors   int `xml:"errors,attr"`
+		} `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal(b.Bytes(), &back); err != nil || len(back.Suites) != 2 || back.Suites[0].Failures != 1 || back.Suites[1].Errors != 1 {
+		t.Errorf("%v: %+v\n%s", err, back, &b)
+	}
+	if r.OK() || !r.Broken() {
+		t.Error("the report is neither fine nor whole")
+	}
+}

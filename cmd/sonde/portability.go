@@ -252,7 +252,7 @@ func newer(a, b string) string {
 }
 
 func fallbackText(f target.Feature) string {
-	switch f {
+	switch f { //nolint:exhaustive // features without a text have the last one
 	case target.AtomicFetch:
 		return "compare and store in two steps"
 	case target.BpfLoop:

@@ -28,6 +28,9 @@ type Options struct {
 	LoopBudget int
 	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
 	DryActions bool
+	// Shared compiles for a session of the prompt: maps that it names keep their layout and kind, maps that are new have a kernel map of their
+	// own, and stacks and attach points have the same numbers in all objects of the session. nil compiles a script that stands alone.
+	Shared *object.Shared
 	// NoOpt leaves the IR as lowering made it.
 	NoOpt bool
 	// Verify checks the IR after lowering and after each pass.
@@ -57,7 +60,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 	if diags == nil {
 		diags = &diag.List{}
 	}
-	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions}, diags)
+	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions, Shared: opts.Shared}, diags)
 	p, err := makePlan(info, u, t)
 	if err != nil {
 		return nil, err

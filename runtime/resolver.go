@@ -24,6 +24,7 @@ type resolver struct {
 	kernel *kernel.Kernel
 	obj    *object.Object
 	stacks func() *ebpf.Map // the map of stack records, nil when the object has none
+	hub    *Hub             // of a session at the prompt: it has the names of the attach points
 
 	mu    sync.Mutex
 	syms  *symbol.Symbolizer
@@ -211,6 +212,10 @@ func (r *resolver) CgroupPath(id uint64, filter string) string {
 
 // FuncName names the function of an attach point; it is empty where the kind has none.
 func (r *resolver) FuncName(i uint64) string {
+	if r.hub != nil {
+		_, name, _ := r.hub.pointName(i)
+		return name
+	}
 	if i < uint64(len(r.obj.Funcs)) {
 		return r.obj.Funcs[i]
 	}
@@ -219,6 +224,12 @@ func (r *resolver) FuncName(i uint64) string {
 
 // ProbeName names an attach point.
 func (r *resolver) ProbeName(i uint64) string {
+	if r.hub != nil {
+		if name, _, ok := r.hub.pointName(i); ok {
+			return name
+		}
+		return "unknown"
+	}
 	if i < uint64(len(r.obj.Points)) {
 		return r.obj.Points[i]
 	}

@@ -47,6 +47,9 @@ type Options struct {
 	DryActions bool
 	// NoWarnings drops warnings that would be part of the output.
 	NoWarnings bool
+	// Hub lends the maps that the object shares with the other items of a prompt. Such a session prints no maps at its end and leaves Output
+	// open. nil for a script that stands alone.
+	Hub *Hub
 }
 
 // Session is a running object.
@@ -60,6 +63,7 @@ type Session struct {
 
 	maps     map[string]*ebpf.Map
 	user     map[string]*userMap
+	borrowed map[string]bool // maps of the hub; true for those that this session made
 	globals  []byte
 	programs []*ebpf.Program
 	events   []*event.Decoder
@@ -100,7 +104,12 @@ func New(opts Options) (s *Session, err error) {
 			s = nil
 		}
 	}()
-	s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
+	if opts.Hub != nil {
+		opts.Hub.join(s.obj)
+		s.resolver = opts.Hub.resolver
+	} else {
+		s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
+	}
 	s.values = &value.Decoder{R: s.resolver, Trailer: s.obj.Config.StrTruncTrailer, Indent: 8}
 	s.attacher = attach.New(attach.Config{})
 	if err := s.createMaps(); err != nil {
@@ -115,6 +124,9 @@ func New(opts Options) (s *Session, err error) {
 	}
 	if err := s.loadPrograms(); err != nil {
 		return s, err
+	}
+	for name := range s.borrowed {
+		s.borrowed[name] = false // they stay now, whatever becomes of the session
 	}
 	return s, nil
 }
@@ -134,10 +146,7 @@ func (s *Session) createMaps() error {
 		return fmt.Errorf("count the CPUs: %w", err)
 	}
 	raised := false
-	for _, m := range s.obj.Maps {
-		if m.Global != nil {
-			continue
-		}
+	create := func(m *object.Map) (*ebpf.Map, error) {
 		em, err := createMap(m)
 		if err != nil && !raised && errors.Is(err, unix.EPERM) {
 			// Before Linux 5.11 maps count against RLIMIT_MEMLOCK, and the refusal says EPERM.
@@ -146,6 +155,29 @@ func (s *Session) createMaps() error {
 				em, err = createMap(m)
 			}
 		}
+		return em, err
+	}
+	memory := map[string][]byte{} // of arrays that the hub has mapped
+	for _, m := range s.obj.Maps {
+		if m.Shared && s.opts.Hub != nil {
+			isNew := !s.opts.Hub.has(m.Name)
+			hm, err := s.opts.Hub.borrow(m, create)
+			if err != nil {
+				return err
+			}
+			if s.borrowed == nil {
+				s.borrowed = map[string]bool{}
+			}
+			s.borrowed[m.Name] = isNew
+			if hm.m != nil {
+				s.maps[m.Name], memory[m.Name] = hm.m, hm.mem
+			}
+			continue
+		}
+		if m.Global != nil {
+			continue
+		}
+		em, err := create(m)
 		if err != nil {
 			return err
 		}
@@ -160,12 +192,15 @@ func (s *Session) createMaps() error {
 			if u.m = s.maps[m.Global.Map]; u.m == nil {
 				return &MapError{m, fmt.Errorf("the array %q that holds it is missing", m.Global.Map)}
 			}
-			if s.globals == nil {
+			mem, lent := memory[m.Global.Map]
+			if !lent && s.globals == nil {
 				if s.globals, err = mapGlobals(u.m); err != nil {
 					return err
 				}
 			}
-			u.mem = s.globals
+			if u.mem = s.globals; lent {
+				u.mem = mem
+			}
 		}
 		s.user[m.Name] = u
 	}
@@ -440,6 +475,10 @@ func (s *Session) finish() (int, error) {
 		s.reader.Drain(s.handleRest)
 	}
 	s.failures()
+	if s.opts.Hub != nil {
+		s.out.Flush()
+		return int(s.exitCode.Load()), errors.Join(errs...)
+	}
 	if !s.out.JSON() {
 		s.out.Message("", "\n\n")
 	}
@@ -466,11 +505,26 @@ func (s *Session) detach() error {
 	for _, p := range s.obj.Programs {
 		hasEnd = hasEnd || p.Role == object.RoleEnd
 	}
-	if !hasEnd && len(links) <= fewLinks {
+	if !hasEnd && len(links) <= fewLinks && s.opts.Hub == nil {
 		return attach.Leave(links)
 	}
+	// Where maps live on, what they hold must not change any more once the item is said to be detached.
 	return attach.Detach(links)
 }
+
+// Used lists how the probes that are attached were attached, in the order of the plan.
+func (s *Session) Used() []*object.Attach {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*object.Attach, len(s.links))
+	for i, l := range s.links {
+		out[i] = l.link.Used
+	}
+	return out
+}
+
+// Programs gives the loaded programs in the order of the object's. They stay the session's.
+func (s *Session) Programs() []*ebpf.Program { return s.programs }
 
 // Close releases everything. It does not wait for perf events to be torn down; the kernel does that behind the process.
 func (s *Session) Close() error {
@@ -497,13 +551,21 @@ func (s *Session) Close() error {
 	if s.globals != nil {
 		errs = append(errs, unix.Munmap(s.globals))
 	}
-	for _, m := range s.maps {
-		errs = append(errs, m.Close())
+	for name, m := range s.maps {
+		if _, lent := s.borrowed[name]; !lent {
+			errs = append(errs, m.Close())
+		}
+	}
+	for name, made := range s.borrowed {
+		s.opts.Hub.giveBack(name, made)
 	}
 	if s.stats != nil {
 		errs = append(errs, s.stats.Close())
 	}
-	return errors.Join(append(errs, s.resolver.close())...)
+	if s.opts.Hub == nil {
+		errs = append(errs, s.resolver.close())
+	}
+	return errors.Join(errs...)
 }
 
 // processEnd gives a channel that is closed when a process ends; nil for pid 0.

@@ -165,6 +165,8 @@ func (a *app) main(ctx context.Context) (int, error) {
 		return exitOK, err
 	case a.opts.list:
 		return exitOK, a.listProbes()
+	case a.opts.prompt():
+		return a.shell(ctx)
 	}
 	set, file, err := a.script()
 	if err != nil {

@@ -190,6 +190,7 @@ func (o *options) stage(name string) bool {
 }
 
 const usageText = `USAGE:
+    %[1]s                        a session: probes and questions at a prompt (or the lines of standard input)
     %[1]s [options] FILE [ARGS...]
     %[1]s [options] -e 'PROGRAM' [ARGS...]
     %[1]s [options] -            (reads the program from standard input)

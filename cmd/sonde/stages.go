@@ -46,13 +46,6 @@ func firstLine(s string) string {
 	return line
 }
 
-var mechanismNames = map[object.Mechanism]string{
-	object.MechNone: "none", object.PerfTracepoint: "perf tracepoint", object.RawTracepoint: "raw tracepoint", object.TPBTF: "BTF raw tracepoint",
-	object.Kprobe: "kprobe", object.Kretprobe: "kretprobe", object.KprobeMulti: "kprobe.multi", object.KretprobeMulti: "kretprobe.multi",
-	object.Fentry: "trampoline (fentry, fexit)", object.Uprobe: "uprobe", object.Uretprobe: "uretprobe", object.UprobeMulti: "uprobe.multi",
-	object.UretprobeMulti: "uretprobe.multi", object.PerfEvent: "perf event", object.Iter: "iterator", object.Breakpoint: "hardware breakpoint", object.LSM: "BPF LSM",
-}
-
 // printPlan prints how each program is attached, and why.
 func printPlan(w io.Writer, obj *object.Object) {
 	for _, p := range obj.Programs {
@@ -70,12 +63,12 @@ func printPlan(w io.Writer, obj *object.Object) {
 			if len(names) > 4 {
 				what = fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
 			}
-			fmt.Fprintf(w, "%s: %s", what, mechanismNames[a.Mechanism])
+			fmt.Fprintf(w, "%s: %v", what, a.Mechanism)
 			if a.Reason != "" {
 				fmt.Fprintf(w, " (%s)", a.Reason)
 			}
 			for f := a.Fallback; f != nil; f = f.Fallback {
-				fmt.Fprintf(w, ", else %s", mechanismNames[f.Mechanism])
+				fmt.Fprintf(w, ", else %v", f.Mechanism)
 			}
 			fmt.Fprintln(w)
 		}

@@ -24,6 +24,8 @@ type Options struct {
 	LoopBudget int
 	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
 	DryActions bool
+	// Shared is what the session of the prompt has already; nil for a script that stands alone.
+	Shared *object.Shared
 }
 
 // Unit is one compilation. Make it with NewUnit.
@@ -54,11 +56,19 @@ type Program struct {
 
 // NewUnit returns an empty unit; what goes wrong is reported to diags.
 func NewUnit(info *check.Info, t *target.Target, opts Options, diags *diag.List) *Unit {
-	return &Unit{
+	u := &Unit{
 		Info: info, Target: t, Opts: opts, Diags: diags, Object: &object.Object{Files: info.Files, License: "GPL"},
 		maps: map[string]*mapPlan{}, internal: map[string]*object.Map{}, globals: object.GlobalsHeader,
 		points: map[string]int{}, events: map[string]*object.Event{},
 	}
+	if s := opts.Shared; s != nil {
+		u.Object.Points = append([]string(nil), s.Points...)
+		u.Object.Funcs = append([]string(nil), s.Funcs...)
+		for i, name := range s.Points {
+			u.points[name] = i
+		}
+	}
+	return u
 }
 
 // Point returns the index of a point in object.Points, adding it when it is new.

@@ -77,6 +77,11 @@ func (u *Unit) Map(name string) *Map {
 }
 
 func (u *Unit) planMap(m *check.Map) *mapPlan {
+	if u.Opts.Shared != nil {
+		if old := u.Opts.Shared.Maps[m.Name]; old != nil {
+			return u.borrow(m, old)
+		}
+	}
 	p := &mapPlan{size: 8, aggreg: m.Value.IsAggregation()}
 	switch {
 	case p.aggreg:
@@ -88,14 +93,25 @@ func (u *Unit) planMap(m *check.Map) *mapPlan {
 		Name: m.Name, Role: object.MapUser, Key: m.Key, Value: m.Value, Declared: m.Declared, Span: m.Span,
 		ValueSize: p.size,
 	}
-	readHere := (m.Read || m.Iterated) && p.aggreg
+	session := u.Opts.Shared != nil
+	p.spec.Shared = session
+	// Another item of a session may read what this one only counts.
+	readHere := (m.Read || m.Iterated || session) && p.aggreg
 	switch {
 	case m.Key == nil && m.Kind == "" && p.aggreg && u.linesFit(p.size):
 		p.store = storeLines
-		p.spec.Global = u.globalLines(p.size, true)
+		if session {
+			p.spec.Global = u.ownLines(m.Name, p.size)
+		} else {
+			p.spec.Global = u.globalLines(p.size, true)
+		}
 		p.spec.PerCPU = true
 	case m.Key == nil && m.Kind == "" && !p.aggreg && m.Value.IsScalar():
 		p.store = storeGlobal
+		if session {
+			p.spec.Global = &object.GlobalSlot{Map: u.scalarArray(m.Name, line), Copies: 1, SetOff: 8}
+			break
+		}
 		off := u.global(16, line)
 		p.spec.Global = &object.GlobalSlot{Map: object.GlobalsMap, Off: off, Copies: 1, SetOff: off + 8}
 	case p.aggreg && readHere && !u.Target.Features.Has(target.MapLookupPercpu):
@@ -109,6 +125,48 @@ func (u *Unit) planMap(m *check.Map) *mapPlan {
 		u.planHash(m, p)
 	}
 	return p
+}
+
+// borrow plans a map that the session has already: its layout is what the other items were compiled for, whatever this script does with it.
+func (u *Unit) borrow(m *check.Map, old *object.Map) *mapPlan {
+	spec := *old
+	spec.Span, spec.Declared, spec.Shared = m.Span, m.Declared, true
+	p := &mapPlan{spec: &spec, size: spec.ValueSize, aggreg: m.Value.IsAggregation()}
+	switch {
+	case spec.Global != nil && p.aggreg:
+		p.store = storeLines
+	case spec.Global != nil:
+		p.store = storeGlobal
+	case spec.PerCPU:
+		p.store = storePerCPU
+	case p.aggreg:
+		p.store = storeShared
+	default:
+		p.store = storeHash
+	}
+	if spec.Global != nil {
+		if array := u.Opts.Shared.Maps[spec.Global.Map]; array != nil {
+			a := *array
+			u.addInternal(&a)
+		}
+	}
+	return p
+}
+
+// scalarArray declares the array of a session that holds one scalar map, and gives its name.
+func (u *Unit) scalarArray(name string, size int) string {
+	array := object.ScalarArray(name)
+	u.addInternal(&object.Map{
+		Name: array, Role: object.MapState, Type: ebpf.Array, KeySize: 4, ValueSize: (size + line - 1) / line * line, MaxEntries: 1,
+		Flags: flagMmapable, Shared: true,
+	})
+	return array
+}
+
+// ownLines is globalLines with a set word in an array of the session.
+func (u *Unit) ownLines(name string, size int) *object.GlobalSlot {
+	stride := (size + 8 + line - 1) / line * line
+	return &object.GlobalSlot{Map: u.scalarArray(name, stride*u.copies()), Stride: stride, Copies: u.copies(), SetOff: size}
 }
 
 func (u *Unit) planHash(m *check.Map, p *mapPlan) {

@@ -106,6 +106,7 @@ func (u *Unit) stacks() {
 	if u.allocatesSafely() {
 		m.MaxEntries, m.Flags = maxStacks, flagNoPrealloc
 	}
+	m.Shared = u.Opts.Shared != nil // a stack in a map of the session is a key of this one
 	u.addInternal(m)
 }
 

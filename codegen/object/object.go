@@ -176,6 +176,7 @@ type Map struct {
 	MaxEntries         int
 	Flags              uint32
 	Contents           []byte // initial value of a one-entry array (MapConst)
+	Shared             bool   // belongs to the session of the prompt: made once, by name, and used by all objects of the session
 
 	// User maps.
 	Key, Value *types.Type // Key nil for a scalar map

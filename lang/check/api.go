@@ -232,7 +232,8 @@ type Env struct {
 	NoWarnings            bool
 	// DisabledWarnings are warning codes that are not printed.
 	TestMode, BenchMode bool
-	// Prior are maps of the session that a script of the prompt may use; nil for a script that stands alone.
+	// Prior are the maps of the session that a script of the prompt may use, empty but not nil while there are none; nil for a script that
+	// stands alone. In a session integers in maps take 64 bits, so that what exists already fits what later items store.
 	Prior map[string]*Map
 	// Config is the config in force; set by Check for the probe kinds that it calls.
 	Config *Config

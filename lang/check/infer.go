@@ -449,6 +449,9 @@ func (b *body) stored(t *types.Type) *types.Type {
 	if t == nil {
 		return nil
 	}
+	if b.c.env.Prior != nil {
+		t = b.c.pool.widest(t)
+	}
 	switch t.Kind {
 	case types.Pointer:
 		if t.Prov == types.ProvRaw || t.Prov == types.ProvBPF {

@@ -309,3 +309,30 @@ func (g *growth) grown(a, b *types.Type) bool {
 	*g++
 	return true
 }
+
+// widest is the type that a map of a session stores a value in: integers take 64 bits, because a map that exists cannot grow when a later
+// item of the session stores more in it.
+func (p intPool) widest(t *types.Type) *types.Type {
+	switch t.Kind {
+	case types.Int:
+		if t.Size == 8 && !isOpen(t) || t.Name != "" && !isOpen(t) {
+			return t
+		}
+		return p.get(intKey{size: 8, signed: t.Signed || isOpen(t), space: t.Space})
+	case types.Tuple, types.Record:
+		elems := make([]*types.Type, len(t.Fields))
+		var names []string
+		same := true
+		for i, f := range t.Fields {
+			elems[i] = p.widest(f.Type)
+			same = same && elems[i] == f.Type
+			if t.Kind == types.Record {
+				names = append(names, f.Name)
+			}
+		}
+		if !same {
+			return types.TupleOf(elems, names)
+		}
+	}
+	return t
+}

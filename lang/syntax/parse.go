@@ -81,6 +81,38 @@ func ParseExpr(f *source.File, diags *diag.List) ast.Expr {
 	return x
 }
 
+// ParseStatements parses the whole of f as the statements of a body, as they are typed at the prompt; nil after a fault, which was reported.
+func ParseStatements(f *source.File, diags *diag.List) *ast.Block {
+	before := diags.Len()
+	res := lexer.LexExpr(f, diags)
+	if diags.Len() > before {
+		return nil
+	}
+	end := len(f.Text)
+	tokens := make([]lexer.Token, 0, len(res.Tokens)+2)
+	tokens = append(tokens, lexer.Token{Kind: lexer.Op, Text: "{", Span: f.Span(0, 0)})
+	tokens = append(tokens, res.Tokens...)
+	tokens = append(tokens, lexer.Token{Kind: lexer.Op, Text: "}", Span: f.Span(end, end)})
+	lex, err := plexer.Upgrade(lexer.NewStream(tokens, f.Base+int32(end)))
+	if err != nil {
+		return nil
+	}
+	raw, err := theGrammar().block.ParseFromLexer(lex, participle.AllowTrailing(true))
+	if err == nil && !lex.Peek().EOF() {
+		err = explain(unexpected(lex.Peek(), "the end of the statement"), lex.Peek(), prevToken(lex))
+	}
+	if err != nil {
+		asFault(err, prevToken(lex)).report(diags)
+		return nil
+	}
+	b, fault := convertBlock(raw, false)
+	if fault != nil {
+		fault.report(diags)
+		return nil
+	}
+	return b
+}
+
 // Incomplete reports whether text stops in the middle of an item: inside a bracket, a comment, a definition, or before
 // the body of a probe. The prompt then asks for another line. A text that is wrong but complete gives false.
 func Incomplete(text string) bool {
@@ -93,16 +125,27 @@ func Incomplete(text string) bool {
 	last := res.Items[len(res.Items)-1]
 	tokens := res.Tokens[last.First:last.Last]
 	if len(tokens) > 0 && tokens[0].Kind == lexer.AttachPoint && looksLikeCode(tokens[0].Text) {
-		// A statement or an expression typed at the prompt: only its brackets and its last operator count.
-		var diags diag.List
-		res = lexer.LexExpr(f, &diags)
-		if res.Unfinished || len(res.Tokens) == 0 {
-			return res.Unfinished
-		}
-		end := res.Tokens[len(res.Tokens)-1]
-		return end.Kind == lexer.Assign || end.Kind == lexer.Op && strings.Contains("|| && | ^ & == != < > <= >= << >> + - * / % ? : , . ->", end.Text)
+		return IncompleteStatements(text)
 	}
 	return res.Unfinished
+}
+
+// IncompleteStatements is Incomplete for statements or an expression typed at the prompt: only brackets and the last operator count.
+func IncompleteStatements(text string) bool {
+	_, f := source.NewSet("", text)
+	var diags diag.List
+	res := lexer.LexExpr(f, &diags)
+	if res.Unfinished || len(res.Tokens) == 0 {
+		return res.Unfinished
+	}
+	end := res.Tokens[len(res.Tokens)-1]
+	switch res.Tokens[0].Text {
+	case "if", "for", "while", "unroll":
+		if end.Text == ")" || end.Text == "else" { // its block is still to come
+			return true
+		}
+	}
+	return end.Kind == lexer.Assign || end.Kind == lexer.Op && strings.Contains("|| && | ^ & == != < > <= >= << >> + - * / % ? : , . ->", end.Text)
 }
 
 // looksLikeCode tells a statement in the place of an attach point: it is the usual sight behind a brace too many.

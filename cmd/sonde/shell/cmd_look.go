@@ -1,0 +1,264 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/stdlib"
+)
+
+func lookCommands() []command {
+	return []command{
+		{
+			name: "help", aliases: []string{"h", "?"}, args: "[TOPIC]", group: groupLearn, takes: "topic", summary: "this list, or what a command, function, variable, probe kind or config key is",
+			run: (*Shell).cmdHelp,
+		},
+		{
+			name: "describe", aliases: []string{"d"}, args: "PATTERN | struct NAME | @m | #N | NAME", group: groupLearn, takes: "pattern",
+			summary: "probes with their arguments, types with their members, maps, functions", run: (*Shell).cmdDescribe,
+		},
+		{name: "explain", args: "[#N | PROGRAM]", group: groupLearn, takes: "item", summary: "from the script's lines to types, IR, eBPF and native code, and how it is attached", run: (*Shell).cmdExplain},
+	}
+}
+
+func (sh *Shell) cmdHelp(_ context.Context, args string) error {
+	topic := strings.TrimPrefix(strings.TrimSuffix(strings.TrimSpace(args), "()"), `\`)
+	if topic == "" {
+		sh.write(helpText())
+		return nil
+	}
+	found := false
+	if b := sh.reg.Builtin(topic); b != nil {
+		sh.say("%s  (%s)", callForm(b), b.Doc.Group)
+		sh.helpDoc(b.Doc)
+		found = true
+	}
+	for _, k := range sh.kinds {
+		if k.Kind.Name() == topic || slices.Contains(k.Aliases, topic) {
+			name := "probe " + k.Kind.Name()
+			if len(k.Aliases) > 0 {
+				name += "  (also " + strings.Join(k.Aliases, ", ") + ")"
+			}
+			sh.say("%s", name)
+			sh.helpDoc(k.Doc)
+			found = true
+		}
+	}
+	for _, e := range sh.reg.Config() {
+		if e.Key.Name == topic {
+			sh.say("config %s  (default %s)", e.Key.Name, e.Default)
+			sh.helpDoc(e.Doc)
+			found = true
+		}
+	}
+	for _, e := range sh.reg.MapKinds() {
+		if e.Kind.Name == topic {
+			sh.say("map kind %s", e.Kind.Name)
+			sh.helpDoc(e.Doc)
+			found = true
+		}
+	}
+	if c, _ := findCommand(topic); c != nil && (!found || c.name == topic) {
+		sh.say("\\%s %s", c.name, c.args)
+		sh.say("    %s", c.summary)
+		if c.doc != "" {
+			sh.say("%s", c.doc)
+		}
+		found = true
+	}
+	if found {
+		return nil
+	}
+	if near := sh.topicsNear(topic); len(near) > 0 {
+		return hintf("did you mean "+strings.Join(near, ", ")+"?", "no help for `%s`", topic)
+	}
+	return hintf("`\\help` lists the commands, `\\d PATTERN` what the kernel has", "no help for `%s`", topic)
+}
+
+func (sh *Shell) topicsNear(topic string) []string {
+	all := commandNames()
+	for _, what := range []string{"func", "var", "kind", "config"} {
+		all = append(all, sh.reg.Names(what)...)
+	}
+	var near []string
+	for _, n := range all {
+		if len(topic) > 2 && strings.Contains(n, topic) && len(near) < 8 {
+			near = append(near, "`"+n+"`")
+		}
+	}
+	if n := diag.Nearest(topic, all); n != "" && len(near) == 0 {
+		near = append(near, "`"+n+"`")
+	}
+	slices.Sort(near)
+	return slices.Compact(near)
+}
+
+func (sh *Shell) helpDoc(d stdlib.Doc) {
+	sh.say("    %s", d.Summary)
+	if d.Text != "" {
+		for line := range strings.Lines(strings.TrimSpace(d.Text)) {
+			sh.say("    %s", strings.TrimRight(line, "\n"))
+		}
+	}
+	if d.Example != "" {
+		sh.say("    example: %s", strings.ReplaceAll(strings.TrimSpace(d.Example), "\n", "\n             "))
+	}
+	if len(d.SeeAlso) > 0 {
+		sh.say("    see also: %s", strings.Join(d.SeeAlso, ", "))
+	}
+}
+
+// helpText lists the commands by group.
+func helpText() string {
+	var b strings.Builder
+	b.WriteString("PROBE { ACTION }        attaches at once as an item, which runs on:  tracepoint:raw_syscalls:sys_enter { @[comm] = count() }\n")
+	b.WriteString("EXPRESSION              is evaluated in the kernel and printed:      pid, curtask.comm, kstack, sizeof(struct task_struct), @\n")
+	b.WriteString("STATEMENT               runs once in the kernel; $x = ... is kept:   $big = 1 << 20\n")
+	b.WriteString("macro, struct, #define  are definitions for the items that follow\n")
+	for _, g := range []string{groupItems, groupMaps, groupLearn, groupScreen, groupWork} {
+		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g))
+		for _, c := range commands() {
+			if c.group != g {
+				continue
+			}
+			form := `\` + c.name
+			if c.args != "" {
+				form += " " + c.args
+			}
+			if len(form) > 38 {
+				fmt.Fprintf(&b, "  %s\n  %-38s %s\n", form, "", c.summary)
+				continue
+			}
+			fmt.Fprintf(&b, "  %-38s %s\n", form, c.summary)
+		}
+	}
+	b.WriteString("\nEvery command is a word too (`list`), and any beginning that is unique will do (`\\det #1`). Tab completes, Ctrl-R searches\nthe history, Ctrl-C cancels a line or a view, Ctrl-D leaves.\n")
+	return b.String()
+}
+
+// maxListed is how many attach points \d shows.
+const maxListed = 40
+
+func (sh *Shell) cmdDescribe(_ context.Context, args string) error {
+	args = strings.TrimSpace(args)
+	switch {
+	case args == "":
+		return sh.listMaps()
+	case strings.HasPrefix(args, "@"):
+		return sh.describeMap(args)
+	case strings.HasPrefix(args, "#"):
+		it, err := sh.find(args)
+		if err != nil {
+			return err
+		}
+		sh.describeItem(it)
+		return nil
+	}
+	what, name, two := strings.Cut(args, " ")
+	if two && isTag(what) || strings.ContainsAny(args, ":*?[") {
+		n, err := sh.describePattern(args)
+		if err == nil && n == 0 {
+			err = hintf("use wildcards, as in `*open*`; `\\d struct NAME` for a type", "nothing matches `%s`", args)
+		}
+		_ = name
+		return err
+	}
+	found := false
+	if sh.reg.Builtin(args) != nil {
+		found = true
+		if err := sh.cmdHelp(context.Background(), args); err != nil {
+			return err
+		}
+	}
+	for _, pattern := range []string{"struct " + args, "union " + args, "enum " + args, "*:" + args, "tracepoint:*:" + args} {
+		n, err := sh.describePattern(pattern)
+		if err != nil && !found {
+			continue
+		}
+		if found = found || n > 0; n > 0 && isTag(strings.Fields(pattern)[0]) {
+			break
+		}
+	}
+	if !found {
+		return sh.cmdHelp(context.Background(), args)
+	}
+	return nil
+}
+
+func (sh *Shell) describePattern(pattern string) (n int, err error) {
+	var b []byte
+	more := 0
+	opts := stdlib.ListOptions{Verbose: true, PID: sh.cfg.PID}
+	if strings.HasSuffix(pattern, ":*") && strings.Count(pattern, "*") > 1 {
+		opts.Verbose = false
+	}
+	err = stdlib.List(sh.cfg.Machine, sh.kinds, pattern, opts, func(l stdlib.Listed) bool {
+		if n >= maxListed {
+			more++
+			return more < 100_000
+		}
+		n++
+		b = l.Write(b)
+		return true
+	})
+	var unknown *stdlib.UnknownKindError
+	if errors.As(err, &unknown) {
+		return 0, hintf("`\\help` lists the probe kinds", "%s", unknown.Error())
+	}
+	if more > 0 {
+		b = fmt.Appendf(b, "... %s more; narrow the pattern\n", group(more))
+	}
+	sh.write(string(b))
+	return n, err
+}
+
+func (sh *Shell) describeMap(name string) error {
+	names, _, err := sh.mapNames(name)
+	if err != nil {
+		return err
+	}
+	info, err := sh.hub.Map(names[0])
+	if err != nil {
+		return err
+	}
+	dump, err := sh.hub.Dump(names[0])
+	if err != nil {
+		return err
+	}
+	key := "none, a scalar"
+	if info.Key != nil {
+		key = fmt.Sprintf("%s, %d bytes", info.Key, info.KeySize)
+	}
+	kind := info.Type.String()
+	if info.Global != nil {
+		kind = "memory that sonde maps"
+		if info.PerCPU {
+			kind += ", one copy for each CPU"
+		}
+	}
+	var users []string
+	sh.mu.Lock()
+	for _, it := range sh.items {
+		if it.session != nil && it.unit.info.Maps[names[0]] != nil {
+			users = append(users, fmt.Sprintf("#%d", it.id))
+		}
+	}
+	sh.mu.Unlock()
+	if len(users) == 0 {
+		users = []string{"none"}
+	}
+	sh.say("%s\n    key      %s\n    value    %s, %d bytes\n    kept in  %s\n    entries  %s of %s\n    memory   %s\n    items    %s", names[0], key, info.Value, info.ValueSize, kind,
+		group(dump.N), group(max(info.MaxEntries, 1)), bytesText(info.Bytes), strings.Join(users, ", "))
+	return nil
+}
+
+func (sh *Shell) describeItem(it *item) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.say("#%d %s\n    %s", it.id, it.state(), strings.ReplaceAll(strings.TrimSpace(it.text), "\n", "\n    "))
+	sh.write(planText(it.unit.obj))
+}

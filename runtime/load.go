@@ -195,6 +195,11 @@ func (l *loader) load(insns asm.Instructions) (fd int, log string, err error) {
 	attr.insns, attr.insnCount, attr.license = pointer(code.Bytes()), uint32(code.Len()/asm.InstructionSize), pointer(license)
 	fd, err = progLoad(&attr)
 	if err != nil && !errors.Is(err, unix.EPERM) {
+		attr.logLevel = 1
+		if errors.Is(err, unix.E2BIG) {
+			// The steps of a program that has too many are no help, and writing a million of them takes minutes.
+			attr.logLevel = 4 // messages and statistics
+		}
 		log = l.explain(attr)
 	}
 	runtime.KeepAlive([]any{funcs, lines, license, code})
@@ -205,7 +210,7 @@ func (l *loader) load(insns asm.Instructions) (fd int, log string, err error) {
 func (l *loader) explain(attr progLoadAttr) string {
 	for size := l.logSize; size <= 1<<26; size *= 8 {
 		buf := make([]byte, size)
-		attr.logLevel, attr.logSize, attr.logBuf = 1, uint32(size), pointer(buf)
+		attr.logSize, attr.logBuf = uint32(size), pointer(buf)
 		fd, err := progLoad(&attr)
 		if err == nil { // a transient refusal: out of memory, an interrupted call
 			unix.Close(fd)

@@ -29,62 +29,6 @@ func allocate(f *function) error {
 	}
 }
 
-// liveness computes the registers live at the start and end of each block.
-func liveness(f *function) {
-	n := int(f.nregs)
-	type sets struct{ use, def bitset }
-	all := make(map[*block]*sets, len(f.blocks))
-	for _, b := range f.blocks {
-		s := &sets{newBitset(n), newBitset(n)}
-		all[b] = s
-		b.liveIn, b.liveOut = newBitset(n), newBitset(n)
-		use := func(r reg) {
-			if r != noReg && r != fp && !s.def.has(r) {
-				s.use.add(r)
-			}
-		}
-		for i := range b.insts {
-			in := &b.insts[i]
-			in.each(func(r *reg, u, _ bool) {
-				if u {
-					use(*r)
-				}
-			})
-			for m := in.uses(); m != 0; m &= m - 1 {
-				use(reg(bits.TrailingZeros32(m)))
-			}
-			in.each(func(r *reg, _, d bool) {
-				if d {
-					s.def.add(*r)
-				}
-			})
-			for m := in.clobbers(); m != 0; m &= m - 1 {
-				s.def.add(reg(bits.TrailingZeros32(m)))
-			}
-		}
-		for _, r := range b.termUses() {
-			use(r)
-		}
-	}
-	for changed := true; changed; {
-		changed = false
-		for i := len(f.blocks) - 1; i >= 0; i-- {
-			b := f.blocks[i]
-			for _, s := range b.succs {
-				b.liveOut.or(s.liveIn)
-			}
-			s := all[b]
-			for w := range b.liveIn {
-				n := s.use[w] | b.liveOut[w]&^s.def[w]
-				if n != b.liveIn[w] {
-					b.liveIn[w] = n
-					changed = true
-				}
-			}
-		}
-	}
-}
-
 // termUses returns the registers that the terminator reads.
 func (b *block) termUses() []reg {
 	switch {
@@ -218,11 +162,11 @@ func (b *block) weight() float64 {
 
 // build walks the code backwards and makes the interference graph, the list of moves and the spill costs.
 func (a *allocator) build() {
-	live := newBitset(int(a.f.nregs))
+	live := newRegset(a.f.nregs)
 	var defs []reg
 	for _, b := range a.f.blocks {
 		w := b.weight()
-		live.copyFrom(b.liveOut)
+		live.set(b.liveOut)
 		for _, r := range b.termUses() {
 			live.add(r)
 			a.cost[r] += w
@@ -250,10 +194,8 @@ func (a *allocator) build() {
 				live.add(d)
 			}
 			for _, d := range defs {
-				for wi, word := range live {
-					for ; word != 0; word &= word - 1 {
-						a.addEdge(d, reg(wi*64+bits.TrailingZeros64(word)))
-					}
+				for _, r := range live.list {
+					a.addEdge(d, r)
 				}
 				if in.isEarly() {
 					in.each(func(r *reg, u, _ bool) {

@@ -174,8 +174,9 @@ type block struct {
 	imm   int64
 	span  source.Span
 
-	liveIn, liveOut bitset
-	pos             int // raw offset, set by layout
+	index   int32 // in function.blocks, set by liveness
+	liveOut []reg
+	pos     int // raw offset, set by layout
 }
 
 // function is a machine function.
@@ -202,11 +203,10 @@ func fitsOff(n int64) bool { return n >= math.MinInt16 && n <= math.MaxInt16 }
 // bitset is a set of small integers.
 type bitset []uint64
 
-func newBitset(n int) bitset       { return make(bitset, (n+63)/64) }
-func (s bitset) has(i reg) bool    { return s[i>>6]&(1<<(i&63)) != 0 }
-func (s bitset) add(i reg)         { s[i>>6] |= 1 << (i & 63) }
-func (s bitset) remove(i reg)      { s[i>>6] &^= 1 << (i & 63) }
-func (s bitset) copyFrom(t bitset) { copy(s, t) }
+func newBitset(n int) bitset    { return make(bitset, (n+63)/64) }
+func (s bitset) has(i reg) bool { return s[i>>6]&(1<<(i&63)) != 0 }
+func (s bitset) add(i reg)      { s[i>>6] |= 1 << (i & 63) }
+func (s bitset) remove(i reg)   { s[i>>6] &^= 1 << (i & 63) }
 func (s bitset) or(t bitset) (ch bool) {
 	for i, w := range t {
 		if n := s[i] | w; n != s[i] {

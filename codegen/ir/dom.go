@@ -66,12 +66,13 @@ func (f *Func) DropUnreachable() bool {
 
 // DomTree is the dominator tree of a function at the time it was made.
 type DomTree struct {
-	Order []*Block // reverse postorder
-	idom  []*Block // by block ID; nil for the entry and unreachable blocks
-	num   []int    // by block ID: position in Order, -1 when unreachable
-	depth []int
-	in    []int // by block ID: preorder interval of the subtree
-	out   []int
+	Order    []*Block // reverse postorder
+	Preorder []*Block // of the tree: each block is followed by those that it dominates, siblings as in Order
+	idom     []*Block // by block ID; nil for the entry and unreachable blocks
+	num      []int    // by block ID: position in Order, -1 when unreachable
+	depth    []int
+	in       []int // by block ID: preorder interval of the subtree
+	out      []int
 }
 
 // NewDomTree computes dominators (Cooper, Harvey and Kennedy's iteration).
@@ -122,6 +123,7 @@ func NewDomTree(f *Func) *DomTree {
 	}
 	stack := []frame{{b: entry}}
 	d.in[entry.ID] = clock
+	d.Preorder = append(make([]*Block, 0, len(d.Order)), entry)
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
 		if k := kids[top.b.ID]; top.i < len(k) {
@@ -129,6 +131,7 @@ func NewDomTree(f *Func) *DomTree {
 			top.i++
 			clock++
 			d.in[c.ID] = clock
+			d.Preorder = append(d.Preorder, c)
 			stack = append(stack, frame{b: c})
 			continue
 		}

@@ -226,20 +226,19 @@ func skipEmpty(f *ir.Func) bool {
 
 // threadConstants sends edges that bring a constant to a block that only branches on it straight to where it branches.
 func threadConstants(f *ir.Func) bool {
+	preds := f.Preds()
+	foreign := foreignParams(f)
+	changed := false
 	for _, b := range f.Blocks[1:] {
 		t := &b.Term
-		if t.Kind != ir.Branch || len(b.Values) > 0 || !isConst(t.Y) || t.X.Op != ir.OpParam || t.X.Block != b || t.X.Type != ir.I64 {
-			continue
-		}
-		if usedElsewhere(f, b) {
+		if t.Kind != ir.Branch || len(b.Values) > 0 || !isConst(t.Y) || t.X.Op != ir.OpParam || t.X.Block != b || t.X.Type != ir.I64 || foreign[b.ID] {
 			continue
 		}
 		index := 0
 		for b.Params[index] != t.X {
 			index++
 		}
-		changed := false
-		for _, p := range f.Blocks {
+		for _, p := range preds[b.ID] {
 			for i := range p.Term.Succs {
 				e := &p.Term.Succs[i]
 				if e.To != b || p == b || !isConst(e.Args[index]) {
@@ -258,26 +257,26 @@ func threadConstants(f *ir.Func) bool {
 					}
 				}
 				*e = ir.Edge{To: way.To, Args: args}
+				preds[way.To.ID] = append(preds[way.To.ID], p)
 				changed = true
 			}
 		}
-		if changed {
-			f.DropUnreachable()
-			return true
-		}
 	}
-	return false
+	if changed {
+		f.DropUnreachable()
+	}
+	return changed
 }
 
-// usedElsewhere reports whether a parameter of b is used outside of its terminator.
-func usedElsewhere(f *ir.Func, b *ir.Block) bool {
-	found := false
+// foreignParams tells, by block ID, which blocks have parameters that other blocks use.
+func foreignParams(f *ir.Func) []bool {
+	foreign := make([]bool, f.NumIDs())
 	f.EachUse(func(at *ir.Block, u **ir.Value) {
-		if at != b && (*u).Op == ir.OpParam && (*u).Block == b {
-			found = true
+		if v := *u; v.Op == ir.OpParam && v.Block != at {
+			foreign[v.Block.ID] = true
 		}
 	})
-	return found
+	return foreign
 }
 
 // mergeBlocks joins a block with the only block it jumps to when nothing else goes there.

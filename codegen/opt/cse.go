@@ -52,7 +52,8 @@ func cse(_ *context, f *ir.Func) bool {
 	dom := ir.NewDomTree(f)
 	preds := f.Preds()
 	c := &cseWalk{dom: dom, table: map[exprKey][]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, end: map[*ir.Block]versions{}}
-	for _, b := range dom.Order {
+	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
+	for _, b := range dom.Preorder {
 		c.block(b, c.start(preds[b.ID]))
 	}
 	f.Replace(c.by)
@@ -144,11 +145,13 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 				k.version = v[m]
 			}
 		}
-		if w := c.dominating(c.table[k], b); w != nil {
-			c.by[x] = w
+		list := c.dominating(c.table[k], b)
+		if n := len(list); n > 0 {
+			c.by[x] = list[n-1]
+			c.table[k] = list
 			continue
 		}
-		c.table[k] = append(c.table[k], x)
+		c.table[k] = append(list, x)
 		kept = append(kept, x)
 	}
 	clear(b.Values[len(kept):])
@@ -156,12 +159,11 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 	c.end[b] = v
 }
 
-// dominating returns the value of a list that is defined on every path to b.
-func (c *cseWalk) dominating(list []*ir.Value, b *ir.Block) *ir.Value {
-	for _, w := range list {
-		if w.Block == b || c.dom.Dominates(w.Block, b) {
-			return w
-		}
+// dominating drops the values at the end of a list that are not defined on every path to b. The blocks that follow in the walk do not have
+// them either.
+func (c *cseWalk) dominating(list []*ir.Value, b *ir.Block) []*ir.Value {
+	for n := len(list); n > 0 && list[n-1].Block != b && !c.dom.Dominates(list[n-1].Block, b); n-- {
+		list = list[:n-1]
 	}
-	return nil
+	return list
 }

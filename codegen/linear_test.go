@@ -1,0 +1,81 @@
+package codegen_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/codegen"
+)
+
+// statements are probes of many statements of one kind.
+var statements = []struct {
+	name string
+	line func(i int) string
+}{
+	{"stores", func(i int) string { return fmt.Sprintf("@x%d = %d;", i%50, i) }},
+	{"variables", func(i int) string { return fmt.Sprintf("$v%d = %d;", i, i) }},
+	{"counts", func(i int) string { return fmt.Sprintf("@c[%d] = count();", i) }},
+	{"keys", func(i int) string { return fmt.Sprintf("@k[pid, %d] = nsecs;", i) }},
+	{"strings", func(i int) string { return fmt.Sprintf(`@s[comm] = "text %d";`, i) }},
+	{"events", func(i int) string { return fmt.Sprintf(`printf("%%d %%s\n", %d, comm);`, i) }},
+	{"branches", func(i int) string { return fmt.Sprintf("if (pid == %d) { @a = %d; }", i, i) }},
+	{"histograms", func(int) string { return "@h = hist(nsecs);" }},
+	{"loops", func(int) string { return "for ($i : 0..10) { @n += $i; }" }},
+}
+
+func manyStatements(line func(int) string, n int) string {
+	var sb strings.Builder
+	sb.WriteString("begin {\n")
+	for i := range n {
+		sb.WriteString(line(i) + "\n")
+	}
+	sb.WriteString("}\n")
+	return sb.String()
+}
+
+// compileTime is the least CPU time of a few compilations, from the text to the object or to a diagnostic.
+func compileTime(t testing.TB, text string) time.Duration {
+	cpu := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano())
+	}
+	best := time.Duration(math.MaxInt64)
+	for range 2 {
+		start := cpu()
+		_, _ = codegen.Compile(fixtureInfo(t, text), fixtureTarget(), codegen.Options{})
+		best = min(best, cpu()-start)
+	}
+	return best
+}
+
+// TestCompileTimeIsLinear compiles probes of 150 and of 1,200 statements. Eight times the statements may take eight times the time and some;
+// a pass that looks at all pairs of something takes far more.
+func TestCompileTimeIsLinear(t *testing.T) {
+	for _, s := range statements {
+		few, many := compileTime(t, manyStatements(s.line, 150)), compileTime(t, manyStatements(s.line, 1200))
+		t.Logf("%-10s %8v for 150, %8v for 1200", s.name, few.Round(time.Millisecond/10), many.Round(time.Millisecond/10))
+		if many > 24*max(few, 5*time.Millisecond) {
+			t.Errorf("%s: %v for 1200 statements, %v for 150", s.name, many, few)
+		}
+	}
+}
+
+// BenchmarkStatements compiles probes of ten thousand statements.
+func BenchmarkStatements(b *testing.B) {
+	for _, s := range statements {
+		b.Run(s.name, func(b *testing.B) {
+			text := manyStatements(s.line, 10_000)
+			for b.Loop() {
+				_, _ = codegen.Compile(fixtureInfo(b, text), fixtureTarget(), codegen.Options{})
+			}
+		})
+	}
+}

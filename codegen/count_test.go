@@ -7,20 +7,21 @@ import (
 )
 
 // eight are the programs that the instruction counts of generated code are measured by. peer is what bpftrace 0.27.1 has (translated
-// instructions), hand what was written by hand on a raw tracepoint; limit is what we must not exceed.
+// instructions), hand what was written by hand on a raw tracepoint; limit is what we have: who makes a program longer has to say why here.
+// The kernel puts its own code in place of some calls; TestKernelCodeSize counts what comes of that.
 var eight = []struct {
 	name, script      string
 	peer, hand, limit int
 }{
-	{"scalar count", `tracepoint:a:b { @ = count(); }`, 60, 16, 20},
-	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 45},
-	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 50},
-	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 60},
-	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 46},
-	{"plain store", `tracepoint:a:b { @ = args.bytes; }`, 45, 9, 10},
-	{"start of a pair", `tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 45},
-	{"end of a pair", `begin { @start[1] = 1; } tracepoint:a:b /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start, tid); }`, 117, 80, 110},
-	{"printf of a path", `tracepoint:a:b { printf("%d %s %s\n", pid, comm, str(args.filename)); }`, 135, 100, 125},
+	{"scalar count", `tracepoint:a:b { @ = count(); }`, 60, 16, 11},
+	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 38},
+	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 40},
+	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 45},
+	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 39},
+	{"plain store", `tracepoint:a:b { @ = args.bytes; }`, 45, 9, 7},
+	{"start of a pair", `tracepoint:c:d { delete(@start, tid); } tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 25},
+	{"end of a pair", `begin { @start[1] = 1; } tracepoint:a:b /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start, tid); }`, 117, 80, 67},
+	{"printf of a path", `tracepoint:a:b { printf("%d %s %s\n", pid, comm, str(args.filename)); }`, 135, 100, 104},
 }
 
 // TestInstructionCounts keeps the size of the eight programs. Run with -v for the table.
@@ -31,6 +32,9 @@ func TestInstructionCounts(t *testing.T) {
 		t.Logf("%-18s %4d instructions (peer %d, by hand %d), stack %d, scratch %d, spills %d", p.name, s.Insns, p.peer, p.hand, s.StackBytes, s.ScratchBytes, s.Spills)
 		if s.Insns > p.limit {
 			t.Errorf("%s: %d instructions, more than %d", p.name, s.Insns, p.limit)
+		}
+		if s.Insns < p.limit {
+			t.Errorf("%s: %d instructions, fewer than %d: lower the limit", p.name, s.Insns, p.limit)
 		}
 	}
 }

@@ -183,6 +183,7 @@ type Stat struct {
 	Runs  uint64
 	Time  time.Duration // total
 	CPU   float64       // share of one CPU since the session started
+	Slots int           // instructions, of 8 bytes, that the kernel holds after its verifier rewrote the program; 0 when it does not say
 }
 
 // Stats reads the kernel's run-time statistics of every program. The kernel counts only while Options.Stats is set.
@@ -198,6 +199,11 @@ func (s *Session) Stats() ([]Stat, error) {
 		st.Runs, st.Time = ps.RunCount, ps.Runtime
 		if since > 0 {
 			st.CPU = float64(st.Time) / float64(since)
+		}
+		if info, err := s.programs[i].Info(); err == nil {
+			if n, err := info.TranslatedSize(); err == nil {
+				st.Slots = n / 8
+			}
 		}
 		out = append(out, st)
 	}

@@ -30,9 +30,36 @@ func cachedHelper(key string, fn asm.BuiltinFunc) func(g *lower.Gen) *ir.Value {
 }
 
 // hostPID and hostTID are numbers of the initial pid namespace.
-func hostPID(g *lower.Gen) *ir.Value { return g.B.OpImm(ir.OpLShr, g.PIDTGID(), 32) }
+func hostPID(g *lower.Gen) *ir.Value {
+	if v := taskNumber(g, "tgid"); v != nil {
+		return v
+	}
+	return g.B.OpImm(ir.OpLShr, g.PIDTGID(), 32)
+}
 
-func hostTID(g *lower.Gen) *ir.Value { return g.B.Ext(g.PIDTGID(), 32, false) }
+func hostTID(g *lower.Gen) *ir.Value {
+	if v := taskNumber(g, "pid"); v != nil {
+		return v
+	}
+	return g.B.Ext(g.PIDTGID(), 32, false)
+}
+
+// taskNumber reads a 32-bit number from the current task; nil when that needs a helper. The address of the task is one instruction where the
+// kernel puts it in place of the call (Linux 6.10, x86-64), so that pid costs a load; the helper for it is a call of a dozen instructions.
+func taskNumber(g *lower.Gen, member string) *ir.Value {
+	if !g.Target.Features.Has(target.TaskBTF) {
+		return nil
+	}
+	if t := g.Target.Types; t == nil || t.StructType("task_struct") == nil {
+		return nil
+	} else if f, ok := t.StructType("task_struct").Struct.Field(member); !ok || f.BitSize > 0 || f.Type.Size != 4 {
+		return nil
+	}
+	return g.Cached("task."+member, func() *ir.Value {
+		o, _ := g.TaskMember(member)
+		return g.B.Ext(o.V, 32, false)
+	})
+}
 
 // pidOf gives the process, tidOf the thread, as the tool's own pid namespace sees them.
 func pidOf(g *lower.Gen) *ir.Value { return nsPID(g, 4, hostPID) }

@@ -29,8 +29,8 @@ import (
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
-// script compiles and runs a script on the running kernel while hit is called again and again, and returns what it prints.
-func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func()) string {
+// compiled compiles a script for the running kernel.
+func compiled(t *testing.T, m *stdlib.Machine, text string, literal bool) *object.Object {
 	t.Helper()
 	var diags diag.List
 	set, f := source.NewSet("stdin", text)
@@ -47,12 +47,18 @@ func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func
 	if err = errors.Join(err, diags.Err()); err != nil {
 		t.Fatal(err)
 	}
+	return obj
+}
+
+// script compiles and runs a script on the running kernel while hit is called again and again, and returns what it prints.
+func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func()) string {
+	t.Helper()
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	attached := make(chan struct{})
 	s, err := runtime.New(runtime.Options{
-		Object: obj, Kernel: m.Kernel, Targets: m, Output: runtime.NewOutput(&out, false, runtime.BufferFull),
+		Object: compiled(t, m, text, literal), Kernel: m.Kernel, Targets: m, Output: runtime.NewOutput(&out, false, runtime.BufferFull),
 		Report: func(d *diag.Diagnostic) { t.Log(d) }, Attached: func(int) { close(attached) },
 	})
 	if err != nil {

@@ -148,17 +148,22 @@ func (g *Gen) assignMap(node ast.Node, name string, keys []ast.Expr, e ast.Expr)
 	}
 }
 
-// storeKeyed stores a scalar: in place when the key exists, which is much cheaper than an update.
+// storeKeyed stores a scalar: in place when the key exists, which is much cheaper than an update. Where the script deletes keys they are
+// expected to be new (start and end of something), and a look-up before the update, which looks up again, would be for nothing.
 func (g *Gen) storeKeyed(m *Map, key Place, v *ir.Value) {
+	update := func() {
+		tmp := g.Temp("new", 8)
+		g.B.Store(tmp.Ptr, 0, 8, v)
+		g.Update(m, key, tmp, updateAny)
+	}
+	// An update puts another element in the old one's place: an addition that is under way on another CPU would be lost.
+	if m.Deleted && !m.Incremented && !m.AddrTaken {
+		g.scoped(update)
+		return
+	}
 	g.B.IfNonNil(g.Lookup(m, key), func(p *ir.Value) {
 		g.B.Store(p, 0, 8, v)
-	}, func() {
-		g.scoped(func() {
-			tmp := g.Temp("new", 8)
-			g.B.Store(tmp.Ptr, 0, 8, v)
-			g.Update(m, key, tmp, updateAny)
-		})
-	})
+	}, func() { g.scoped(update) })
 }
 
 // Assign stores an operand under a key (nil: a map without key).

@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +30,7 @@ type resolver struct {
 
 	mu    sync.Mutex
 	syms  *symbol.Symbolizer
+	watch *symbol.Watcher // nil when no user address is shown
 	users map[uint32]string
 }
 
@@ -52,19 +55,75 @@ func (r *resolver) symbolizer() *symbol.Symbolizer {
 			mode, _ = symbol.ParseCacheMode("PER_PID")
 		}
 		r.syms = symbol.New(symbol.Config{
+			Gone:   r.gone,
 			Kernel: kernelSymbols{r.kernel}, Cache: mode, Demangle: r.obj.Config.CppDemangle, Lines: r.obj.Config.ShowDebugInfo,
 		})
 	}
 	return r.syms
 }
 
+// follow starts to note what processes map, so that their addresses have names when they have ended. Where the kernel does not allow it,
+// only processes that still run are named.
+func (r *resolver) follow() {
+	if r.obj == nil || !showsUser(r.obj) {
+		return
+	}
+	if w, err := symbol.Watch(); err == nil {
+		r.watch = w
+	}
+}
+
+func (r *resolver) gone(pid int) *symbol.Process {
+	if r.watch == nil {
+		return nil
+	}
+	return r.watch.Process(pid)
+}
+
+// showsUser reports whether addresses of processes are printed by name.
+func showsUser(obj *object.Object) bool {
+	for _, m := range obj.Maps {
+		if hasUser(m.Key, 0) || hasUser(m.Value, 0) {
+			return true
+		}
+	}
+	for _, e := range obj.Events {
+		for _, f := range e.Fields {
+			if hasUser(f.Type, 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hasUser(t *types.Type, depth int) bool {
+	if t == nil || depth > 8 {
+		return false
+	}
+	switch t.Kind {
+	case types.UStack, types.USym:
+		return true
+	case types.Tuple, types.Record:
+		return slices.ContainsFunc(t.Fields, func(f types.Field) bool { return hasUser(f.Type, depth+1) })
+	case types.Array:
+		return hasUser(t.Elem, depth+1)
+	default:
+		return false
+	}
+}
+
 func (r *resolver) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.syms == nil {
-		return nil
+	var errs []error
+	if r.watch != nil {
+		errs = append(errs, r.watch.Close())
 	}
-	return r.syms.Close()
+	if r.syms != nil {
+		errs = append(errs, r.syms.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func hex(addr uint64) string { return "0x" + strconv.FormatUint(addr, 16) }

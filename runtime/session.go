@@ -388,6 +388,7 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 			return 0, fmt.Errorf("switch on the kernel's run-time statistics: %w", err)
 		}
 	}
+	s.resolver.follow()
 	if err := s.runRole(object.RoleBegin); err != nil {
 		return 0, err
 	}

@@ -62,27 +62,9 @@ func taskNumber(g *lower.Gen, member string) *ir.Value {
 }
 
 // pidOf gives the process, tidOf the thread, as the tool's own pid namespace sees them.
-func pidOf(g *lower.Gen) *ir.Value { return nsPID(g, 4, hostPID) }
+func pidOf(g *lower.Gen) *ir.Value { return g.B.OpImm(ir.OpLShr, g.OwnPIDTGID(), 32) }
 
-func tidOf(g *lower.Gen) *ir.Value { return nsPID(g, 0, hostTID) }
-
-// nsPID reads struct bpf_pidns_info {u32 pid (the thread); u32 tgid}. A task that the namespace does not see has number 0.
-func nsPID(g *lower.Gen, off int, host func(*lower.Gen) *ir.Value) *ir.Value {
-	t := g.Target
-	if t.PIDNSIno == 0 || !t.Features.Has(target.NsPidTgid) {
-		return host(g)
-	}
-	both := g.Cached("ns_pid_tgid", func() *ir.Value {
-		p := g.Temp("pidns", 8)
-		g.B.Store(p.Ptr, 0, 8, g.B.Const(0))
-		g.B.Helper(asm.FnGetNsCurrentPidTgid, g.B.Const(int64(t.PIDNSDev)), g.B.Const(int64(t.PIDNSIno)), p.Ptr, g.B.Const(8))
-		return g.B.Load(p.Ptr, 0, 8, false)
-	})
-	if off == 4 {
-		return g.B.OpImm(ir.OpLShr, both, 32)
-	}
-	return g.B.Ext(both, 32, false)
-}
+func tidOf(g *lower.Gen) *ir.Value { return g.B.Ext(g.OwnPIDTGID(), 32, false) }
 
 // lowerPIDCall lowers pid() and tid() with their mode.
 func lowerPIDCall(own, host func(*lower.Gen) *ir.Value) lower.Func {

@@ -50,7 +50,7 @@ func lowerUSym(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	p := g.Dest(t)
 	g.B.Store(p.Ptr, int(p.Off), 8, addr)
-	g.B.Store(p.Ptr, int(p.Off)+8, 8, hostPID(g))
+	g.B.Store(p.Ptr, int(p.Off)+8, 8, pidOf(g))
 	return lower.Operand{Type: t, P: p}
 }
 

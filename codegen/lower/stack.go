@@ -6,6 +6,7 @@ import (
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -16,8 +17,10 @@ const (
 	stackUser      = 1 << 8
 	maxStacks      = 16384 // records of MapStacks where they are allocated one by one
 	maxStacksEager = 4096  // where all are allocated at once
-	hashMultiplier = -0x61c8864680b583eb
-	errExist       = -17
+	// maxStacksSampled is for sampling programs: 8 MB, made in 3 ms.
+	maxStacksSampled = 8192
+	hashMultiplier   = -0x61c8864680b583eb
+	errExist         = -17
 )
 
 // Stack takes the current stack and gives its id (see object.StackRecord): a hash of its frames. The frames are stored once for each
@@ -27,6 +30,9 @@ func (g *Gen) Stack(user bool, frames int) *ir.Value {
 		frames = object.StackMaxFrames
 	}
 	g.u.stacks()
+	if g.Hook.Type == ebpf.PerfEvent {
+		g.u.stacksAtOnce()
+	}
 	flags := int64(0)
 	if user {
 		flags = stackUser
@@ -56,7 +62,7 @@ func (g *Gen) storeStack(rec, n *ir.Value, frames int, user bool) *ir.Value {
 	g.B.Store(rec, 0, 4, n)
 	if user {
 		seed, flag = g.B.OpImm(ir.OpOr, g.B.OpImm(ir.OpShl, tgid, 1), 1<<40), 1
-		g.B.Store(rec, 8, 4, tgid)
+		g.B.Store(rec, 8, 4, g.B.OpImm(ir.OpLShr, g.OwnPIDTGID(), 32)) // user space looks it up in its own /proc
 	} else {
 		g.B.Store(rec, 8, 4, g.B.Const(0))
 	}
@@ -110,6 +116,13 @@ func (u *Unit) stacks() {
 	u.addInternal(m)
 }
 
+// stacksAtOnce allocates the whole store beforehand. Sampling programs run in interrupts, where the kernel's allocator has one record of this
+// size ready on each CPU, so that every second sample would be refused.
+func (u *Unit) stacksAtOnce() {
+	m := u.internal[stacksMap]
+	m.MaxEntries, m.Flags = maxStacksSampled, m.Flags&^flagNoPrealloc
+}
+
 // StackLen gives the number of frames of a stack id.
 func (g *Gen) StackLen(id *ir.Value) *ir.Value {
 	g.u.stacks()
@@ -126,6 +139,20 @@ func (g *Gen) StackLen(id *ir.Value) *ir.Value {
 // PIDTGID gives the process (high half) and thread (low half) as the initial pid namespace sees them.
 func (g *Gen) PIDTGID() *ir.Value {
 	return g.Cached("pid_tgid", func() *ir.Value { return g.B.Helper(asm.FnGetCurrentPidTgid) })
+}
+
+// OwnPIDTGID gives the process (high half) and thread (low half) as the tool's own pid namespace sees them, 0 for a task that it does not see.
+func (g *Gen) OwnPIDTGID() *ir.Value {
+	t := g.Target
+	if t.PIDNSIno == 0 || !t.Features.Has(target.NsPidTgid) {
+		return g.PIDTGID()
+	}
+	return g.Cached("ns_pid_tgid", func() *ir.Value {
+		p := g.Temp("pidns", 8) // struct bpf_pidns_info {u32 pid (the thread); u32 tgid}
+		g.B.Store(p.Ptr, 0, 8, g.B.Const(0))
+		g.B.Helper(asm.FnGetNsCurrentPidTgid, g.B.Const(int64(t.PIDNSDev)), g.B.Const(int64(t.PIDNSIno)), p.Ptr, g.B.Const(8))
+		return g.B.Load(p.Ptr, 0, 8, false)
+	})
 }
 
 // PointIndex gives the index of the point that fired in object.Points.

@@ -274,7 +274,7 @@ const (
 //
 //	u32 frames    number of addresses that follow, at most StackMaxFrames; what is behind them is garbage
 //	u32 user      1 for a user stack, 0 for a kernel stack
-//	u32 tgid      process, as the initial pid namespace sees it; 0 for kernel stacks
+//	u32 tgid      process, as the pid namespace of the tool sees it; 0 for kernel stacks
 //	u32 tid       thread that the stack was first seen in
 //	u64 addr[]    innermost first
 const (

@@ -86,6 +86,8 @@ type Config struct {
 	DebugDirs []string
 	// MaxFiles and MaxProcesses limit what is kept; 0 means 256 files and 4,096 processes.
 	MaxFiles, MaxProcesses int
+	// Gone gives the picture of a process that has ended, nil when there is none; see [Watcher]. It may be nil.
+	Gone func(pid int) *Process
 	// Proc is where procfs is mounted; "" means /proc.
 	Proc string
 	// Now is the clock that limits how often mappings are read again; nil means time.Now.
@@ -280,6 +282,11 @@ func (s *Symbolizer) load(pid int, old *cachedProcess, now time.Time) *cachedPro
 		}
 	}
 	p, err := readProcess(s.cfg.Proc, pid)
+	if old == nil && s.cfg.Gone != nil && (err != nil || len(p.Mappings) == 0) {
+		if gone := s.cfg.Gone(pid); gone != nil {
+			p, err = gone, nil
+		}
+	}
 	if err != nil {
 		return old
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// busyPrograms spend their time in functions whose names must be found in stacks after the program has ended.
+var busyPrograms = []struct{ name, file, text, build, run, want string }{
+	{
+		"C", "busy.c", `#include <time.h>
+__attribute__((noinline)) static int leaf(int n) { volatile int s = 0; for (int i = 0; i < n; i++) s += i; return s; }
+__attribute__((noinline)) int middle(int n) { return leaf(n) + 1; }
+int main(void) { struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a); do { middle(100000); clock_gettime(CLOCK_MONOTONIC, &b); } while (b.tv_sec - a.tv_sec < 2); return 0; }
+`,
+		"gcc -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -o busy busy.c", "./busy", `(?m)^\s+leaf\+\d+\n\s+middle\+\d+\n\s+main\+\d+$`,
+	},
+	{
+		"C++", "busy.cc", `#include <ctime>
+namespace work { struct Loop { __attribute__((noinline)) int spin(int n) { volatile int s = 0; for (int i = 0; i < n; i++) s += i; return s; } }; }
+int main() { work::Loop l; timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a); do { l.spin(100000); clock_gettime(CLOCK_MONOTONIC, &b); } while (b.tv_sec - a.tv_sec < 2); return 0; }
+`,
+		"g++ -O1 -fno-omit-frame-pointer -o busy busy.cc", "./busy", `(?m)^\s+work::Loop::spin\(int\)\+\d+\n\s+main\+\d+$`,
+	},
+	{
+		"Rust", "busy.rs", `mod work { #[inline(never)] pub fn spin(n: u64) -> u64 { let mut s = 0u64; for i in 0..n { s = std::hint::black_box(s + i); } s } }
+fn main() { let t = std::time::Instant::now(); while t.elapsed().as_secs() < 2 { std::hint::black_box(work::spin(100000)); } }
+`,
+		"rustc -O -C force-frame-pointers=yes -o busy busy.rs", "./busy", `(?m)^\s+busy::work::spin(::h[0-9a-f]+)?\+\d+\n\s+busy::main(::h[0-9a-f]+)?\+\d+$`,
+	},
+	{
+		"Go", "busy.go", `package main
+
+import "time"
+
+type T struct{ n int }
+
+//go:noinline
+func (t *T) Spin() { for i := 0; i < 100000; i++ { t.n += i } }
+
+func main() { t := &T{}; for s := time.Now(); time.Since(s) < 2*time.Second; { t.Spin() } }
+`,
+		"go build -o busy busy.go", "./busy", `(?m)^\s+main\.\(\*T\)\.Spin\+\d+\n(\s+main\.main\+\d+\n)?\s+runtime\.main\+\d+$`, // a leaf without a frame hides its caller
+	},
+	{
+		"Python", "busy.py", `import time
+def work(n): return sum(i * i for i in range(n))
+end = time.time() + 2
+while time.time() < end: work(10000)
+`,
+		"", "python3 busy.py", `(?m)^\s+\w*(PyEval|gen_iternext|Py|long_)\w*\+\d+$`,
+	},
+}
+
+// TestKernelStacks samples programs in several languages and prints their stacks when they have ended.
+func TestKernelStacks(t *testing.T) {
+	openKernel(t)
+	for _, p := range busyPrograms {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, line := range []string{p.build, p.run} {
+				if tool, _, _ := strings.Cut(line, " "); tool != "" && !strings.HasPrefix(tool, "./") {
+					if err := exec.Command(tool, "--version").Run(); err != nil && tool != "go" {
+						t.Skipf("needs %s: %v", tool, err)
+					}
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, p.file), []byte(p.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if p.build != "" {
+				args := strings.Fields(p.build)
+				cmd := exec.Command(args[0], args[1:]...)
+				cmd.Dir = dir
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Skipf("needs a compiler: %v\n%s", err, out)
+				}
+			}
+			command := strings.ReplaceAll(p.run, "busy.py", filepath.Join(dir, "busy.py"))
+			command = strings.ReplaceAll(command, "./", dir+"/")
+			var out, errs bytes.Buffer
+			code := run(context.Background(), []string{"sonde", "-c", command, "-e", `profile:hz:99 /pid == cpid/ { @[ustack, kstack] = count(); }`}, stdio{strings.NewReader(""), &out, &errs})
+			if code != 0 || !regexp.MustCompile(p.want).MatchString(out.String()) {
+				text := out.String()
+				t.Errorf("status %d, %s\nno stack like %s in\n%s", code, errs.String(), p.want, text[:min(len(text), 3000)])
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/sonde-sh/sonde/runtime/lab"
 	"github.com/sonde-sh/sonde/runtime/symbol"
@@ -23,12 +25,13 @@ import (
 const labUsage = `USAGE: sonde lab list
        sonde lab fetch [--arch ARCH] [--refresh] [--mirror URL] SPEC...
        sonde lab run [OPTIONS] SPEC -- COMMAND [ARGS]
+       sonde lab shell [OPTIONS] SPEC [-- COMMAND [ARGS]]
 
 Kernels of the distribution for sonde verify, and a command on one of them, under QEMU, with this program as the init. SPEC is a
 catalogue name or release (5.10, debian:12, newest), ` + "`all`" + `, or the path of a vmlinuz. Kernels are fetched through the package mirror that
 apt is configured with, checked against the archive's checksums, and cached.
 
-Options of run:
+Options of run and shell:
     --arch ARCH         x86_64 or arm64
     --file HOST[:PATH]  bring a file along; may be repeated
     --timeout DURATION  limit for the command, on the guest's clock (default 1m)
@@ -37,7 +40,8 @@ Options of run:
     --append WORDS      added to the kernel's command line
     --console           show the kernel's console afterwards
 
-COMMAND is a program of this machine; the libraries that it needs come along. ` + "`sonde`" + ` is this program.
+COMMAND is a program of this machine; the libraries that it needs come along. ` + "`sonde`" + ` is this program. shell gives the command this
+terminal: a shell with a few tools when none is named. Leaving it ends the guest.
 EXIT STATUS of run: the command's, or 3 when the guest failed
 `
 
@@ -51,7 +55,13 @@ func runLab(ctx context.Context, argv []string, std stdio) int {
 		case "fetch":
 			err = labFetch(ctx, argv[1:], std)
 		case "run":
-			code, rerr := labRun(ctx, argv[1:], std)
+			code, rerr := labRun(ctx, argv[1:], std, false)
+			if rerr == nil {
+				return code
+			}
+			err = rerr
+		case "shell":
+			code, rerr := labRun(ctx, argv[1:], std, true)
 			if rerr == nil {
 				return code
 			}
@@ -140,8 +150,8 @@ func labFetch(ctx context.Context, argv []string, std stdio) error {
 	return nil
 }
 
-// labRun runs one command on one kernel.
-func labRun(ctx context.Context, argv []string, std stdio) (int, error) {
+// labRun runs one command on one kernel, on this terminal or without any.
+func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, error) {
 	f := newLabFlags("run", std)
 	var files []string
 	cfg := lab.Config{}
@@ -157,7 +167,14 @@ func labRun(ctx context.Context, argv []string, std stdio) (int, error) {
 		return 0, err
 	}
 	args := f.Args()[1:]
-	if len(args) == 0 {
+	switch {
+	case len(args) > 0:
+	case shell:
+		args = []string{"sh"}
+		if _, err := exec.LookPath("bash"); err == nil {
+			args = []string{"bash", "--norc"}
+		}
+	default:
 		return 0, usagef("no command given: sonde lab run %s -- COMMAND", f.Arg(0))
 	}
 	if err := lab.Available(arch); err != nil {
@@ -184,6 +201,13 @@ func labRun(ctx context.Context, argv []string, std stdio) (int, error) {
 			return 0, err
 		}
 		job.Args = append([]string{path}, args[1:]...)
+	}
+	if shell {
+		restore, err := labTerminal(&cfg, &job, std)
+		if err != nil {
+			return 0, err
+		}
+		defer restore()
 	}
 	for _, spec := range files {
 		host, guest, ok := strings.Cut(spec, ":")
@@ -212,6 +236,53 @@ func labRun(ctx context.Context, argv []string, std stdio) (int, error) {
 		_, _ = w.Write(p)
 	}
 	return labResult(ctx, cfg, std, *console)
+}
+
+// shellTools are brought along for a shell, as far as they are installed.
+var shellTools = []string{"cat", "dmesg", "free", "grep", "head", "id", "kill", "less", "ls", "mkdir", "mount", "ps", "rm", "sleep", "tail", "top", "uname", "wc"}
+
+// labTerminal gives the job this terminal, and a shell its tools.
+func labTerminal(cfg *lab.Config, job *lab.Job, std stdio) (restore func(), err error) {
+	in, ok := std.in.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil, &userError{"lab shell needs a terminal", "use `sonde lab run` for a command without one"}
+	}
+	have := map[string]bool{}
+	for _, f := range cfg.Files {
+		have[f.Path] = true
+	}
+	for _, tool := range shellTools {
+		path, err := exec.LookPath(tool)
+		if err != nil {
+			continue
+		}
+		files, err := programFiles(path)
+		if err != nil {
+			continue // a tool less
+		}
+		for _, f := range files {
+			if !have[f.Path] {
+				have[f.Path] = true
+				cfg.Files = append(cfg.Files, f)
+			}
+		}
+	}
+	cfg.Files = append(cfg.Files, lab.File{Path: "/sbin/sonde", Link: "/init"})
+	for _, f := range []string{"xterm", "xterm-256color", "screen-256color", "linux"} { // what less and top look at
+		name := "/lib/terminfo/" + f[:1] + "/" + f
+		if _, err := os.Stat(name); err == nil {
+			cfg.Files = append(cfg.Files, lab.File{Path: name, Host: name, Mode: 0o644})
+		}
+	}
+	job.Env = append(job.Env, "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "TERM="+cmp.Or(os.Getenv("TERM"), "linux"), "PS1=lab "+cfg.Kernel.Name+"# ")
+	job.Terminal, job.Timeout = true, 24*time.Hour
+	cfg.Terminal = &lab.Terminal{In: in, Out: std.out}
+	cfg.Terminal.Columns, cfg.Terminal.Rows, _ = term.GetSize(int(in.Fd()))
+	state, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = term.Restore(int(in.Fd()), state) }, nil
 }
 
 func labResult(ctx context.Context, cfg lab.Config, std stdio, console bool) (int, error) {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sonde-sh/sonde/cmd/sonde/verify"
@@ -283,4 +285,67 @@ func TestVerifyPrinting(t *testing.T) {
 	if r.OK() || !r.Broken() {
 		t.Error("the report is neither fine nor whole")
 	}
+}
+
+// TestLabTerminal types a line into a shell on another kernel.
+func TestLabTerminal(t *testing.T) {
+	bin := guestSonde(t)
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("needs sh")
+	}
+	files, err := programFiles(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, ok := lab.NewCatalogue().Cached("5.10", lab.HostArch())
+	if !ok {
+		t.Fatal("the kernel is not in the cache")
+	}
+	screen := &screen{prompt: make(chan struct{})}
+	res, err := lab.Run(t.Context(), lab.Config{
+		Kernel: k, Init: bin, Files: files, Jobs: []lab.Job{{Args: []string{sh, "-i"}, Terminal: true}},
+		Terminal: &lab.Terminal{In: &typist{screen, strings.NewReader("echo $((6*7)) > /dev/tty; exit 4\n")}, Out: screen, Rows: 24, Columns: 80},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Jobs[0].Code != 4 || !strings.Contains(screen.String(), "\n42\r\n") {
+		t.Errorf("status %d, the screen shows %q", res.Jobs[0].Code, screen.String())
+	}
+}
+
+// screen keeps what a guest writes and tells when the shell's prompt is there.
+type screen struct {
+	mu     sync.Mutex
+	b      bytes.Buffer
+	prompt chan struct{}
+	once   sync.Once
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Write(p)
+	if bytes.Contains(s.b.Bytes(), []byte("# ")) {
+		s.once.Do(func() { close(s.prompt) })
+	}
+	return len(p), nil
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// typist waits for the prompt before it types.
+type typist struct {
+	screen *screen
+	text   io.Reader
+}
+
+func (t *typist) Read(p []byte) (int, error) {
+	<-t.screen.prompt
+	return t.text.Read(p)
 }

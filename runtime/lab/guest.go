@@ -34,6 +34,9 @@ type plan struct {
 	// Line is the device of the result line.
 	Line string
 	Jobs []Job
+	// Terminal is the device of the terminal, empty for none.
+	Terminal      string `json:",omitempty"`
+	Rows, Columns int    `json:",omitempty"`
 }
 
 type guestHello struct {
@@ -82,6 +85,7 @@ func RunTests(m interface{ Run() int }) {
 type guest struct {
 	line *os.File
 	out  *frameWriter
+	plan plan
 }
 
 func (g *guest) fatal(err error) {
@@ -107,8 +111,8 @@ func (g *guest) run() error {
 	if err != nil {
 		return err
 	}
-	var p plan
-	if err := json.Unmarshal(data, &p); err != nil {
+	p := &g.plan
+	if err := json.Unmarshal(data, p); err != nil {
 		return fmt.Errorf("%s: %w", planPath, err)
 	}
 	if g.line, err = openLine(p.Line); err != nil {
@@ -190,6 +194,16 @@ func (g *guest) start(index int, j *Job) (finish func()) {
 	cmd.Stderr = &limited{g: g, kind: frameStderr, job: index, left: &left, flood: flood}
 	// A group of its own, so that its children die with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if j.Terminal {
+		tty, err := g.openTerminal()
+		if err != nil {
+			cancel(nil)
+			return func() { _ = g.sendJSON(frameExit, index, jobExit{Code: -1, StartError: err.Error()}) }
+		}
+		defer tty.Close()
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true} // a session is a group too
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// Someone who left the group may keep the pipes open.
 	cmd.WaitDelay = time.Second

@@ -78,6 +78,8 @@ type machine struct {
 	board  []string
 	// cpu is for emulation.
 	cpu string
+	// terminal is the guest's device of [Config.Terminal].
+	terminal string
 	// serials place the console and the result line.
 	serials []string
 }
@@ -87,7 +89,7 @@ func machineFor(a Arch) (*machine, error) {
 	case AMD64:
 		return &machine{
 			arch: a, program: "qemu-system-x86_64", pkg: "qemu-system-x86",
-			line:   "/dev/ttyS1",
+			line: "/dev/ttyS1", terminal: "/dev/ttyS2",
 			kernel: "console=ttyS0 tsc=reliable no_timer_check reboot=t i8042.noaux i8042.nopnp pci=lastbus=0",
 			board:  []string{"-machine", "pc"},
 			// Five page levels slow the emulation down; a compare-and-swap of
@@ -99,7 +101,7 @@ func machineFor(a Arch) (*machine, error) {
 		return &machine{
 			arch: a, program: "qemu-system-aarch64", pkg: "qemu-system-arm",
 			// The board has one serial line of its own; the second sits on PCI.
-			line:   "/dev/ttyS0",
+			line: "/dev/ttyS0", terminal: "/dev/ttyS1",
 			kernel: "console=ttyAMA0",
 			board:  []string{"-machine", "virt,gic-version=3"},
 			// Pointer authentication is emulated at a high price.
@@ -140,6 +142,14 @@ func (m *machine) args(c *Config, accel Accel) []string {
 	}
 	a = append(a, m.board...)
 	a = append(a, m.serials...)
+	if c.Terminal != nil {
+		a = append(a, "-chardev", "socket,id=terminal,fd=5")
+		if m.arch == AMD64 {
+			a = append(a, "-serial", "chardev:terminal")
+		} else {
+			a = append(a, "-device", "pci-serial,chardev=terminal")
+		}
+	}
 	switch {
 	case accel == AccelKVM:
 		a = append(a, "-accel", "kvm", "-cpu", "host")

@@ -66,6 +66,16 @@ type Config struct {
 	// Output, when set, gets the jobs' output as it comes. It is called from
 	// one goroutine.
 	Output func(job int, stderr bool, p []byte)
+	// Terminal, when set, is the terminal of the jobs that want one.
+	Terminal *Terminal
+}
+
+// Terminal is a terminal of the host, in raw mode.
+type Terminal struct {
+	In  io.Reader
+	Out io.Writer
+	// Rows and Columns are its size when the guest starts.
+	Rows, Columns int
 }
 
 // Job is one command in the guest.
@@ -84,6 +94,9 @@ type Job struct {
 	// MaxOutputBytes ends a job that writes more; zero means
 	// [DefaultJobOutputBytes].
 	MaxOutputBytes int64
+	// Terminal gives the job [Config.Terminal] as its controlling terminal in
+	// place of Stdin and captured output.
+	Terminal bool `json:",omitempty"`
 	// Background lets the next job start at once; the job is killed when all
 	// others have ended.
 	Background bool `json:",omitempty"`
@@ -242,7 +255,11 @@ func Run(ctx context.Context, config Config) (Result, error) {
 
 // buildInitrd returns an anonymous file, which cannot be left behind.
 func buildInitrd(c *Config, m *machine) (*os.File, error) {
-	p, err := json.Marshal(plan{Line: m.line, Jobs: c.Jobs})
+	todo := plan{Line: m.line, Jobs: c.Jobs}
+	if c.Terminal != nil {
+		todo.Terminal, todo.Rows, todo.Columns = m.terminal, c.Terminal.Rows, c.Terminal.Columns
+	}
+	p, err := json.Marshal(todo)
 	if err != nil {
 		return nil, err
 	}
@@ -382,6 +399,12 @@ func runOnce(ctx context.Context, c *Config, m *machine, qemu string, accel Acce
 	defer cancel()
 	cmd := exec.CommandContext(runCtx, qemu, m.args(c, accel)...)
 	cmd.ExtraFiles = []*os.File{initrd, conW} // descriptors 3 and 4, see machine.args
+	detach, err := connect(c.Terminal, cmd)
+	if err != nil {
+		conW.Close()
+		return res, err
+	}
+	defer detach()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	complaint := &tail{max: 4 << 10}
 	cmd.Stderr = complaint

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/lexer"
@@ -19,6 +20,9 @@ const maxCandidates = 400
 // completer finds what may follow the text before the cursor. What it reads of the kernel is kept by the layers below.
 type completer struct {
 	sh *Shell
+	// functions is set once the kernel's list of traceable functions is read, which takes it a third of a second. Until then the names that the
+	// type information has are offered.
+	functions atomic.Bool
 }
 
 func newCompleter(sh *Shell) *completer { return &completer{sh: sh} }
@@ -33,6 +37,7 @@ func (c *completer) warm() {
 		for range seq {
 			break
 		}
+		c.functions.Store(true)
 	}
 	_ = c.sh.cfg.Machine.Types.Names("struct", "task_", 1)
 }
@@ -208,6 +213,15 @@ func (c *completer) attachPoint(kind, rest string) (prefix string, list []string
 	if name := k.Name(); (name == "uprobe" || name == "uretprobe" || name == "usdt") && len(segments) == 1 {
 		return prefix, c.binaries(prefix)
 	}
+	if k.Name() == "tracepoint" && len(segments) <= 2 {
+		return prefix, c.events(segments)
+	}
+	if len(segments) == 1 && !c.functions.Load() {
+		switch k.Name() {
+		case "fentry", "fexit", "kprobe", "kretprobe":
+			return prefix, c.sh.cfg.Machine.Types.Names("func", prefix, maxCandidates)
+		}
+	}
 	pattern := slices.Clone(segments)
 	pattern[len(pattern)-1] += "*"
 	seen := map[string]bool{}
@@ -234,6 +248,32 @@ func (c *completer) attachPoint(kind, rest string) (prefix string, list []string
 	})
 	slices.Sort(list)
 	return prefix, list
+}
+
+// events completes the categories and names of tracepoints from the directories of tracefs, which is much faster than its list.
+func (c *completer) events(segments []string) []string {
+	fs, err := c.sh.cfg.Kernel.Tracefs()
+	if err != nil {
+		return nil
+	}
+	dir, end := filepath.Join(fs.Dir(), "events"), ":"
+	if len(segments) == 2 {
+		if segments[0] == "" || segments[0] != filepath.Base(segments[0]) {
+			return nil
+		}
+		dir, end = filepath.Join(dir, segments[0]), ""
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && strings.HasPrefix(name, segments[len(segments)-1]) {
+			list = append(list, name+end)
+		}
+	}
+	return list
 }
 
 // binaries completes what a uprobe is put into: libraries by their short names, programs and files by path.
@@ -551,35 +591,27 @@ func chainStart(text string) int {
 
 // signature describes the function whose arguments the end of a text is in; "" outside of calls.
 func (sh *Shell) signature(text string) string {
-	depth := 0
-	if insideString(text) {
-		if i := strings.LastIndexByte(text, '"'); i >= 0 {
-			text = text[:i]
-		}
-	}
-	for i := len(text) - 1; i >= 0; i-- {
-		switch text[i] {
-		case ')':
-			depth++
-		case ';', '{', '}':
-			if depth == 0 {
-				return ""
-			}
+	var open []int
+	unquoted(text, func(i int, ch byte) {
+		switch ch {
 		case '(':
-			if depth > 0 {
-				depth--
-				continue
-			}
-			start := i
-			for start > 0 && isNameByte(text[start-1]) {
-				start--
-			}
-			b := sh.reg.Builtin(text[start:i])
-			if b == nil || b.Func == nil {
-				return ""
-			}
+			open = append(open, i)
+		case ')':
+			open = open[:max(0, len(open)-1)]
+		case ';', '{', '}':
+			open = open[:0]
+		}
+	})
+	for len(open) > 0 {
+		end := open[len(open)-1]
+		start := end
+		for start > 0 && isNameByte(text[start-1]) {
+			start--
+		}
+		if b := sh.reg.Builtin(text[start:end]); b != nil && b.Func != nil {
 			return callForm(b) + "  " + b.Doc.Summary
 		}
+		open = open[:len(open)-1] // parentheses that only group
 	}
 	return ""
 }

@@ -222,6 +222,7 @@ OPTIONS:
     -h, --help       print this help
 
 OTHER COMMANDS:
+    %[1]s explain PROGRAM   print what becomes of it: types, IR, eBPF, native code (text, json, html)
     %[1]s fmt FILE...       print scripts in canonical form (-w writes them back)
     %[1]s seccomp COMMAND   learn, check and emit seccomp allowlists (see %[1]s seccomp --help)
     %[1]s verify FILE...    check scripts on other kernels, booted under QEMU

@@ -80,6 +80,8 @@ func command(name string) func(context.Context, []string, stdio) int {
 	switch name {
 	case "fmt":
 		return runFmt
+	case "explain":
+		return runExplain
 	case "seccomp":
 		return runSeccomp
 	case "verify":

@@ -209,3 +209,24 @@ func arm64Class(w uint32) InstructionClass {
 	}
 	return InstructionOther
 }
+
+// NativeCode disassembles machine code of this machine, such as the kernel's translation of a BPF program: one line for each instruction, its
+// offset first. What cannot be decoded ends the list with its bytes.
+func NativeCode(code []byte, addr uint64) []string {
+	var out []string
+	machine := NativeMachine()
+	for at := 0; at < len(code); {
+		here := addr + uint64(at)
+		in, err := decode(machine, code[at:], here)
+		if err != nil || in.Len <= 0 || at+in.Len > len(code) {
+			return append(out, fmt.Sprintf("%4x: % x", at, code[at:min(at+8, len(code))]))
+		}
+		text := disassemble(machine, code[at:at+in.Len], here, in)
+		if text == "" {
+			text = fmt.Sprintf(".byte % x", code[at:at+in.Len])
+		}
+		out = append(out, fmt.Sprintf("%4x: %s", at, text))
+		at += in.Len
+	}
+	return out
+}

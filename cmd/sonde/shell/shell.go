@@ -167,6 +167,18 @@ func hintf(hint, format string, args ...any) error {
 // errReported says that the diagnostics are printed already.
 var errReported = errors.New("reported")
 
+// Reported tells whether an error was printed already, as a diagnostic with its place.
+func Reported(err error) bool { return errors.Is(err, errReported) }
+
+// Hint is what to do about a mistake; "" when nothing is known.
+func Hint(err error) string {
+	var he *hintError
+	if errors.As(err, &he) {
+		return he.hint
+	}
+	return ""
+}
+
 // ReadAll handles all lines of a reader as if they were typed, and tells whether all of them worked.
 func (sh *Shell) ReadAll(ctx context.Context, r io.Reader) (ok bool, err error) {
 	br := bufio.NewReader(r)

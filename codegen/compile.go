@@ -151,7 +151,7 @@ func (c *compiler) check(p *lower.Program, m *ir.Module, stage string) error {
 func (c *compiler) emitOptions(p *lower.Program) bpf.Options {
 	has := c.target.Features.Has
 	return bpf.Options{
-		AtomicFetch: has(target.AtomicFetch), CPUv4: has(target.SignedDiv), StackVarOff: has(target.AtomicFetch),
+		KfuncID: c.target.KfuncID, AtomicFetch: has(target.AtomicFetch), CPUv4: has(target.SignedDiv), StackVarOff: has(target.AtomicFetch),
 		Scratch: bpf.Scratch{
 			Map: scratchMap, Counters: lower.CountersMap, CounterKey: 8 * (p.Index*object.CountersPerProgram + object.CounterScratch), Direct: true,
 		},

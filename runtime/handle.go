@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"os/exec"
 	"strings"
 	"time"
@@ -104,8 +105,6 @@ func (s *Session) action(d *event.Decoder, rec []byte) error {
 		return err
 	}
 	switch ev.Kind {
-	case object.EvDebugf:
-		return nil
 	case object.EvJoin:
 		s.join(vals, ev.Text)
 	case object.EvExit:
@@ -117,6 +116,10 @@ func (s *Session) action(d *event.Decoder, rec []byte) error {
 		s.printValue(vals)
 	case object.EvPrintMapKey:
 		s.printKey(ev, vals)
+	case object.EvUnwatch:
+		if len(vals) > 0 {
+			s.unwatch(vals[0].U)
+		}
 	case object.EvHelperError:
 		s.helperError(ev, vals)
 	default:
@@ -147,6 +150,18 @@ func (s *Session) message(d *event.Decoder, rec []byte) error {
 		}
 	}
 	return nil
+}
+
+// unwatch detaches the watchpoints at an address. Their links stay in the list: closing a link twice is harmless.
+func (s *Session) unwatch(address uint64) {
+	s.mu.Lock()
+	links := slices.Clone(s.links)
+	s.mu.Unlock()
+	for _, l := range links {
+		if a := l.link.Attach; a.Mechanism == object.Breakpoint && a.Address == address {
+			l.link.Close()
+		}
+	}
 }
 
 func (s *Session) cat(name string, sp source.Span) {

@@ -56,9 +56,6 @@ var (
 	tProbe      = &types.Type{Kind: types.Probe, Size: 8}
 	tFunc       = &types.Type{Kind: types.Func, Size: 8}
 	tCgroupPath = &types.Type{Kind: types.CgroupPath, Size: 16}
-	tStrerror   = &types.Type{Kind: types.Strerror, Size: 8, Signed: true}
-	tSignal     = &types.Type{Kind: types.Signal, Size: 8, Signed: true}
-	tSyscall    = &types.Type{Kind: types.Syscall, Size: 8, Signed: true}
 	tComm       = types.StringOf(16)
 )
 

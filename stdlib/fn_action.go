@@ -46,10 +46,10 @@ func actionFuncs() []Builtin {
 		{
 			Name: "write_user", Doc: Doc{
 				Group: "action", Summary: "write to memory of the current process",
-				Text:    "Writes a value to an address of the process that the probe runs in. The result is 0, or a negative error number.",
-				Example: "uprobe:/bin/bash:readline { write_user(arg0, (uint8)0); }",
+				Text:    "Copies `len` bytes from `src`, which may be the address of a variable, to the address `dst` of the process that the probe runs in. The result is true when it worked.",
+				Example: "uprobe:/bin/bash:readline { $zero = (uint8)0; if (!write_user(arg0, &$zero, 1)) { print(\"failed\"); } }",
 			},
-			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("addr", check.Address), req("value", check.AnyValue)), Result: always(types.TInt64)},
+			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("dst", check.Address), req("src", check.Address), req("len", check.Number)), Result: always(types.TBool)},
 		},
 		{
 			Name: "unwatch", Doc: Doc{

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/ast"
@@ -77,6 +78,14 @@ func compileFuncs() []Builtin {
 			})},
 		},
 		{
+			Name: "config", Doc: Doc{
+				Group: "compile time", Summary: "the settings in force",
+				Text:    "A record with all config keys, as the script, the environment and the defaults set them: `config().max_strlen`. It can be written without parentheses.",
+				Example: "BEGIN { print(config().max_strlen); }",
+			},
+			Func: &check.Func{Macro: true, MustUse: true, Result: configResult},
+		},
+		{
 			Name: "getopt", Doc: Doc{
 				Group: "compile time", Summary: "named parameter of the script",
 				Text: "The value of `--name=value` behind `--` on the command line. The default gives the type (integer, bool or string) and the value when the parameter is not given; without a default " +
@@ -96,7 +105,7 @@ func compileFuncs() []Builtin {
 		{
 			Name: "kfunc_allowed", Doc: Doc{
 				Group: "compile time", Summary: "whether this probe may call a kernel function",
-				Text:    "False when the kernel has no such function for BPF programs.",
+				Text:    "False when the kernel has no such function for BPF programs, and in probes whose programs do not know the kernel's types.",
 				Example: "BEGIN { print(kfunc_allowed(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_exist"},
 			},
 			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
@@ -106,7 +115,21 @@ func compileFuncs() []Builtin {
 
 func kfuncResult(c *check.Call) *types.Type {
 	name, _ := c.Str(0)
-	return setBool(c, c.Env.Types != nil && c.Env.Types.FuncProto(name) != nil)
+	known := kfuncKnown(c, name)
+	if c.Node.Func == "kfunc_allowed" {
+		for _, k := range bodyKinds(c.Body) {
+			known = known && slices.Contains(typedKinds, k)
+		}
+	}
+	return setBool(c, known)
+}
+
+// kfuncKnown tells whether the kernel has a function that programs may call.
+func kfuncKnown(c *check.Call, name string) bool {
+	if m, ok := c.Env.Machine.(interface{ HasKfunc(name string) bool }); ok {
+		return m.HasKfunc(name)
+	}
+	return c.Env.Types != nil && c.Env.Types.FuncProto(name) != nil
 }
 
 func isLiteral(c *check.Call, i int) bool {

@@ -77,6 +77,10 @@ func mapFuncs() []Builtin {
 				Example: "BEGIN { @[1] = 1; print(len(@)); }",
 			},
 			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("value", check.MapOrValue)), Effects: []check.Effect{check.EffectLen}, Result: func(c *check.Call) *types.Type {
+				if m := mapOf(c, 0); m != nil && !m.Keyed {
+					keyed(c)
+					return types.TInvalid
+				}
 				if t := c.Type(0); t.Kind != types.MapKind && !t.IsStack() {
 					return argError(c, "call to len() expects a map, ustack, or kstack")
 				}

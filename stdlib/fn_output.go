@@ -2,6 +2,7 @@ package stdlib
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -40,6 +41,15 @@ func outputFuncs() []Builtin {
 				Example: "BEGIN { warnf(\"odd value: %d\", 10); }", SeeAlso: []string{"printf", "errorf"},
 			},
 			Func: &check.Func{Params: formatParams(), Result: formatted},
+		},
+		{
+			Name: "debugf", Doc: Doc{
+				Group: "output", Summary: "write to the kernel's trace buffer",
+				Text: "Writes a text with up to three integers to the kernel's own trace buffer (`trace_pipe` in tracefs), by the helper that the kernel has for debugging programs. It is slow, and all users of the " +
+					"machine share the buffer: use `printf` for everything else.",
+				Example: "BEGIN { debugf(\"pid %d\", pid); }", SeeAlso: []string{"printf"},
+			},
+			Func: &check.Func{Params: formatParams(), Result: void(debugfCheck)},
 		},
 		{
 			Name: "print", Doc: Doc{
@@ -118,6 +128,30 @@ func printCheck(c *check.Call) {
 		c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "%s type passed to print() is not printable", t)
 	}
 }
+
+// debugfCheck checks a format for the kernel, which knows integers and pointers and at most three of them.
+func debugfCheck(c *check.Call) {
+	c.Diags.Warnf(check.CodeDeprecated, c.Node.Sp, "The debugf() builtin is not recommended for production use. For more information see bpf_trace_printk in bpf-helpers(7).")
+	before := c.Diags.Len()
+	check.CheckFormat(c, 0)
+	if c.Diags.Len() > before {
+		return
+	}
+	if len(c.Args) > maxDebugArgs+1 {
+		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "debugf() takes up to %d arguments behind the format (%d provided)", maxDebugArgs, len(c.Args)-1)
+		return
+	}
+	format, _ := c.Str(0)
+	for i, v := range check.ParseFormat(format) {
+		if t := c.Type(i + 1); !isInt(t) && t.Kind != types.Pointer && t.Kind != types.Bool || !slices.Contains([]string{"d", "i", "u", "x", "p"}, v.Conv) || v.Flags != "" || v.Width >= 0 || v.Precision >= 0 {
+			c.Diags.Errorf(check.CodeFormat, c.Node.Sp, "debugf() prints integers by %%d, %%i, %%u, %%x and %%p only").Hint("use `printf`")
+			return
+		}
+	}
+}
+
+// maxDebugArgs is how many values the kernel's bpf_trace_printk takes.
+const maxDebugArgs = 3
 
 // failCheck reports the error that the call asks for.
 func failCheck(c *check.Call) {

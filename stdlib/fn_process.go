@@ -1,6 +1,8 @@
 package stdlib
 
 import (
+	"slices"
+
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -26,18 +28,35 @@ func processFuncs() []Builtin {
 		{
 			Name: "comm", Doc: Doc{
 				Group: "process", Summary: "name of the process with a pid",
-				Text:    "The name of the process that has the id. It is empty when there is none.",
-				Example: "tracepoint:signal:signal_generate { printf(\"%s -> %s\\n\", comm, comm(args.pid)); }", SeeAlso: []string{"pcomm"},
+				Text: "The name of the process that has the id, in the initial pid namespace. It is empty when there is none. The kernel lets only programs that are built on its types look a process up: " +
+					"`fentry`, `fexit`, `iter` and `lsm` probes, since Linux 6.2.",
+				Example: "fentry:wake_up_new_task { printf(\"%s -> %s\\n\", comm, comm(args.p.tgid)); }", SeeAlso: []string{"pcomm", "leader_comm"},
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("pid", check.Number)), Result: always(tComm)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("pid", check.AnyArg)), Result: commResult},
 		},
 		{
 			Name: "pcomm", Doc: Doc{
-				Group: "process", Summary: "name of a task's process",
-				Text:    "The name of the main thread of the process that the task belongs to.",
-				Example: "BEGIN { print(pcomm(curtask)); }", SeeAlso: []string{"comm"},
+				Group: "process", Summary: "name of the parent of a task",
+				Text:    "The name of the process that started the task: `task.real_parent.comm`. Before version 0.26 of the language it was what `leader_comm` is now.",
+				Example: "BEGIN { print(pcomm(curtask)); }", SeeAlso: []string{"comm", "leader_comm", "ppid"},
 			},
 			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(tComm)},
+		},
+		{
+			Name: "leader_comm", Doc: Doc{
+				Group: "process", Summary: "name of a task's process",
+				Text:    "The name of the main thread of the process that the task belongs to: `task.group_leader.comm`.",
+				Example: "BEGIN { print(leader_comm(curtask)); }", SeeAlso: []string{"comm", "leader_tid"},
+			},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(tComm)},
+		},
+		{
+			Name: "leader_tid", Doc: Doc{
+				Group: "process", Summary: "id of the main thread of a task's process",
+				Text:    "As the initial pid namespace has it: `task.group_leader.pid`.",
+				Example: "BEGIN { print(leader_tid(curtask)); }", SeeAlso: []string{"leader_comm", "tid"},
+			},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("task", check.AnyArg)), Result: taskResult(types.TInt32)},
 		},
 		{
 			Name: "ppid", Doc: Doc{
@@ -66,6 +85,34 @@ func processFuncs() []Builtin {
 		},
 	}
 }
+
+// commResult checks that the probe may look a process up.
+func commResult(c *check.Call) *types.Type {
+	if !isInt(c.Type(0)) {
+		return argError(c, "Only integer supported for comm()'s pid")
+	}
+	for _, k := range bodyKinds(c.Body) {
+		if !slices.Contains(typedKinds, k) {
+			c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "Syntax comm(PID) is not supported in this probe type yet. Type: %s", probetypeOf(k)).
+				Hint("use it in %s probes", list(typedKinds))
+			return types.TInvalid
+		}
+	}
+	if !kfuncKnown(c, taskFromPID) {
+		c.Diags.Errorf(check.CodeUnavailable, c.Node.Sp, "comm(PID) needs the kernel function %s, which this kernel does not have (Linux 6.2)", taskFromPID)
+		return types.TInvalid
+	}
+	return tComm
+}
+
+// typedKinds are the kinds whose programs know the types of what they get, and may call functions of the kernel.
+var typedKinds = []string{"fentry", "fexit", "iter", "lsm"}
+
+// The kernel's functions that find a task and give it back.
+const (
+	taskFromPID = "bpf_task_from_pid"
+	taskRelease = "bpf_task_release"
+)
 
 // taskResult checks that the argument is a task.
 func taskResult(t *types.Type) func(*check.Call) *types.Type {

@@ -11,7 +11,7 @@ func stringFuncs() []Builtin {
 			Name: "str", Doc: Doc{
 				Group: "string", Summary: "read the string at an address",
 				Text: "Reads up to a NUL byte from `data`, in the address space that the pointer belongs to: kernel for the arguments of kernel functions, user for those of " +
-					"uprobes and system calls; `kptr` and `uptr` say otherwise. At most `max_strlen` bytes are read, or `length` where that is less; a longer string is cut and marked.\n\n" +
+					"uprobes and system calls; `kptr` and `uptr` say otherwise. At most `max_strlen` bytes are read, or `length` where that is less, the NUL included; a longer string is cut and marked.\n\n" +
 					"`str($1)` is the first positional parameter as a string, whatever it looks like.",
 				Example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)); }", SeeAlso: []string{"buf", "kptr", "uptr"},
 			},
@@ -47,6 +47,14 @@ func stringFuncs() []Builtin {
 				}
 				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TInt64)
 			}},
+		},
+		{
+			Name: "str_concat", Doc: Doc{
+				Group: "string", Summary: "one string behind another",
+				Text:    "The result is as large as both together may be.",
+				Example: "BEGIN { print(str_concat(comm, \"!\")); }", SeeAlso: []string{"strlen"},
+			},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("s1", check.AnyArg), req("s2", check.AnyArg)), Result: concatResult},
 		},
 		{
 			Name: "strcontains", Doc: Doc{
@@ -86,20 +94,15 @@ func stringFuncs() []Builtin {
 				Text:    "`*` stands for any characters, `?` for one, `[a-z]` for one of a set and `[!a-z]` for one outside of it. The whole string must match; `/` is a character like any other.",
 				Example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/proc/*/stat\")/ { @[comm] = count(); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: func(c *check.Call) *types.Type {
-				if !textArg(c.Type(0)) {
-					return notString(c)
-				}
-				return types.TBool
-			}},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("s", check.AnyArg), req("pattern", check.StrLiteral)), Result: globResult},
 		},
 		{
 			Name: "strerror", Doc: Doc{
 				Group: "string", Summary: "text of an error number",
-				Text:    "The message of an `errno` value, without its sign: `strerror(2)` prints as `No such file or directory`.",
+				Text:    "The message of an `errno` value, whatever its sign: `strerror(2)` is `\"No such file or directory\"`.",
 				Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("error", check.Number)), Result: always(tStrerror)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("error", check.Number)), Result: always(tName)},
 		},
 		{
 			Name: "syscall_name", Doc: Doc{
@@ -107,15 +110,15 @@ func stringFuncs() []Builtin {
 				Text:    "The name that belongs to a system call number on this architecture.",
 				Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tSyscall)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tName)},
 		},
 		{
 			Name: "signal_name", Doc: Doc{
 				Group: "string", Summary: "name of a signal",
-				Text:    "The name that belongs to a signal number, such as `SIGTERM`.",
+				Text:    "What strsignal(3) says about a signal number: `signal_name(15)` is `\"Terminated\"`.",
 				Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tSignal)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tName)},
 		},
 	}
 }
@@ -138,19 +141,20 @@ func strResult(c *check.Call) *types.Type {
 		return types.TInvalid
 	}
 	if known {
-		if n+1 > int64(size) {
+		if n > int64(size) {
 			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", n, size).Hint("raise `max_strlen` in the config block")
 		} else {
-			size = int(n) + 1
+			size = max(int(n), 1) // with the NUL
 		}
 	}
-	if s, isLit := c.Str(0); isLit && (!known || int(n) >= len(s)) {
+	if s, isLit := c.Str(0); isLit && (len(c.Args) == 1 || known) {
+		if known && n < int64(len(s)) {
+			s = s[:n]
+		}
 		return setString(c, s)
 	}
 	switch {
 	case t.IsInteger(), t.Kind == types.Pointer, t.Kind == types.String, isByteArray(t):
-	case t.Kind == types.Strerror, t.Kind == types.Signal, t.Kind == types.Syscall:
-		return t
 	default:
 		return argError(c, "str() expects a string, integer or a pointer type as first argument (%s provided)", t)
 	}
@@ -180,6 +184,26 @@ func bufResult(c *check.Call) *types.Type {
 		return types.BufferOf(int(min(n, int64(limit))))
 	}
 	return types.BufferOf(limit)
+}
+
+// concatResult has room for both strings.
+func concatResult(c *check.Call) *types.Type {
+	size := 1
+	for i := range 2 {
+		t := c.Type(i)
+		switch {
+		case textArg(t):
+			size += max(t.Size-1, 0)
+		case t.Kind == types.Pointer && t.Elem != nil && t.Elem.Kind == types.Int && t.Elem.Size == 1:
+			size += c.Info.Config.MaxStrlen - 1
+		default:
+			return notString(c)
+		}
+		if isByteArray(t) {
+			size++ // which need not end with a NUL
+		}
+	}
+	return types.StringOf(size)
 }
 
 // textArg tells whether an argument can be looked at as a string.

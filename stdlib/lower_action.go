@@ -62,20 +62,32 @@ func lowerDeny(g *lower.Gen, c *check.Call) lower.Operand {
 	return lower.Operand{}
 }
 
-// lowerWriteUser writes a value to the memory of the current process.
+// lowerWriteUser writes bytes to the memory of the current process, from a copy of them: the helper takes memory of the program only.
 func lowerWriteUser(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	addr := g.Scalar(c.Args[0])
-	o := g.Expr(c.Args[1])
+	from := g.Expr(c.Args[1])
 	if g.Unit().Opts.DryActions {
 		g.Count(object.CounterWriteUser)
 		return g.ZeroOf(t)
 	}
-	size := max(o.Type.Size, 1)
+	size := maxStrlen(g)
+	var n *ir.Value
+	if k, ok := c.Int(2); ok && k > 0 {
+		size = int(min(k, int64(size)))
+		n = g.B.Const(int64(size))
+	} else {
+		n = g.B.Bound(g.ScalarAs(c.Args[2], types.TUint64), int64(size))
+	}
+	src := addressOf(g, from, size)
 	p := g.Temp("user", size)
 	p.Size = size
-	g.StoreValue(p, o.Type, o)
-	rc := g.B.Helper(asm.FnProbeWriteUser, addr, g.Pointer(p), g.B.Const(int64(size)))
+	if n.Op == ir.OpConst {
+		g.ReadMem(p, src.At(0, size))
+	} else {
+		g.ReadDyn(p, n, src)
+	}
+	rc := g.B.Helper(asm.FnProbeWriteUser, addr, g.Pointer(p), n)
 	acted(g, rc, object.CounterWriteUser, "probe_write_user")
-	return lower.Scalar(t, rc)
+	return lower.Scalar(t, g.B.CmpImm(ir.OpEq, rc, 0))
 }

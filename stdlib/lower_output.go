@@ -1,6 +1,8 @@
 package stdlib
 
 import (
+	"github.com/cilium/ebpf/asm"
+
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
@@ -16,6 +18,38 @@ func lowerFormatted(kind object.EventKind) lower.Func {
 		g.Event(&object.Event{Kind: kind, Format: format}, c.Args[1:]...)
 		return lower.Operand{}
 	}
+}
+
+// lowerNothing serves what was done while compiling.
+func lowerNothing(*lower.Gen, *check.Call) lower.Operand { return lower.Operand{} }
+
+// lowerDebugf calls bpf_trace_printk. All values are widened to 64 bits, so each conversion gets the length for that.
+func lowerDebugf(g *lower.Gen, c *check.Call) lower.Operand {
+	format, _ := c.Str(0)
+	text, last := "", 0
+	for _, v := range check.ParseFormat(format) {
+		text += format[last:v.Start]
+		switch v.Conv {
+		case "p":
+			text += "%p"
+		case "i":
+			text += "%lld"
+		default:
+			text += "%ll" + v.Conv
+		}
+		last = v.End
+	}
+	text += format[last:]
+	args := make([]*ir.Value, 0, maxDebugArgs)
+	for _, a := range c.Args[1:] {
+		args = append(args, g.Scalar(a))
+	}
+	size := len(text) + 1
+	p := g.Temp("debugf", size)
+	p.Size = size
+	g.StoreValue(p, types.StringOf(size), g.Literal(text))
+	g.B.Helper(asm.FnTracePrintk, append([]*ir.Value{g.Pointer(p), g.B.Const(int64(size))}, args...)...)
+	return lower.Operand{}
 }
 
 // lowerPrint prints a whole map by reference, and everything else by value.

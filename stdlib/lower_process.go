@@ -103,7 +103,27 @@ func comm(g *lower.Gen) lower.Operand {
 
 func lowerComm(g *lower.Gen, _ *check.VarUse) lower.Operand { return comm(g) }
 
-func lowerCommCall(g *lower.Gen, _ *check.Call) lower.Operand { return comm(g) }
+// lowerCommCall looks a process up and copies its name before it lets the process go.
+func lowerCommCall(g *lower.Gen, c *check.Call) lower.Operand {
+	pid := g.ScalarAs(c.Args[0], types.TInt32)
+	t := types.StringOf(commSize)
+	dst := g.Dest(t)
+	dst.Size = commSize
+	g.B.Zero(dst.Ptr, int(dst.Off), commSize)
+	task := g.Target.Types.StructType("task_struct")
+	if task == nil {
+		return lower.Operand{Type: t, P: dst}
+	}
+	name, ok := task.Struct.Field("comm")
+	if !ok || name.Type.Size != commSize {
+		return lower.Operand{Type: t, P: dst}
+	}
+	g.B.IfNonNil(g.B.Kfunc(ir.BTFNil, taskFromPID, pid), func(p *ir.Value) {
+		g.ReadMem(dst, lower.Place{Ptr: p, Off: int32(name.Offset), Size: commSize, Space: types.SpaceKernel, Base: task.Struct})
+		g.B.Kfunc(ir.Void, taskRelease, p)
+	}, nil)
+	return lower.Operand{Type: t, P: dst}
+}
 
 // taskChain reads members of the current task, or of the task that a call gets.
 func taskChain(g *lower.Gen, c *check.Call, names ...string) (lower.Operand, bool) {
@@ -147,12 +167,21 @@ func taskName(g *lower.Gen, c *check.Call, names ...string) lower.Operand {
 	return lower.Operand{Type: t, P: o.P}
 }
 
-func lowerPcomm(g *lower.Gen, _ *check.VarUse) lower.Operand {
-	return taskName(g, nil, "group_leader", "comm")
+// nameOf makes the variable that is the name of a relative of the current task, nameOfCall the function of a task.
+func nameOf(relative string) lower.VarFunc {
+	return func(g *lower.Gen, _ *check.VarUse) lower.Operand { return taskName(g, nil, relative, "comm") }
 }
 
-func lowerPcommCall(g *lower.Gen, c *check.Call) lower.Operand {
-	return taskName(g, c, "group_leader", "comm")
+func nameOfCall(relative string) lower.Func {
+	return func(g *lower.Gen, c *check.Call) lower.Operand { return taskName(g, c, relative, "comm") }
+}
+
+func lowerLeaderTID(g *lower.Gen, u *check.VarUse) lower.Operand {
+	return taskScalar(g, nil, g.Type(u.Node), "group_leader", "pid")
+}
+
+func lowerLeaderTIDCall(g *lower.Gen, c *check.Call) lower.Operand {
+	return taskScalar(g, c, g.Type(c.Node), "group_leader", "pid")
 }
 
 func lowerCurtask(g *lower.Gen, u *check.VarUse) lower.Operand {

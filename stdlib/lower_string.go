@@ -27,9 +27,6 @@ func addressOf(g *lower.Gen, o lower.Operand, size int) lower.Place {
 // lowerStr reads a string: straight to where it is sent when it goes into an event, padded with zeros elsewhere.
 func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
-	if t.Kind != types.String { // str(strerror(x)): rendered in user space
-		return g.Expr(c.Args[0])
-	}
 	bare, prefix := g.WantsStr(), g.WantsPrefix()
 	size := t.Size
 	src := addressOf(g, g.Expr(c.Args[0]), size)
@@ -37,7 +34,7 @@ func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 	var limit *ir.Value
 	if len(c.Args) > 1 && !explicit {
 		n := g.Scalar(c.Args[1])
-		limit = g.B.AddImm(g.B.Bound(n, int64(size-1)), 1)
+		limit = g.B.Bound(n, int64(size))
 	}
 	var want lower.Place
 	if bare && prefix > 0 && prefix+1 < size && limit == nil {
@@ -80,6 +77,9 @@ func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	limit := t.Size - 4
+	if limit <= 0 {
+		limit = 1
+	}
 	bare := g.WantsStr()
 	o := g.Expr(c.Args[0])
 	src := addressOf(g, o, limit)
@@ -143,7 +143,7 @@ func lowerStrlen(g *lower.Gen, c *check.Call) lower.Operand {
 	return lower.Scalar(t, g.ReadStr(p, n, addressOf(g, o, n)))
 }
 
-// lowerStrncmp compares up to n characters: 0 when they are equal, else the difference of the first that differ.
+// lowerStrncmp compares up to n characters: 0 when they are equal, else 1.
 func lowerStrncmp(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	n64, _ := c.Int(2)
@@ -156,7 +156,30 @@ func lowerStrncmp(g *lower.Gen, c *check.Call) lower.Operand {
 		return lower.Scalar(t, g.B.Get(v))
 	}
 	compareBytes(g, a.P, b.P, g.B.Const(int64(n)), n, v, true)
-	return lower.Scalar(t, g.B.Get(v))
+	return lower.Scalar(t, g.B.CmpImm(ir.OpNe, g.B.Get(v), 0))
+}
+
+// lowerStrConcat copies the first string and then the second one to the place of its NUL.
+func lowerStrConcat(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	p := g.Dest(t)
+	p.Size = t.Size
+	g.B.Zero(p.Ptr, int(p.Off), t.Size)
+	a, na := stringText(g, c.Args[0])
+	b, nb := stringText(g, c.Args[1])
+	na, nb = concatRoom(c.Type(0), na), concatRoom(c.Type(1), nb)
+	n := g.ReadStr(p.At(0, na), na, a.P)
+	to := lower.Place{Ptr: g.B.PtrAdd(g.Pointer(p), g.B.Bound(n, int64(na-1))), Size: nb, Space: types.SpaceBPF}
+	g.ReadStr(to, nb, b.P)
+	return lower.Operand{Type: t, P: p}
+}
+
+// concatRoom is the size of a text with a NUL, which arrays need not have.
+func concatRoom(t *types.Type, n int) int {
+	if isByteArray(t) {
+		return n + 1
+	}
+	return n
 }
 
 // compareBytes sets v to the difference of the first bytes that differ among the first n (at most limit), 0 when there are none; text

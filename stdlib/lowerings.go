@@ -18,7 +18,7 @@ func lowerFuncs() map[string]any {
 
 		"printf": lowerFormatted(object.EvPrintf), "errorf": lowerFormatted(object.EvErrorf), "warnf": lowerFormatted(object.EvWarnf),
 		"cat": lowerFormatted(object.EvCat), "system": lowerFormatted(object.EvSystem),
-		"print": lowerPrint, "join": lowerJoin, "time": lowerTime, "exit": lowerExit,
+		"print": lowerPrint, "debugf": lowerDebugf, "config": lowerConfig, "join": lowerJoin, "time": lowerTime, "exit": lowerExit,
 
 		"signal":        lowerSignal(asm.FnSendSignal, "send_signal", object.CounterSignal),
 		"signal_thread": lowerSignal(asm.FnSendSignalThread, "send_signal_thread", object.CounterSignalThread),
@@ -26,12 +26,14 @@ func lowerFuncs() map[string]any {
 
 		"ntop": lowerNtop, "pton": lowerPton, "macaddr": lowerMacaddr, "bswap": lowerBswap,
 
-		"pid": lowerPIDCall(pidOf, hostPID), "tid": lowerPIDCall(tidOf, hostTID), "comm": lowerCommCall, "pcomm": lowerPcommCall, "ppid": lowerPPIDCall,
+		"pid": lowerPIDCall(pidOf, hostPID), "tid": lowerPIDCall(tidOf, hostTID), "comm": lowerCommCall, "pcomm": nameOfCall("real_parent"), "leader_comm": nameOfCall("group_leader"), "leader_tid": lowerLeaderTIDCall, "ppid": lowerPPIDCall,
 		"cgroup_path": lowerCgroupPath,
 
-		"str": lowerStr, "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lower.Searcher(lowerStrncmp), "memcmp": lower.Searcher(lowerMemcmp),
+		"assert_str": lowerNothing, "static_assert": lowerNothing, "fail": lowerNothing,
+
+		"str": lowerStr, "str_concat": lowerStrConcat, "globmatch": lower.Searcher(lowerGlobmatch), "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lower.Searcher(lowerStrncmp), "memcmp": lower.Searcher(lowerMemcmp),
 		"strcontains": lower.Searcher(lowerStrcontains), "strstr": lower.Searcher(lowerStrstr), "path": lowerPath,
-		"strerror": lowerScalarOf, "signal_name": lowerScalarOf, "syscall_name": lowerScalarOf,
+		"strerror": lowerStrerror, "signal_name": lowerSignalName, "syscall_name": lowerSyscallName,
 
 		"nsecs": lowerNsecs, "strftime": lowerStrftime,
 
@@ -47,7 +49,7 @@ func lowerVars() map[string]lower.VarFunc {
 		"args": lowerArgs, "argN": lowerArgN, "retval": lowerRetval, "ctx": lowerArgs,
 		"func": scalarVar(funcValue), "probe": scalarVar(probeIndex),
 		"pid": scalarVar(pidOf), "tid": scalarVar(tidOf), "uid": scalarVar(uidOf), "gid": scalarVar(gidOf), "username": scalarVar(uidOf),
-		"comm": lowerComm, "pcomm": lowerPcomm, "ppid": lowerPPID,
+		"comm": lowerComm, "pcomm": nameOf("real_parent"), "leader_comm": nameOf("group_leader"), "leader_tid": lowerLeaderTID, "ppid": lowerPPID,
 		"cgroup": scalarVar(cachedHelper("cgroup", asm.FnGetCurrentCgroupId)),
 		"nsecs":  scalarVar(nanoseconds), "elapsed": scalarVar(elapsed), "jiffies": scalarVar(helperValue(asm.FnJiffies64)),
 		"cpu": scalarVar(cachedHelper("cpu", asm.FnGetSmpProcessorId)), "numaid": scalarVar(helperValue(asm.FnGetNumaNodeId)),

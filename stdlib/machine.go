@@ -55,6 +55,17 @@ func (m *Machine) Target() *target.Target { return m.target() }
 
 func (m *Machine) newTarget() *target.Target {
 	t := &target.Target{Arch: m.Kernel.Arch(), Types: m.Types, CPUs: runtime.NumCPU(), PageSize: m.Kernel.PageSize(), Features: target.Lazy(m.has)}
+	t.KfuncID = func(name string) (int64, error) {
+		b, err := m.Kernel.BTF()
+		if err != nil {
+			return 0, err
+		}
+		id, ok := b.TypeByName(name, kernel.KindFunc)
+		if !ok {
+			return 0, noSymbol{name, "the kernel's types"}
+		}
+		return int64(id), nil
+	}
 	if cpus, err := m.Kernel.PossibleCPUs(); err == nil && len(cpus) > 0 {
 		t.CPUs = cpus[len(cpus)-1] + 1
 	}
@@ -65,6 +76,9 @@ func (m *Machine) newTarget() *target.Target {
 	}
 	return t
 }
+
+// HasKfunc tells whether the kernel has a function of this name that programs may call.
+func (m *Machine) HasKfunc(name string) bool { return m.Kernel.Features().HasKfunc(name) }
 
 // HZ is how many jiffies the kernel has per second, 0 when it cannot be known. It is not part of Target because finding out reads the
 // kernel's configuration.

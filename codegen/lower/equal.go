@@ -41,10 +41,28 @@ func (g *Gen) stringConst(e ast.Expr) (string, bool) {
 // equalLiteral compares a string with one known while compiling: the bytes up to its NUL decide.
 func (g *Gen) equalLiteral(x ast.Expr, s string, yes, no *ir.Block) {
 	a := g.exprWant(x, want{str: true, prefix: len(s) + 1})
+	if a.Type.Kind == types.Probe {
+		g.equalProbe(a.V, s, yes, no)
+		return
+	}
 	if a.Type.IsScalar() {
 		g.bug(x, "a scalar beside a string")
 	}
 	g.EqualLiteral(a, s, yes, no)
+}
+
+// equalProbe compares `probe`, which is the number of an attach point, with a name: the numbers of the points of that name decide.
+func (g *Gen) equalProbe(point *ir.Value, name string, yes, no *ir.Block) {
+	for _, h := range g.prog.Hooks {
+		if h.Point.Name != name {
+			continue
+		}
+		next := g.B.NewBlock("other")
+		g.B.Branch(ir.OpEq, point, g.B.Const(int64(h.Index)), yes, next)
+		g.B.Seal(next)
+		g.B.SetBlock(next)
+	}
+	g.B.Jump(no)
 }
 
 // EqualLiteral branches on whether a string equals one known while compiling.

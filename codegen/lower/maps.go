@@ -3,6 +3,7 @@ package lower
 import (
 	"github.com/cilium/ebpf"
 
+	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
@@ -311,3 +312,11 @@ const (
 	updateAny     = 0
 	updateNoExist = 1
 )
+
+// Table declares a constant of the script's programs, once under its name, and gives its address. Its bytes may be read by plain loads.
+func (g *Gen) Table(name string, contents []byte) *ir.Value {
+	g.u.addInternal(&object.Map{
+		Name: name, Role: object.MapConst, Type: ebpf.Array, KeySize: 4, MaxEntries: 1, ValueSize: (len(contents) + 7) &^ 7, Contents: contents,
+	})
+	return g.B.MapValAddr(name, 0)
+}

@@ -21,6 +21,8 @@ type Target struct {
 	HZ int
 	// PIDNamespace is the device and inode of the tool's pid namespace when it is not the initial one, for pid and tid.
 	PIDNSDev, PIDNSIno uint64
+	// KfuncID gives the number of a kernel function that programs may call, in the kernel's type information; nil when there are none.
+	KfuncID func(name string) (int64, error)
 }
 
 // Feature is a named fact about the target that code generation depends on; each is probed by runtime/kernel, never derived from a version.

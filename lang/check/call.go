@@ -341,11 +341,13 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 	case StrLiteral:
 		return b.checkStringLiteral(call, p, x, t)
 	case StringLike:
-		if t.Kind != types.String && t.Kind != types.Pointer && t.Kind != types.Array && !t.IsInteger() {
-			return fail("string")
-		}
-		if t.Kind == types.Array && (t.Elem.Kind != types.Int || t.Elem.Size != 1) {
-			return fail("string")
+		switch {
+		case t.Kind == types.Array && (t.Elem.Kind != types.Int || t.Elem.Size != 1):
+			b.errorf(CodeArgType, call.Node.Sp, "string-like arrays must contain a char-like type")
+			return types.TInvalid
+		case t.Kind != types.String && t.Kind != types.Pointer && t.Kind != types.Array:
+			b.errorf(CodeArgType, call.Node.Sp, "string-like values must be either strings, arrays or pointers")
+			return types.TInvalid
 		}
 	case Address:
 		if !t.IsInteger() && t.Kind != types.Pointer && t.Kind != types.Array && t.Kind != types.String && !isCastable(t) && t.Kind != types.KSym {

@@ -160,7 +160,7 @@ func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 		},
 	}}
 	for _, om := range obj.Maps {
-		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries}
+		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries, Contents: om.Contents}
 	}
 	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
 		t.Fatalf("%v\n%s", err, m)

@@ -97,7 +97,7 @@ func (w *writer) argument(name string, i int, p check.Param) string {
 			return w.pointer()
 		case "macaddr":
 			return w.of(types.ArrayOf(types.TUint8, 8), 1)
-		case "pcomm", "ppid":
+		case "pcomm", "ppid", "leader_comm", "leader_tid":
 			return "curtask"
 		case "ntop":
 			if i == 0 && w.chance(20) {

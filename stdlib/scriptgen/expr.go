@@ -252,7 +252,7 @@ func (w *writer) integer(d int) string {
 		}
 	case n < 98:
 		return "sizeof(" + pick(w, ints).String() + ")"
-	default:
+	case len(w.maps) > 0:
 		if m := pick(w, w.maps); m.keys != nil {
 			return "(int64)has_key(" + m.name + ", " + w.keyArg(m) + ")"
 		}

@@ -46,7 +46,7 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 		asm.FnGetCurrentPidTgid: func(*interp.Machine, [5]uint64) (uint64, error) { return 7<<32 | 8, nil },
 	}}
 	for _, om := range obj.Maps {
-		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries}
+		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries, Contents: om.Contents}
 	}
 	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
 		return "", err

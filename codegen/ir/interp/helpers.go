@@ -15,6 +15,7 @@ import (
 type Map struct {
 	Type                           ebpf.MapType
 	KeySize, ValueSize, MaxEntries int
+	Contents                       []byte // initial value of the first entry of an array
 
 	values map[string]uint64 // key bytes -> address of the value
 	self   uint64
@@ -43,7 +44,11 @@ func (mp *Map) slot(m *Machine, key string) uint64 {
 	}
 	p, ok := mp.values[key]
 	if !ok {
-		p = m.alloc("a map value", make([]byte, mp.ValueSize), false)
+		value := make([]byte, mp.ValueSize)
+		if mp.isArray() && key == arrayKey(0) {
+			copy(value, mp.Contents)
+		}
+		p = m.alloc("a map value", value, false)
 		mp.values[key] = p
 	}
 	return p

@@ -16,12 +16,12 @@ var eight = []struct {
 	{"scalar count", `tracepoint:a:b { @ = count(); }`, 60, 16, 11},
 	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 38},
 	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 40},
-	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 45},
+	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 46},
 	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 39},
 	{"plain store", `tracepoint:a:b { @ = args.bytes; }`, 45, 9, 7},
-	{"start of a pair", `tracepoint:c:d { delete(@start, tid); } tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 25},
+	{"start of a pair", `tracepoint:c:d { delete(@start, tid); } tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 24},
 	{"end of a pair", `begin { @start[1] = 1; } tracepoint:a:b /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start, tid); }`, 117, 80, 67},
-	{"printf of a path", `tracepoint:a:b { printf("%d %s %s\n", pid, comm, str(args.filename)); }`, 135, 100, 104},
+	{"printf of a path", `tracepoint:a:b { printf("%d %s %s\n", pid, comm, str(args.filename)); }`, 135, 100, 107},
 }
 
 // TestInstructionCounts keeps the size of the eight programs. Run with -v for the table.

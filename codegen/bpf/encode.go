@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -258,6 +259,9 @@ func (e *encoder) inst(in *inst) {
 	case kBound:
 		put(condJump(asm.JLE, in.dst, noReg, in.imm, 1))
 		put(asm.Mov.Imm(dst, int32(in.imm)))
+		// On a path that cannot be taken, Linux 6.1 may know that the value is at least 3 and at most 1, and then nothing about a pointer
+		// to which it is added. A mask that changes no value brings both limits together.
+		put(asm.And.Imm(dst, int32(1<<bits.Len64(uint64(in.imm))-1)))
 	case kReload:
 		put(asm.LoadMem(dst, asm.RFP, e.spillOff(in.imm), asm.DWord))
 	case kSpill:

@@ -50,7 +50,7 @@ const (
 	kCall                // r0 = fn(r1 ...)
 	kSet                 // dst = x cond (src or imm): dst = 1; if x cond y goto +1; dst = 0
 	kSelect              // if x cond (src or imm) goto +1; dst = z or imm2
-	kBound               // if dst <= imm goto +1; dst = imm
+	kBound               // if dst <= imm goto +1; dst = imm; dst &= a mask that holds imm
 	kReload              // dst = spill slot imm
 	kSpill               // spill slot imm = src
 )

@@ -56,6 +56,12 @@ func (s *Session) printMaps() error {
 	}
 	sort.Strings(names)
 	for _, n := range names {
+		if s.opts.Graph != nil && n == s.opts.GraphMap {
+			if err := s.opts.Graph(s); err != nil {
+				return err
+			}
+			continue
+		}
 		dump, err := s.user[n].dump()
 		if err != nil {
 			return err

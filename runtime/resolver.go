@@ -64,8 +64,10 @@ func (r *resolver) symbolizer() *symbol.Symbolizer {
 
 // follow starts to note what processes map, so that their addresses have names when they have ended. Where the kernel does not allow it,
 // only processes that still run are named.
-func (r *resolver) follow() {
-	if r.obj == nil || !showsUser(r.obj) {
+func (r *resolver) follow(obj *object.Object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.watch != nil || !showsUser(obj) {
 		return
 	}
 	if w, err := symbol.Watch(); err == nil {
@@ -74,10 +76,13 @@ func (r *resolver) follow() {
 }
 
 func (r *resolver) gone(pid int) *symbol.Process {
-	if r.watch == nil {
+	r.mu.Lock()
+	w := r.watch
+	r.mu.Unlock()
+	if w == nil {
 		return nil
 	}
-	return r.watch.Process(pid)
+	return w.Process(pid)
 }
 
 // showsUser reports whether addresses of processes are printed by name.
@@ -126,11 +131,11 @@ func (r *resolver) close() error {
 	return errors.Join(errs...)
 }
 
-func hex(addr uint64) string { return "0x" + strconv.FormatUint(addr, 16) }
+func hexAddr(addr uint64) string { return "0x" + strconv.FormatUint(addr, 16) }
 
 func frameText(f symbol.Frame, addr uint64, offset bool) string {
 	if !f.Known() {
-		return hex(addr)
+		return hexAddr(addr)
 	}
 	if !offset {
 		return f.Name

@@ -45,6 +45,9 @@ type Options struct {
 	Unsafe bool
 	// DryActions: the object only counts what it would do to the system, and system() runs nothing.
 	DryActions bool
+	// Graph, when set, is called at the end in place of printing the map GraphMap, to make a picture of it; see Session.Samples.
+	Graph    func(*Session) error
+	GraphMap string
 	// NoWarnings drops warnings that would be part of the output.
 	NoWarnings bool
 	// Hub lends the maps that the object shares with the other items of a prompt. Such a session prints no maps at its end and leaves Output
@@ -388,7 +391,7 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 			return 0, fmt.Errorf("switch on the kernel's run-time statistics: %w", err)
 		}
 	}
-	s.resolver.follow()
+	s.resolver.follow(s.obj)
 	if err := s.runRole(object.RoleBegin); err != nil {
 		return 0, err
 	}
@@ -480,7 +483,7 @@ func (s *Session) finish() (int, error) {
 		s.out.Flush()
 		return int(s.exitCode.Load()), errors.Join(errs...)
 	}
-	if !s.out.JSON() {
+	if !s.out.JSON() && s.opts.Graph == nil {
 		s.out.Message("", "\n\n")
 	}
 	if s.obj.Config.PrintMapsOnExit && !s.opts.DryRun {

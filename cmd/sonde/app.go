@@ -279,8 +279,12 @@ func (a *app) dump(stage string, m *ir.Module) {
 
 // trace runs an object.
 func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
+	graph, err := a.graph(obj)
+	if err != nil {
+		return 0, err
+	}
 	w := a.std.out
-	if a.opts.output != "" {
+	if a.opts.output != "" && !graph.svg() {
 		f, err := os.Create(a.opts.output)
 		if err != nil {
 			return 0, &userError{fmt.Sprintf("cannot write `%s`: %v", a.opts.output, errors.Unwrap(err)), ""}
@@ -297,6 +301,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	if a.opts.verbose {
 		opts.Log = a.std.err
 	}
+	graph.set(&opts)
 	s, err := a.load(opts)
 	if err != nil {
 		return 0, kernelError{err}

@@ -46,6 +46,9 @@ type options struct {
 	noFeature []string
 	explain   bool
 	usdtFile  bool
+	folded    bool
+	pprof     string
+	graphMap  string
 }
 
 // usageError is a mistake in the command line: exit code 2.
@@ -90,6 +93,9 @@ func parseFlags(argv []string) (*options, error) {
 	fs.StringSliceVar(&o.noFeature, "no-feature", nil, "")
 	fs.BoolVar(&o.explain, "explain-attach", false, "")
 	fs.BoolVar(&o.usdtFile, "usdt-file-activation", false, "")
+	fs.BoolVar(&o.folded, "folded", false, "")
+	fs.StringVar(&o.pprof, "pprof", "", "")
+	fs.StringVar(&o.graphMap, "map", "", "")
 	fs.BoolP("btf", "b", false, "") // always on
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		switch name { // bpftrace's long names
@@ -201,7 +207,10 @@ OPTIONS:
     -c COMMAND       run a command and trace it from its first instruction; the run ends with it
     -p PID           attach to this process only; the run ends with it
     -f FORMAT        output format: text or json (one JSON object a line)
-    -o FILE          write results to FILE
+    -o FILE          write results to FILE; FILE.svg gets a flame graph of the map that is keyed by stacks
+    --folded         print that map as folded stacks, one line each
+    --pprof FILE     write it as a profile for go tool pprof
+    --map @NAME      which map, when several are keyed by stacks
     -B MODE          output buffering: line (default), full or none
     -q               print no messages of our own
     -k               report each failed memory read and map operation with its place in the script
@@ -223,6 +232,7 @@ OPTIONS:
 
 OTHER COMMANDS:
     %[1]s explain PROGRAM   print what becomes of it: types, IR, eBPF, native code (text, json, html)
+    %[1]s flame             sample stacks and draw a flame graph (see %[1]s flame --help)
     %[1]s fmt FILE...       print scripts in canonical form (-w writes them back)
     %[1]s seccomp COMMAND   learn, check and emit seccomp allowlists (see %[1]s seccomp --help)
     %[1]s verify FILE...    check scripts on other kernels, booted under QEMU

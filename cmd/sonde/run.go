@@ -78,6 +78,8 @@ func run(ctx context.Context, argv []string, std stdio) int {
 // command gives a sub-command by its name.
 func command(name string) func(context.Context, []string, stdio) int {
 	switch name {
+	case "flame":
+		return runFlame
 	case "fmt":
 		return runFmt
 	case "explain":

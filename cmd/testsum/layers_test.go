@@ -32,6 +32,7 @@ func layers() map[string][]string {
 		"codegen":         {lang, codegen},
 		"runtime/kernel":  {},
 		"runtime/lab":     {},
+		"runtime/flame":   {},
 		"runtime/attach":  {"lang/source", "lang/types", "codegen/object", "codegen/target", "runtime/kernel"},
 		"runtime/value":   {"lang/source", "lang/types", "codegen/object"}, // aggregations are laid out there
 		"runtime/event":   {"lang/source", "lang/types", "codegen/object", "runtime/value"},

@@ -235,6 +235,18 @@ func (d *Decoder) Rows(m *Dump, top, div uint64) []Row {
 	return rows
 }
 
+// Entries gives each entry of a map, its key as it lies in memory, in no order.
+func (d *Decoder) Entries(m *Dump, yield func(key []byte, v V)) {
+	for i := range m.N {
+		v, _ := d.combine(m.Value, m.value(i), m.Copies, m.Stride, 1)
+		var key []byte
+		if m.Key != nil {
+			key = m.key(i)
+		}
+		yield(key, v)
+	}
+}
+
 // AppendMap appends a map as text: `@x: 5`, or one line per key; histograms and series on lines of their own.
 func (d *Decoder) AppendMap(dst []byte, m *Dump, top, div uint64) []byte {
 	for _, r := range d.Rows(m, top, div) {

@@ -104,6 +104,7 @@ var semanticsTable = []semantics{
 	{name: "strlen", body: `$h = "hello"; printf("%d %d\n", strlen($h), strlen(""));`, want: "5 0\n"},
 	{name: "bswap", body: `@a = (uint16)0x1234; @b = (uint32)0x12345678; printf("%x %x\n", bswap(@a), bswap(@b));`, want: "3412 78563412\n"},
 	{name: "str of a literal", body: `printf("%s %s\n", str("hello"), str("hello", 3));`, want: "hello hel\n"},
+	{name: "lengths without sense", body: `@s = "abcd"; printf("%s %s %s %r\n", str("abc", ~(19 + 1)), str(@s, ~(19 + 1)), str(@s, 9223372036854775807), buf(@s, ~5));`, want: `abc abcd abcd abcd\x00` + "\n"},
 	{name: "buf", body: `$a = (int8[4])0x64636261; printf("%r %rx\n", buf($a, 4), buf($a, 2));`, want: `abcd \x61\x62` + "\n"},
 	{
 		name: "buf of more than there is", body: `$a = (uint8[4])0x04030201; $s = "abc"; @n = 20; @m = $a; printf("%rx %rx %rx %rx %rx\n", buf($a, 8), buf($a, @n), buf($s, 9), buf("xyz", 7), buf(@m, 9));`,

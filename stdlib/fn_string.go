@@ -130,8 +130,14 @@ func literalLength(c *check.Call, i int) (n int64, known, ok bool) {
 		c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "%s() cannot use negative length (%d)", c.Node.Func, n)
 		return 0, true, false
 	}
+	if known && (n < 0 || n > maxLength) { // unsigned, and too large in any case
+		n = maxLength
+	}
 	return n, known, true
 }
+
+// maxLength is a length that is above every limit.
+const maxLength = 1 << 30
 
 func strResult(c *check.Call) *types.Type {
 	t := c.Type(0)
@@ -142,7 +148,8 @@ func strResult(c *check.Call) *types.Type {
 	}
 	if known {
 		if n > int64(size) {
-			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", n, size).Hint("raise `max_strlen` in the config block")
+			given, _ := c.Int(1)
+			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", uint64(given), size).Hint("raise `max_strlen` in the config block")
 		} else {
 			size = max(int(n), 1) // with the NUL
 		}

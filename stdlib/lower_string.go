@@ -88,7 +88,9 @@ func lowerBuf(g *lower.Gen, c *check.Call) lower.Operand {
 	}
 	var n *ir.Value
 	if k, ok := c.Int(1); ok {
-		n = g.B.Const(min(k, int64(limit)))
+		if n = g.B.Const(min(k, int64(limit))); k < 0 { // unsigned
+			n = g.B.Const(int64(limit))
+		}
 	} else if len(c.Args) > 1 {
 		n = g.B.Bound(g.Scalar(c.Args[1]), int64(limit))
 	} else {

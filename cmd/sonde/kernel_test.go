@@ -56,6 +56,8 @@ var kernelScripts = []struct {
 	{name: "long range", prog: `BEGIN { for ($i : 0..1000) { @s += $i; } }`, want: `@s: 499500`},
 	{name: "for over a map", prog: `BEGIN { @m[1] = 2; @m[3] = 4; for ($kv : @m) { @sum += $kv.0 * $kv.1; } }`, want: `@sum: 14`, feature: "bpf_for_each_map_elem"},
 	{name: "curtask", prog: `BEGIN { printf("%d %d\n", curtask.pid == tid, curtask.tgid == pid); }`, want: `(?m)^1 1$`},
+	{name: "part of a pointer as a key", prog: `BEGIN { @a[(uint16)curtask->stack, (uint16)1] = 1; @b[(int16)curtask->mm, 1] = 1; print(len(@a)); }`, want: `(?m)^1$`, feature: "bpf_for_each_map_elem"},
+	{name: "an array of an iterator's object", prog: `iter:task /args.task->comm != "x" && args.task->comm[0] != 0/ { @n = count(); }`, want: `@n: \d+`, feature: kernel.FeatureIter},
 	{name: "kstack", prog: `BEGIN { @[kstack(3)] = count(); }`, want: `@\[\n +\S+\+\d+\n`},
 	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|1[0-9])`},
 	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},

@@ -12,6 +12,7 @@ const (
 	walkRefused walkResult = iota // use a probe read
 	walkScalar                    // an integer to the verifier
 	walkPtr                       // a BTF pointer to the struct that comes with it
+	walkAddr                      // another pointer: an integer to older kernels, memory that is not trusted to newer ones
 )
 
 // maxWalk bounds the nesting of structs that walk follows.
@@ -66,13 +67,10 @@ func walkStep(s *types.StructDef, off, size int) (next *types.StructDef, rest in
 				return nil, 0, walkRefused, nil
 			}
 			if e := t.Elem; e != nil && e.Kind == types.Struct && t.Space != types.SpaceUser {
-				if s.Union {
-					// Older kernels trust it, newer ones do not; both read it.
-					return nil, 0, walkPtr, e.Struct
-				}
+				// In a union older kernels trust it, newer ones do not; both read it.
 				return nil, 0, walkPtr, e.Struct
 			}
-			return nil, 0, walkScalar, nil
+			return nil, 0, walkAddr, nil
 		}
 		if off+size > end {
 			return nil, 0, walkRefused, nil

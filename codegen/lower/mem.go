@@ -30,13 +30,19 @@ func (g *Gen) LoadScalar(p Place, t *types.Type) *ir.Value {
 	}
 	signed := t.Signed && t.Kind != types.Pointer
 	if g.plainLoad(p, size) {
-		if p.Ptr.Type == ir.BTFNil {
+		return g.B.Load(p.Ptr, int(p.Off), size, signed)
+	}
+	if t := p.Ptr.Type; (t == ir.BTF || t == ir.BTFNil) && p.Base != nil {
+		switch res, _ := walk(p.Base, int(p.Off), size); {
+		case res == walkRefused:
+		case t == ir.BTFNil:
 			v := g.B.NewVar("load", ir.I64)
 			g.B.Set(v, g.B.Const(0))
-			g.B.IfNonNil(p.Ptr, func(q *ir.Value) { g.B.Set(v, g.B.Load(q, int(p.Off), size, signed)) }, nil)
+			g.B.IfNonNil(p.Ptr, func(q *ir.Value) { g.B.Set(v, g.loadBTF(q, p, res, size, signed)) }, nil)
 			return g.B.Get(v)
+		default:
+			return g.loadBTF(p.Ptr, p, res, size, signed)
 		}
-		return g.B.Load(p.Ptr, int(p.Off), size, signed)
 	}
 	tmp := g.Temp("read", 8)
 	g.probeRead(tmp.At(0, size), p)
@@ -53,14 +59,22 @@ func (g *Gen) plainLoad(p Place, size int) bool {
 			return false
 		}
 		return int(p.Off)%size == 0
-	case ir.BTF, ir.BTFNil:
+	case ir.BTF:
 		if p.Base == nil {
 			return false
 		}
 		res, _ := walk(p.Base, int(p.Off), size)
-		return res != walkRefused
+		return res == walkScalar
 	}
 	return false
+}
+
+// loadBTF loads an integer through a BTF pointer that is not nil. What the verifier takes for a pointer, as in a union, becomes one first.
+func (g *Gen) loadBTF(q *ir.Value, p Place, res walkResult, size int, signed bool) *ir.Value {
+	if res == walkScalar {
+		return g.B.Load(q, int(p.Off), size, signed)
+	}
+	return g.B.PtrInt(g.B.LoadPtr(q, int(p.Off), ir.BTF))
 }
 
 // loadPtr reads a pointer; from a BTF object it stays a BTF pointer where the verifier sees one.

@@ -3,6 +3,8 @@ package opt
 import (
 	"math/bits"
 
+	"github.com/cilium/ebpf/asm"
+
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/ir/interp"
 )
@@ -65,6 +67,7 @@ func Rules() []Rule {
 		{"address", []ir.Op{ir.OpPtrAdd}, address},
 		{"distance", []ir.Op{ir.OpPtrDiff}, distance},
 		{"narrow-store", []ir.Op{ir.OpStore}, narrowStore},
+		{"bare-address", []ir.Op{ir.OpHelper}, bareAddress},
 		{"unused-old-value", []ir.Op{ir.OpFetchAdd}, unusedOldValue},
 		{"loaded-address", []ir.Op{ir.OpLoad, ir.OpStore, ir.OpZero, ir.OpAtomicAdd, ir.OpFetchAdd, ir.OpXchg, ir.OpCmpXchg}, loadedAddress},
 	}
@@ -522,6 +525,19 @@ func narrowStore(_ *rewriter, v *ir.Value) *ir.Value {
 		x.Op == ir.OpAnd && isConst(x.Args[1]) && uint64(x.Args[1].Imm)&(1<<n-1) == 1<<n-1:
 		v.Args[1] = x.Args[0]
 		return v
+	}
+	return nil
+}
+
+// bareAddress gives a helper that reads memory a pointer of the kernel as it is: it takes any.
+func bareAddress(_ *rewriter, v *ir.Value) *ir.Value {
+	switch asm.BuiltinFunc(v.Imm) {
+	case asm.FnProbeRead, asm.FnProbeReadKernel, asm.FnProbeReadUser, asm.FnProbeReadStr, asm.FnProbeReadKernelStr, asm.FnProbeReadUserStr:
+		if a := v.Args[2]; a.Op == ir.OpPtrInt && (a.Args[0].Type == ir.BTF || a.Args[0].Type == ir.BTFNil) {
+			v.Args[2] = a.Args[0]
+			return v
+		}
+	default:
 	}
 	return nil
 }

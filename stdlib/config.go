@@ -16,7 +16,7 @@ func intKey(lo, hi int64, set func(*check.Config, int)) func(*check.Config, stri
 		v, ok := check.ParseInt(strings.TrimSpace(text))
 		switch {
 		case !ok:
-			return fmt.Errorf("%q is not an integer", text)
+			return fmt.Errorf("expecting a number, got %s", text)
 		case v < lo:
 			return fmt.Errorf("%d is less than %d", v, lo)
 		case v > hi:
@@ -35,14 +35,14 @@ func boolKey(set func(*check.Config, bool)) func(*check.Config, string) error {
 		case "0", "false":
 			set(c, false)
 		default:
-			return fmt.Errorf("%q is neither true nor false (nor 1 nor 0)", text)
+			return errors.New("Invalid bool value: valid values are true, false, 1 or 0.") //nolint:staticcheck // a message for the user
 		}
 		return nil
 	}
 }
 
-// oneOf accepts some words, without regard to case.
-func oneOf(words []string, set func(*check.Config, string)) func(*check.Config, string) error {
+// oneOf accepts some words, without regard to case; anything else is answered with message.
+func oneOf(words []string, message string, set func(*check.Config, string)) func(*check.Config, string) error {
 	return func(c *check.Config, text string) error {
 		for _, w := range words {
 			if strings.EqualFold(w, strings.TrimSpace(text)) {
@@ -50,7 +50,7 @@ func oneOf(words []string, set func(*check.Config, string)) func(*check.Config, 
 				return nil
 			}
 		}
-		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+		return errors.New(strings.ReplaceAll(message, "%s", text))
 	}
 }
 
@@ -68,7 +68,16 @@ func unstableKey(name, what string) ConfigEntry {
 			Text:    "`enable` turns the feature on, `warn` too but says that it may change, `error` turns it off.",
 			Example: "config = { " + name + " = enable }\nBEGIN { exit(); }",
 		},
-		Key: check.ConfigKey{Name: name, Set: oneOf([]string{"enable", "warn", "error"}, func(c *check.Config, v string) { c.Unstable[name] = v })},
+		Key: check.ConfigKey{Name: name, Set: oneOf([]string{"enable", "warn", "error"}, "Invalid value for unstable config: valid values are enable, warn, and error.", func(c *check.Config, v string) { c.Unstable[name] = v })},
+	}
+}
+
+// noEffect is a key that other versions know; a config block that sets it is warned, but for the keys that still matter to bpftrace.
+func noEffect(name, value, why string) ConfigEntry {
+	quiet := name == "unstable_typeinfo" || name == "use_blazesym"
+	return ConfigEntry{
+		Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: why, Example: "config = { " + name + " = " + value + " }\nBEGIN { exit(); }"},
+		Key: check.ConfigKey{Name: name, NoEffect: !quiet, Set: func(*check.Config, string) error { return nil }},
 	}
 }
 
@@ -97,7 +106,7 @@ func configKeys() []ConfigEntry {
 				case "0":
 					v = "NONE"
 				}
-				return oneOf([]string{"PER_PID", "PER_PROGRAM", "NONE"}, func(c *check.Config, v string) { c.UserSymbolCache = v })(c, v)
+				return oneOf([]string{"PER_PID", "PER_PROGRAM", "NONE"}, "Invalid value for cache_user_symbols: valid values are PER_PID, PER_PROGRAM, and NONE.", func(c *check.Config, v string) { c.UserSymbolCache = v })(c, v)
 			}),
 		key("cpp_demangle", "true", "whether names of C++ are made readable", "Names in stacks and symbols of user space.",
 			boolKey(func(c *check.Config, v bool) { c.CppDemangle = v })),
@@ -105,7 +114,8 @@ func configKeys() []ConfigEntry {
 			"Otherwise the symbols of running processes are read before tracing starts, which keeps those of processes that end meanwhile.",
 			boolKey(func(c *check.Config, v bool) { c.LazySymbols = v })),
 		key("license", "GPL", "license of the programs that are loaded", "Some functions of the kernel are only there for programs with a license compatible with the GPL.",
-			oneOf(licenses, func(c *check.Config, v string) { c.License = v })),
+			oneOf(licenses, "Invalid value for license. Found: %s. Valid values: Dual MIT/GPL, Dual BSD/GPL, Dual MPL/GPL, GPL and additional rights, GPL v2, GPL. "+
+				"Read more about BPF programs and licensing: https://docs.kernel.org/bpf/bpf_licensing.html#using-bpf-programs-in-the-linux-kernel", func(c *check.Config, v string) { c.License = v })),
 		key("log_size", "1000000", "bytes of the verifier's log", "", intKey(1, 1<<30, func(c *check.Config, v int) { c.LogSize = v })),
 		key("max_bpf_progs", "1024", "how many BPF programs a script may become", "Guards against wildcards that match more than was meant.",
 			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxBPFProgs = v })),
@@ -117,7 +127,7 @@ func configKeys() []ConfigEntry {
 		key("max_strlen", "1024", "limit of strings, in bytes with the NUL", "The most that `str`, `buf` and `path` read when no length is given.",
 			intKey(1, 1<<20, func(c *check.Config, v int) { c.MaxStrlen = v }), "strlen"),
 		key("missing_probes", "error", "what happens when an attach point does not exist", "`error` ends the run, `warn` says so and goes on, `ignore` goes on.",
-			oneOf([]string{"error", "warn", "ignore"}, func(c *check.Config, v string) { c.MissingProbes = v })),
+			oneOf([]string{"error", "warn", "ignore"}, "Invalid value for missing_probes: valid values are ignore, warn, and error.", func(c *check.Config, v string) { c.MissingProbes = v })),
 		key("on_stack_limit", "32", "largest object on the BPF stack, in bytes", "Kept for compatibility: where objects live is decided by the compiler.",
 			intKey(0, 512, func(c *check.Config, v int) { c.OnStackLimit = v })),
 		key("perf_rb_pages", "64", "pages of the ring buffer", "Chosen by the memory of the machine when it is not set. More pages lose fewer events.",
@@ -129,18 +139,22 @@ func configKeys() []ConfigEntry {
 			func(c *check.Config, v string) error {
 				m, ok := stackModes[strings.ToLower(strings.TrimSpace(v))]
 				if !ok {
-					return fmt.Errorf("%q is none of bpftrace, perf, raw, build_id", v)
+					return errors.New("Invalid value for stack_mode: valid values are bpftrace, raw, perf, and build_id.") //nolint:staticcheck // a message for the user
 				}
 				c.StackMode = m
 				return nil
 			}),
 		key("str_trunc_trailer", "..", "what is printed behind a string that was cut", "Empty to print nothing.",
 			anyText(func(c *check.Config, v string) { c.StrTruncTrailer = v })),
-		unstableKey("unstable_map_decl", "map declarations"),
 		unstableKey("unstable_tseries", "`tseries`"),
-		unstableKey("unstable_addr", "addresses of variables and maps"),
-		unstableKey("unstable_macro", "macros"),
-		unstableKey("unstable_import", "imports"),
+		noEffect("unstable_map_decl", "error", "Map declarations are part of the language."),
+		noEffect("unstable_addr", "error", "`&` is part of the language."),
+		noEffect("unstable_macro", "error", "Macros are part of the language."),
+		noEffect("unstable_import", "error", "Imports are part of the language."),
+		noEffect("unstable_typeinfo", "enable", "`typeinfo` is always there."),
+		noEffect("symbol_source", "dwarf", "Locations come from symbols and from DWARF, as the attach point needs."),
+		noEffect("max_type_res_iterations", "10", "The search for types always ends."),
+		noEffect("use_blazesym", "true", "Symbols are looked up by sonde itself."),
 		// Old environment variables.
 		{
 			Default: "0", Key: check.ConfigKey{Name: "no_cpp_demangle", Set: boolKey(func(c *check.Config, v bool) { c.CppDemangle = !v })},
@@ -155,16 +169,7 @@ func configKeys() []ConfigEntry {
 			Doc: Doc{Group: "config", Summary: "old form of `cache_user_symbols = NONE`", Text: "Kept for old scripts and environments.", Example: "config = { no_user_symbols = 1 }\nBEGIN { exit(); }"},
 		},
 		{
-			Default: "0", Key: check.ConfigKey{Name: "max_type_res_iterations", Set: func(_ *check.Config, v string) error {
-				if _, ok := check.ParseInt(v); !ok {
-					return errors.New("not an integer")
-				}
-				return nil
-			}},
-			Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: "The search for types always ends.", Example: "config = { max_type_res_iterations = 10 }\nBEGIN { exit(); }"},
-		},
-		{
-			Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, func(c *check.Config, v string) { c.Extra["attach"] = v })},
+			Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, "valid values are auto and literal", func(c *check.Config, v string) { c.Extra["attach"] = v })},
 			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names.", Example: "config = { attach = literal }\nBEGIN { exit(); }"},
 		},
 	}

@@ -189,7 +189,7 @@ func getoptResult(c *check.Call) *types.Type {
 		}
 	}
 	if !c.Info.AddOption(opt) {
-		c.Diags.Errorf(check.CodeDuplicateOption, c.Node.Sp, "named parameter `%s` is used with another default before", name)
+		c.Diags.Errorf(check.CodeDuplicateOption, c.Node.Sp, "Command line option '%s' needs to have the same default value in all places it is used. Previous default value: %s", name, defaultOf(c.Info, name))
 		return types.TInvalid
 	}
 	text, given := c.Env.Named[name]
@@ -213,8 +213,8 @@ func badDefault(c *check.Call) *types.Type {
 }
 
 func parseOption(c *check.Call, opt *check.Option, text string, t *types.Type) *types.Type {
-	fail := func() *types.Type {
-		c.Diags.Errorf(check.CodeOption, c.Node.Sp, "invalid value `%s` for the named parameter `%s`: it is %s", text, opt.Name, map[string]string{"int": "an integer", "bool": "a bool"}[opt.Kind])
+	fail := func(format string) *types.Type {
+		c.Diags.Errorf(check.CodeOption, c.Node.Sp, "program command line option --%s "+format+" (value: %s)", opt.Name, text)
 		return types.TInvalid
 	}
 	switch opt.Kind {
@@ -223,16 +223,29 @@ func parseOption(c *check.Call, opt *check.Option, text string, t *types.Type) *
 		return t
 	case "int":
 		v, ok := check.ParseInt(text)
-		if !ok {
-			return fail()
+		switch {
+		case text == "true" || text == "false":
+			return fail("expects an integer")
+		case !ok:
+			return fail("invalid integer")
 		}
 		return setInt(c, v, t)
 	}
 	switch strings.ToLower(text) {
-	case "true", "1":
+	case "true", "1", "yes", "on":
 		return setBool(c, true)
-	case "false", "0":
+	case "false", "0", "no", "off":
 		return setBool(c, false)
 	}
-	return fail()
+	return fail("expects a boolean (e.g. 'true')")
+}
+
+// defaultOf is the default that a named parameter has at its first use.
+func defaultOf(info *check.Info, name string) string {
+	for _, o := range info.Options {
+		if o.Name == name {
+			return o.Default
+		}
+	}
+	return ""
 }

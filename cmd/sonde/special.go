@@ -131,7 +131,7 @@ func (a *app) unknownOptions(info *check.Info) error {
 		if near := diag.Nearest(name, names); near != "" {
 			hint = fmt.Sprintf("did you mean `--%s`?", near)
 		}
-		return &userError{fmt.Sprintf("the program has no option `--%s`", name), hint}
+		return &userError{"unexpected program command line options: --" + name, hint}
 	}
 	return nil
 }

@@ -418,22 +418,13 @@ func (g *Gen) compareScalars(e *ast.Binary) (op ir.Op, x, y *ir.Value) {
 	return comparisons[e.Op][i], g.ToInt(a), g.ToInt(b)
 }
 
-// comparesSigned: values are kept extended to 64 bits, so a signed comparison is right whenever one side may be negative and the
-// other fits an int64. A constant takes the sign of the other side.
+// comparesSigned: values are kept extended to 64 bits, so a signed comparison is right whenever one side may be negative. A uint64 counts as
+// an int64 then, which the checker warns of; an address does not.
 func (g *Gen) comparesSigned(a, b Operand) bool {
-	as, bs := isSigned(a.Type), isSigned(b.Type)
-	switch {
-	case as == bs:
-		return as
-	case as:
-		return b.Type.Size < 8 && b.Type.Kind != types.Pointer || nonNegative(b.V)
-	}
-	return a.Type.Size < 8 && a.Type.Kind != types.Pointer || nonNegative(a.V)
+	return isSigned(a.Type) && b.Type.Kind != types.Pointer || isSigned(b.Type) && a.Type.Kind != types.Pointer
 }
 
 func isSigned(t *types.Type) bool { return t.Signed && t.Kind != types.Pointer }
-
-func nonNegative(v *ir.Value) bool { return v != nil && v.Op == ir.OpConst && v.Imm >= 0 }
 
 // condValue evaluates a condition to 0 or 1 through branches.
 func (g *Gen) condValue(e ast.Expr, t *types.Type) Operand {

@@ -35,11 +35,11 @@ func (b *body) field(e *ast.Field) *types.Type {
 				return f.Type
 			}
 		}
-		d := b.errorf(CodeUnknownField, e.NameSp, "Record does not contain a field named '%[2]s': `%[1]s`", b.name(base), e.Name)
+		d := b.errorf(CodeUnknownField, e.Sp, "Record does not contain a field named '%[2]s': `%[1]s`", b.name(base), e.Name)
 		didYouMean(d, e.Name, fieldNames(base.Fields))
 		return types.TInvalid
 	}
-	d := b.errorf(CodeUnknownField, e.NameSp, "Can not access field '%s' on expression of type '%s'", e.Name, b.name(x))
+	d := b.errorf(CodeUnknownField, e.Sp, "Can not access field '%s' on expression of type '%s'", e.Name, b.name(x))
 	if base.IsInteger() {
 		d.Hint("cast it first: `((struct T *)x).%s`", e.Name)
 	}
@@ -87,7 +87,7 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 		f, ok = args.Struct.Field(rest)
 	}
 	if ok && strings.HasPrefix(e.Name, "common_") && f.ArgIndex < 0 && f.Offset < 8 {
-		d := b.errorf(CodeUnknownField, e.NameSp, "the kernel does not let programs read the common fields of tracepoints")
+		d := b.errorf(CodeUnknownField, e.Sp, "the kernel does not let programs read the common fields of tracepoints")
 		if e.Name == "common_pid" {
 			d.Hint("use `pid` or `tid`")
 		}
@@ -95,7 +95,7 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 	}
 	if !ok {
 		names := fieldNames(args.Struct.Resolve())
-		d := b.errorf(CodeUnknownField, e.NameSp, "Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
+		d := b.errorf(CodeUnknownField, e.Sp, "Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
 		if n := diag.Nearest(e.Name, names); n != "" {
 			d.Hint("use `%s`?", n)
 		} else if len(names) > 0 {
@@ -118,7 +118,7 @@ func (b *body) structField(e *ast.Field, base *types.Type) *types.Type {
 			didYouMean(d, s.Name, b.c.defs.Names("struct", prefix(s.Name, 3), 200))
 			return types.TInvalid
 		}
-		d := b.errorf(CodeUnknownField, e.NameSp, "Struct/union of type '%s' does not contain a field named '%s'", base, e.Name)
+		d := b.errorf(CodeUnknownField, e.Sp, "Struct/union of type '%s' does not contain a field named '%s'", base, e.Name)
 		didYouMean(d, e.Name, fieldNames(s.Resolve()))
 		return types.TInvalid
 	}
@@ -204,7 +204,7 @@ func (b *body) index(e *ast.Index) *types.Type {
 	known = known && !n.IsString
 	if x.Kind == types.Tuple {
 		if !known {
-			return b.invalid(CodeIndex, e.Sp, "the index of a tuple must be known while compiling")
+			return b.invalid(CodeIndex, e.Sp, "Array-style access for tuples only valid for integer literals")
 		}
 		return b.tupleElem(e, x, n.Int)
 	}
@@ -233,7 +233,7 @@ func (b *body) index(e *ast.Index) *types.Type {
 		return b.invalid(CodeIndex, e.Sp, "The array index operator [] can only be used on arrays, pointers, and tuples, found %s.", b.name(x))
 	}
 	if known && length > 0 && n.Int >= length {
-		return b.invalid(CodeIndex, e.Keys[0].Span(), "the index %d is out of bounds for array of size %d", n.Int, length)
+		return b.invalid(CodeIndex, e.Sp, "the index %d is out of bounds for array of size %d", n.Int, length)
 	}
 	return t
 }
@@ -360,7 +360,7 @@ func (b *body) typeinfo(e *ast.Typeinfo) *types.Type {
 	if t == nil || bad(t) {
 		return t
 	}
-	t = b.c.closeType(t)
+	t = b.c.mapInts(t, b.c.pool.named)
 	if b.infoType == nil {
 		b.infoType = map[*ast.Typeinfo]*types.Type{}
 	}

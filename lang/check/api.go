@@ -164,8 +164,10 @@ type MapKind struct {
 // ConfigKey is a key of the config block and of the environment.
 type ConfigKey struct {
 	Name string // canonical: lower case without prefix
-	// Set checks a value and stores it in the config; an error's text completes "invalid value for `key`: ".
+	// Set checks a value and stores it in the config; an error's text is the message, behind the key's name unless it holds that.
 	Set func(c *Config, value string) error
+	// NoEffect marks a key that is only accepted, with a warning in a config block.
+	NoEffect bool
 }
 
 // ProbeKind is a kind of probe. stdlib has one implementation per kind.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
@@ -22,9 +23,18 @@ func (b *body) cast(e *ast.Cast) *types.Type {
 	return t
 }
 
+// castSpan is the type of a cast with its parentheses.
+func castSpan(e *ast.Cast) source.Span {
+	sp := e.Sp
+	if x := e.X.Span(); x.Start > sp.Start && x.Start < sp.End {
+		sp.End = x.Start
+	}
+	return sp
+}
+
 func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 	fail := func() *types.Type {
-		return b.invalid(CodeCast, e.Sp, "Cannot cast from \"%s\" to \"%s\"", b.name(x), t)
+		return b.invalid(CodeCast, castSpan(e), "Cannot cast from \"%s\" to \"%s\"", b.name(x), t)
 	}
 	if t.Kind == types.Array && t.Len == 0 && t.Elem.Size > 0 {
 		size := x.Size
@@ -123,14 +133,14 @@ func (b *body) castInt(e *ast.Cast, t, x *types.Type, fail func() *types.Type) *
 	if t.Kind == types.Enum {
 		if c, ok := b.lits[e.X]; ok && c.kind == intValue && t.Enum != nil {
 			if _, known := t.Enum.ValueName(int64(c.bits)); !known {
-				return b.invalid(CodeCast, e.Sp, "`%s` has no enumerator with the value %d", t, int64(c.bits))
+				return b.invalid(CodeCast, castSpan(e), "Enum: %s doesn't contain a variant value of %d", t.Enum.Name, int64(c.bits))
 			}
 		}
 		return t
 	}
 	if types.Equal(t, x) && !isOpen(x) && x.Kind == types.Int {
 		if _, lit := b.lits[e.X]; !lit && b.final && !b.fromMacro() {
-			b.warnf(CodeNeedlessCast, e.Sp, "needless cast: the expression is `%s` already", t)
+			b.warnf(CodeNeedlessCast, castSpan(e), "Unnecessary cast: expression is already of type %s", t)
 		}
 	}
 	return b.c.pool.withSpace(t, x.Space, types.ProvRaw)

@@ -117,7 +117,7 @@ func (c *checker) items(items []ast.Item) {
 		if len(probes) > 0 {
 			sp = probes[0].Sp
 		}
-		c.diags.Errorf(CodeTooManyProbes, sp, "Can't attach to %d probes because it exceeds the current limit of %d probes", total, limit).
+		c.diags.Errorf(CodeTooManyProbes, sp, "Can't attach to %d probes because it exceeds the current limit of %d probes.", total, limit).
 			Hint("set `max_probes` in the config block or BPFTRACE_MAX_PROBES to raise the limit")
 	}
 }
@@ -287,34 +287,37 @@ func (c *checker) finish() {
 }
 
 // closeType decides open signs, also inside tuples.
-func (c *checker) closeType(t *types.Type) *types.Type {
+func (c *checker) closeType(t *types.Type) *types.Type { return c.mapInts(t, c.pool.closed) }
+
+// mapInts replaces the integers of a type, also inside tuples.
+func (c *checker) mapInts(t *types.Type, f func(*types.Type) *types.Type) *types.Type {
 	if t == nil {
 		return nil
 	}
 	switch t.Kind {
 	case types.Int:
-		return c.pool.closed(t)
+		return f(t)
 	case types.Tuple, types.Record:
 		changed := false
 		elems := make([]*types.Type, len(t.Fields))
 		var names []string
-		for i, f := range t.Fields {
-			elems[i] = c.closeType(f.Type)
-			changed = changed || elems[i] != f.Type
+		for i, m := range t.Fields {
+			elems[i] = c.mapInts(m.Type, f)
+			changed = changed || elems[i] != m.Type
 			if t.Kind == types.Record {
-				names = append(names, f.Name)
+				names = append(names, m.Name)
 			}
 		}
 		if changed {
 			return types.TupleOf(elems, names)
 		}
 	case types.Pointer:
-		if e := c.closeType(t.Elem); e != t.Elem {
+		if e := c.mapInts(t.Elem, f); e != t.Elem {
 			return types.PointerTo(e, t.Space, t.Prov)
 		}
 	}
 	if t.IsAggregation() && t.Elem != nil {
-		if e := c.closeType(t.Elem); e != t.Elem {
+		if e := c.mapInts(t.Elem, f); e != t.Elem {
 			ct := *t
 			ct.Elem = e
 			return &ct

@@ -87,6 +87,8 @@ const (
 	CodeAlwaysEmpty    diag.Code = "W0306"
 	CodeDiscarded      diag.Code = "W0307"
 	CodeLeakedVar      diag.Code = "W0308"
+	CodeConversion     diag.Code = "W0309"
+	CodeNoParam        diag.Code = "W0310"
 	CodeDeprecated     diag.Code = "W0401"
 	CodeTooLong        diag.Code = "W0402"
 	CodeUnusedMap      diag.Code = "W0501"

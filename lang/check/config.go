@@ -36,13 +36,17 @@ func canonicalKey(name string) string {
 func (c *checker) configure(blocks []*ast.Config) {
 	for _, b := range blocks {
 		for _, s := range b.Settings {
+			sp := source.Span{Start: s.NameSp.Start, End: max(s.NameSp.End, s.ValueSp.End)}
 			key := c.u.ConfigKey(canonicalKey(s.Name))
 			if key == nil {
-				d := c.diags.Errorf(CodeConfigKey, s.NameSp, "Unrecognized config variable: %s", s.Name)
+				d := c.diags.Errorf(CodeConfigKey, sp, "%s: not a known configuration option", s.Name)
 				didYouMean(d, canonicalKey(s.Name), c.u.Names("config"))
 				continue
 			}
-			c.setConfig(key, s.Value, s.ValueSp, s.Name)
+			if key.NoEffect {
+				c.diags.Warnf(CodeDeprecated, sp, "%s is deprecated and has no effect", s.Name)
+			}
+			c.setConfig(key, s.Value, sp)
 		}
 	}
 	names := make([]string, 0, len(c.env.Environ))
@@ -55,14 +59,18 @@ func (c *checker) configure(blocks []*ast.Config) {
 			continue
 		}
 		if key := c.u.ConfigKey(canonicalKey(n)); key != nil {
-			c.setConfig(key, c.env.Environ[n], source.Span{}, n)
+			c.setConfig(key, c.env.Environ[n], source.Span{})
 		}
 	}
 }
 
-func (c *checker) setConfig(key *ConfigKey, val string, sp source.Span, name string) {
+func (c *checker) setConfig(key *ConfigKey, val string, sp source.Span) {
 	if err := key.Set(c.info.Config, val); err != nil {
-		c.diags.Errorf(CodeConfigValue, sp, "invalid value for `%s`: %v", name, err)
+		text := err.Error()
+		if key.Name != "license" {
+			text = key.Name + ": " + text
+		}
+		c.diags.Errorf(CodeConfigValue, sp, "%s", text)
 		return
 	}
 	c.info.Config.Set[key.Name] = true

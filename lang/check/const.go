@@ -22,6 +22,9 @@ func (c Const) Text(t *types.Type) string {
 // ParseInt reads an integer as the language writes it: decimal, octal, hexadecimal, 1e6, 1_000, with a sign.
 func ParseInt(text string) (int64, bool) {
 	v, neg, ok := parseInt(text)
+	if !ok {
+		v, ok = parseDuration(text)
+	}
 	if neg {
 		return -int64(v), ok
 	}

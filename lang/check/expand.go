@@ -510,6 +510,9 @@ func (x *expander) positional(e *ast.Positional) ast.Expr {
 	if v, neg, ok := parseInt(text); ok {
 		return &ast.IntLit{Base: e.Base, Value: v, Neg: neg, Text: "$" + strconv.Itoa(e.N)}
 	}
+	if v, ok := parseDuration(text); ok {
+		return &ast.IntLit{Base: e.Base, Value: v, Text: "$" + strconv.Itoa(e.N)}
+	}
 	return &ast.StrLit{Base: e.Base, Value: text, Text: "$" + strconv.Itoa(e.N)}
 }
 
@@ -567,6 +570,17 @@ func parseInt(text string) (v uint64, neg, ok bool) {
 		return 0, false, false
 	}
 	return v, neg && v != 0, true
+}
+
+// parseDuration reads a number with a unit of time, in nanoseconds: 5ms.
+func parseDuration(text string) (uint64, bool) {
+	n := len(text) - len(strings.TrimLeft(text, "0123456789_"))
+	unit, known := map[string]uint64{"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9, "d": 86400e9}[text[n:]]
+	v, neg, ok := parseInt(text[:n])
+	if !known || !ok || neg || v > (1<<64-1)/unit {
+		return 0, false
+	}
+	return v * unit, true
 }
 
 // respan gives the nodes of a C macro's text the place where the macro is used.

@@ -80,6 +80,7 @@ func (b *body) typeOf(e ast.Expr) *types.Type {
 		b.setLit(e, strVal(e.Value))
 		return types.StringOf(len(e.Value) + 1)
 	case *ast.Positional:
+		b.warnf(CodeNoParam, e.Sp, "Positional parameter $%d is empty or not provided. ", e.N)
 		b.setLit(e, intVal(0))
 		return b.litType(intVal(0))
 	case *ast.Ident:
@@ -137,10 +138,10 @@ func (b *body) typeOf(e ast.Expr) *types.Type {
 
 func (b *body) intLit(e *ast.IntLit) *types.Type {
 	if e.Overflow {
-		return b.invalid(CodeOverflow, e.Sp, "integer `%s` does not fit in 64 bits", e.Text)
+		return b.invalid(CodeOverflow, e.Sp, "syntax: overflow error, maximum value is 18446744073709551615: %s", e.Text)
 	}
 	if e.Neg && e.Value > 1<<63 {
-		return b.invalid(CodeOverflow, e.Sp, "integer `%s` does not fit in 64 bits", e.Text)
+		return b.invalid(CodeOverflow, e.Sp, "negative value will underflow: %s", e.Text)
 	}
 	v, _ := foldLiteral(e)
 	b.setLit(e, v)
@@ -334,11 +335,13 @@ func (b *body) joinBranches(e ast.Expr, x, y *types.Type) *types.Type {
 	if t.IsAggregation() {
 		return b.invalid(CodeAggregation, e.Span(), "`%s` cannot be a value", t)
 	}
+	b.warnConversion(e.Span(), dx, t)
+	b.warnConversion(e.Span(), dy, t)
 	return t
 }
 
 // name prints a type for a message.
-func (b *body) name(t *types.Type) string { return b.c.closeType(t).String() }
+func (b *body) name(t *types.Type) string { return b.c.mapInts(t, b.c.pool.named).String() }
 
 func (b *body) blockExpr(e *ast.BlockExpr) *types.Type {
 	if !b.final || b.c.expansions[e] == nil {

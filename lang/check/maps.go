@@ -35,7 +35,6 @@ func (c *checker) mapNamed(name string, sp source.Span) *mapState {
 
 // declareMap enters `let @m = kind(n)`.
 func (c *checker) declareMap(d *ast.MapDecl) {
-	c.unstable("unstable_map_decl", d.Sp, "map declarations")
 	if old := c.maps[d.Name]; old != nil && old.m.Declared {
 		c.diags.Errorf(CodeMapRedeclared, d.Sp, "map `%s` is declared twice", d.Name).Label(old.m.Span, "first declared here")
 		return
@@ -199,6 +198,7 @@ func (b *body) uniteKey(st *mapState, t *types.Type, sp source.Span) bool {
 		return false
 	}
 	b.setMapKey(st, joined)
+	b.warnConversion(sp, t, st.m.Key)
 	return true
 }
 
@@ -309,11 +309,14 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 		ok = false
 	}
 	if !ok {
-		b.errorf(CodeMismatch, s.Value.Span(), "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'",
+		b.errorf(CodeMismatch, assignSpan(s), "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'",
 			st.m.Name, b.name(t), b.name(cur)).Label(st.use, "first used here")
 		return
 	}
 	b.setMapValue(st, joined)
+	if !isAgg {
+		b.warnConversion(s.Value.Span(), t, st.m.Value)
+	}
 }
 
 // reportMaps reports what can only be seen over all bodies.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
@@ -169,7 +170,7 @@ func (b *body) arrayOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 
 func (b *body) tupleOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	if op != "==" && op != "!=" {
-		return b.invalid(CodeOperand, e.Span(), "`%s` cannot be used on tuples", op)
+		return b.invalid(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 	}
 	if _, ok := b.c.pool.promote(x, y); !ok {
 		return b.invalid(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
@@ -178,6 +179,9 @@ func (b *body) tupleOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 }
 
 func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
+	if !isLogical(op) && op != "<<" && op != ">>" && x.Kind == types.Int && y.Kind == types.Int {
+		b.warnMixedSigns(e, x, y)
+	}
 	if isCompare(op) || isLogical(op) {
 		return types.TBool
 	}
@@ -197,6 +201,19 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: space, open: true})
 	}
 	return b.c.pool.get(intKey{size: 8, signed: signed, space: space})
+}
+
+// warnMixedSigns warns of a uint64 that meets a signed operand: it counts as an int64.
+func (b *body) warnMixedSigns(e ast.Node, x, y *types.Type) {
+	if isOpen(x) || isOpen(y) || x.Signed == y.Signed {
+		return
+	}
+	sides := [2]source.Span{e.Span(), e.Span()}
+	if e, ok := e.(*ast.Binary); ok {
+		sides = [2]source.Span{e.X.Span(), e.Y.Span()}
+	}
+	b.warnConversion(sides[0], x, types.TInt64)
+	b.warnConversion(sides[1], y, types.TInt64)
 }
 
 func (b *body) pointerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
@@ -382,7 +399,6 @@ func (b *body) incrementMap(e *ast.Unary, x *types.Type, ref *ast.MapRef) *types
 func (b *body) address(e *ast.Unary) *types.Type {
 	switch t := unparen(e.X).(type) {
 	case *ast.Var:
-		b.unstableAddr(e)
 		x := b.infer(t)
 		b.Types[e.X] = x
 		if x == nil || bad(x) {
@@ -390,7 +406,6 @@ func (b *body) address(e *ast.Unary) *types.Type {
 		}
 		return types.PointerTo(x, types.SpaceBPF, types.ProvBPF)
 	case *ast.MapRef:
-		b.unstableAddr(e)
 		m := &types.Type{Kind: types.MapKind}
 		b.Types[e.X], b.Types[t] = m, m
 		st := b.c.mapOf(t)
@@ -402,12 +417,6 @@ func (b *body) address(e *ast.Unary) *types.Type {
 	}
 	b.infer(e.X)
 	return b.invalid(CodeOperand, e.Sp, "`&` needs a scratch variable or a map")
-}
-
-func (b *body) unstableAddr(e *ast.Unary) {
-	if b.final {
-		b.c.unstable("unstable_addr", e.Sp, "addresses of variables and maps")
-	}
 }
 
 // deref types *p.

@@ -5,12 +5,14 @@ import "github.com/sonde-sh/sonde/lang/types"
 // Integers of the checker carry two things that types.Equal does not see: the address space that they point into when they are used as
 // an address, and whether their sign is still open. Both are interned here, so that the same integer is the same pointer.
 //
-// The sign is open for a literal that fits both signs of its size, and for the difference of two unsigned values.
+// The sign is open for a literal that fits both signs of its size, and for the difference of two unsigned values. A wide literal fits its
+// size only without a sign: 200 is an int16 by itself, but fits a uint8.
 type intKey struct {
 	size   int
 	signed bool
 	space  types.Space
 	open   bool
+	wide   bool
 }
 
 type intPool map[intKey]*types.Type
@@ -30,17 +32,40 @@ func (p intPool) get(k intKey) *types.Type {
 		return t
 	}
 	t := &types.Type{Kind: types.Int, Size: k.size, Signed: k.signed, Space: k.space}
-	if k.open {
+	switch {
+	case k.open:
 		t.Name = openName
+	case k.wide:
+		t.Name = wideName
 	}
 	p[k] = t
 	return t
 }
 
-// openName marks an integer whose sign is open; it is no identifier, so no typedef has it.
-const openName = "?"
+// openName and wideName mark an integer whose sign is open and a wide literal; they are no identifiers, so no typedef has them.
+const (
+	openName = "?"
+	wideName = "?wide"
+)
 
 func isOpen(t *types.Type) bool { return t.Kind == types.Int && t.Name == openName }
+
+func isWide(t *types.Type) bool { return t.Kind == types.Int && t.Name == wideName }
+
+// isLiteral tells whether t is the type of a positive literal.
+func isLiteral(t *types.Type) bool { return isOpen(t) && !t.Signed || isWide(t) }
+
+// named is t as messages and typeinfo call it: literals are signed there. Their values are kept without a sign, where that is cheaper and
+// cannot be seen.
+func (p intPool) named(t *types.Type) *types.Type {
+	switch {
+	case isOpen(t) && !t.Signed:
+		return types.IntOf(t.Size, true)
+	case isWide(t):
+		return types.IntOf(2*t.Size, true)
+	}
+	return p.closed(t)
+}
 
 // literal returns the smallest type of an integer literal.
 func (p intPool) literal(v uint64, neg bool) *types.Type {
@@ -58,7 +83,8 @@ func (p intPool) literal(v uint64, neg bool) *types.Type {
 	}
 	for _, size := range []int{1, 2, 4} {
 		if v>>(8*size) == 0 {
-			return p.get(intKey{size: size, open: v>>(8*size-1) == 0})
+			open := v>>(8*size-1) == 0
+			return p.get(intKey{size: size, open: open, wide: !open})
 		}
 	}
 	return p.get(intKey{size: 8, open: v>>63 == 0})
@@ -74,7 +100,7 @@ func (p intPool) literalInt(v int64) *types.Type {
 
 // closed returns t with its sign decided: an open literal is unsigned, an open difference signed.
 func (p intPool) closed(t *types.Type) *types.Type {
-	if t == nil || !isOpen(t) {
+	if t == nil || !isOpen(t) && !isWide(t) {
 		return t
 	}
 	return p.get(intKey{size: t.Size, signed: t.Signed, space: t.Space})
@@ -87,7 +113,7 @@ func (p intPool) withSpace(t *types.Type, space types.Space, prov types.Provenan
 	}
 	switch t.Kind {
 	case types.Int:
-		if t.Space == space || (t.Name != "" && t.Name != openName) {
+		if t.Space == space || (t.Name != "" && t.Name != openName && t.Name != wideName) {
 			if t.Space == space {
 				return t
 			}
@@ -95,7 +121,7 @@ func (p intPool) withSpace(t *types.Type, space types.Space, prov types.Provenan
 			c.Space = space
 			return &c
 		}
-		return p.get(intKey{size: t.Size, signed: t.Signed, space: space, open: isOpen(t)})
+		return p.get(intKey{size: t.Size, signed: t.Signed, space: space, open: isOpen(t), wide: isWide(t)})
 	case types.Pointer, types.Struct, types.Array, types.String, types.Args, types.Tuple, types.Record:
 		if t.Space == space && t.Prov == prov {
 			return t
@@ -107,8 +133,9 @@ func (p intPool) withSpace(t *types.Type, space types.Space, prov types.Provenan
 	return t
 }
 
-// promoteInt returns the smallest integer that holds both, ok false when there is none.
-func (p intPool) promoteInt(a, b *types.Type) (*types.Type, bool) {
+// promoteInt returns the smallest integer that holds both. There is none for a signed one and a uint64: they become an int64, and the caller
+// warns of it.
+func (p intPool) promoteInt(a, b *types.Type) *types.Type {
 	space := a.Space
 	if space == types.SpaceNone {
 		space = b.Space
@@ -118,24 +145,24 @@ func (p intPool) promoteInt(a, b *types.Type) (*types.Type, bool) {
 	size := max(a.Size, b.Size)
 	ao, bo := isOpen(a), isOpen(b)
 	switch {
+	case isLiteral(a) && isLiteral(b) && (isWide(a) || isWide(b)):
+		wide := isWide(a) && a.Size == size || isWide(b) && b.Size == size
+		return p.get(intKey{size: size, space: space, open: !wide, wide: wide})
 	case ao && bo:
-		return p.get(intKey{size: size, signed: a.Signed || b.Signed, space: space, open: true}), true
+		return p.get(intKey{size: size, signed: a.Signed || b.Signed, space: space, open: true})
 	case ao:
-		return p.get(intKey{size: size, signed: b.Signed, space: space}), true
+		return p.get(intKey{size: size, signed: b.Signed, space: space})
 	case bo || a.Signed == b.Signed:
-		return p.get(intKey{size: size, signed: a.Signed, space: space}), true
+		return p.get(intKey{size: size, signed: a.Signed, space: space})
 	}
 	s, u := a, b
 	if b.Signed {
 		s, u = b, a
 	}
 	if s.Size > u.Size {
-		return p.get(intKey{size: s.Size, signed: true, space: space}), true
+		return p.get(intKey{size: s.Size, signed: true, space: space})
 	}
-	if u.Size == 8 {
-		return nil, false
-	}
-	return p.get(intKey{size: u.Size * 2, signed: true, space: space}), true
+	return p.get(intKey{size: min(2*u.Size, 8), signed: true, space: space})
 }
 
 // promote returns the smallest type that holds values of both; nil operands are types that are not known yet.
@@ -151,14 +178,14 @@ func (p intPool) promote(a, b *types.Type) (*types.Type, bool) {
 		return a, true
 	}
 	if a.IsInteger() && b.IsInteger() && (a.Kind != b.Kind || (a.Kind == types.Enum && !types.Equal(a, b))) {
-		return p.promoteInt(plainInt(a), plainInt(b))
+		return p.promoteInt(plainInt(a), plainInt(b)), true
 	}
 	if a.Kind != b.Kind {
 		return nil, false
 	}
 	switch a.Kind {
 	case types.Int:
-		return p.promoteInt(a, b)
+		return p.promoteInt(a, b), true
 	case types.String, types.Buffer:
 		if b.Size > a.Size {
 			return b, true
@@ -292,7 +319,7 @@ func grown(a, b *types.Type) bool {
 	if a == nil || b == nil {
 		return true
 	}
-	return !types.Equal(a, b) || a.Space != b.Space || a.Prov != b.Prov || isOpen(a) != isOpen(b) ||
+	return !types.Equal(a, b) || a.Space != b.Space || a.Prov != b.Prov || isOpen(a) != isOpen(b) || isWide(a) != isWide(b) ||
 		(a.Elem != b.Elem && a.IsAggregation() && !types.Equal(a.Elem, b.Elem))
 }
 

@@ -113,6 +113,8 @@ func (r *resolver) stmt(s ast.Stmt) {
 		r.block(s.Then)
 		r.block(s.Else)
 	case *ast.While:
+		r.diags.Warnf(CodeDeprecated, s.Sp, "While loops are deprecated and may be removed in the future.").
+			Hint("write `for ($i : START..END)` where the number of rounds is known")
 		r.expr(s.Cond)
 		r.loops++
 		r.block(s.Body)
@@ -144,7 +146,7 @@ func (r *resolver) jump(s *ast.Jump) {
 	if s.Kind == ast.Continue {
 		word = "continue"
 	}
-	r.diags.Errorf(CodeJump, s.Sp, "`%s` is only possible inside a loop", word)
+	r.diags.Errorf(CodeJump, s.Sp, "'%s' statement is not allowed in a probe", word).Hint("it ends a loop, or a round of it")
 }
 
 func (r *resolver) loop(v *ast.Var, body *ast.Block) {

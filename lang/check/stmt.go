@@ -149,7 +149,7 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	case value.Kind == types.Void:
-		b.errorf(CodeVoidValue, s.Value.Span(), "%s has no value", describeCall(s.Value))
+		b.errorf(CodeVoidValue, assignSpan(s), "Invalid expression for assignment: %s has no value", describeCall(s.Value))
 		st.poisoned = true
 		return
 	case value.IsAggregation() && !isCastable(value), value.Kind == types.MapKind, value.Kind == types.TypeValue:
@@ -157,7 +157,12 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	}
-	b.storeVar(st, value, s.Value.Span())
+	b.storeVar(st, value, s.Value, assignSpan(s))
+}
+
+// assignSpan is an assignment without its semicolon.
+func assignSpan(s *ast.Assign) source.Span {
+	return source.Span{Start: s.Sp.Start, End: s.Value.Span().End}
 }
 
 // compound is the type of `target op value`.
@@ -175,8 +180,8 @@ func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
 	return t
 }
 
-// storeVar makes a variable hold a value of type t too.
-func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
+// storeVar makes a variable hold the value e of type t too; sp is what assigns it.
+func (b *body) storeVar(st *varState, t *types.Type, e ast.Expr, sp source.Span) {
 	t = b.localValue(decay(t))
 	cur := st.v.Type
 	if st.v.Param && cur != nil && cur.Kind == types.Tuple {
@@ -187,7 +192,7 @@ func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
 	joined, ok := b.c.pool.promote(cur, t)
 	switch {
 	case ok && st.declared != nil:
-		ok = types.Equal(b.c.closeType(joined), st.declared)
+		ok = types.Equal(b.c.closeType(joined), st.declared) || b.convertsTo(e, t, st.declared)
 		joined = cur
 	case ok && st.locked && !types.Equal(joined, cur):
 		b.errorf(CodeLocked, sp, "`%s` does not fit the type `%s` of `%s`, which a decision at compile time was based on", b.name(t), b.name(cur), displayName(st.v.Name))
@@ -202,7 +207,35 @@ func (b *body) storeVar(st *varState, t *types.Type, sp source.Span) {
 	}
 	if !b.final {
 		b.setVar(st, joined)
+		return
 	}
+	b.warnConversion(e.Span(), t, st.v.Type)
+}
+
+// convertsTo tells whether an integer is made to fit a variable with a declared type: literals must fit by themselves.
+func (b *body) convertsTo(e ast.Expr, t, declared *types.Type) bool {
+	_, lit := b.lits[e]
+	return !lit && t.Kind == types.Int && declared.Kind == types.Int
+}
+
+// warnConversion warns of an integer that becomes one which does not hold all of its values.
+func (b *body) warnConversion(sp source.Span, from, to *types.Type) {
+	if !b.final || from == nil || to == nil {
+		return
+	}
+	if len(from.Fields) > 0 && len(from.Fields) == len(to.Fields) && from.Kind != types.Struct {
+		for i := range from.Fields {
+			b.warnConversion(sp, from.Fields[i].Type, to.Fields[i].Type)
+		}
+		return
+	}
+	if from.Kind != types.Int || to.Kind != types.Int || isLiteral(from) || isOpen(from) || isOpen(to) || isWide(to) {
+		return
+	}
+	if from.Signed == to.Signed && from.Size <= to.Size || !from.Signed && to.Signed && from.Size < to.Size {
+		return
+	}
+	b.warnf(CodeConversion, sp, "Expression of type: %s being cast to type: %s. This may cause unexpected results. Use an explicit cast to suppress this warning.", from, to)
 }
 
 // localValue is the type of a value in a scratch variable: structs, arrays and strings are copies, pointers stay trusted.
@@ -221,11 +254,11 @@ func (b *body) unroll(s *ast.Unroll) {
 	c, ok := b.Consts[s.Count]
 	switch {
 	case !ok || c.IsString:
-		b.errorf(CodeUnroll, s.Count.Span(), "invalid unroll value: it must be an integer that is known while compiling")
+		b.errorf(CodeUnroll, s.Sp, "invalid unroll value: it must be an integer that is known while compiling")
 	case c.Int > 100:
-		b.errorf(CodeUnroll, s.Count.Span(), "unroll maximum value is 100, got %d", c.Int).Hint("use `while` or `for`")
+		b.errorf(CodeUnroll, s.Sp, "unroll maximum value is 100, got %d", c.Int).Hint("use `while` or `for`")
 	case c.Int < 1:
-		b.errorf(CodeUnroll, s.Count.Span(), "unroll minimum value is 1, got %d", c.Int)
+		b.errorf(CodeUnroll, s.Sp, "unroll minimum value is 1, got %d", c.Int)
 	}
 }
 
@@ -250,11 +283,7 @@ func (b *body) forRange(s *ast.ForRange) {
 	if st.poisoned {
 		return
 	}
-	t, ok := b.c.pool.promoteInt(plainInt(lo), plainInt(hi))
-	if !ok {
-		t = types.IntOf(8, lo.Signed)
-	}
-	b.setVar(st, b.c.pool.closed(t))
+	b.setVar(st, b.c.pool.closed(b.c.pool.promoteInt(plainInt(lo), plainInt(hi))))
 	b.Types[s.Var] = st.v.Type
 }
 

@@ -45,7 +45,7 @@ func checkCodes() []Entry {
 		{
 			"E0258", "unstable feature turned off",
 			"The script uses a feature whose config variable is set to `error`.",
-			"config = { unstable_map_decl = error } let @a = hash(5); BEGIN { @a[1] = 1; }",
+			"config = { unstable_tseries = error } BEGIN { @a = tseries(1, 1s, 5); }",
 		},
 		{
 			"E0259", "not supported",
@@ -275,7 +275,7 @@ func checkCodes() []Entry {
 		{
 			"E0505", "wrong kind of map",
 			"A map declaration names an unknown kind, or one that does not fit the values: aggregations need a per-CPU map, other values must not have one.",
-			"config = { unstable_map_decl = enable } let @a = foo(5); BEGIN { @a[1] = 1; }",
+			"let @a = foo(5); BEGIN { @a[1] = 1; }",
 		},
 		{
 			"E0506", "cannot be iterated",
@@ -295,12 +295,12 @@ func checkCodes() []Entry {
 		{
 			"E0509", "map declared twice",
 			"Two `let` declare the same map.",
-			"config = { unstable_map_decl = enable } let @a = hash(5); let @a = hash(6); BEGIN { @a[1] = 1; }",
+			"let @a = hash(5); let @a = hash(6); BEGIN { @a[1] = 1; }",
 		},
 		{
 			"W0201", "unstable feature",
 			"The script uses a feature that may still change. Its config variable, set to `enable`, silences the warning.",
-			"let @a = hash(5); BEGIN { @a[1] = 1; }",
+			"BEGIN { @a = tseries(1, 1s, 5); }",
 		},
 		{
 			"W0301", "never assigned",
@@ -338,6 +338,16 @@ func checkCodes() []Entry {
 			"BEGIN { if (pid) { $a = 1; } print($a); }",
 		},
 		{
+			"W0309", "integer changes its type",
+			"An integer becomes one that cannot hold all of its values: a uint64 beside a signed one counts as an int64, and a declared type is kept. An explicit cast says that it is meant.",
+			"BEGIN { $a = nsecs; $a = -1; }",
+		},
+		{
+			"W0310", "positional parameter missing",
+			"The script reads a positional parameter that the command line does not give: it is 0, or the empty string where a string is needed.",
+			"BEGIN { print($1); }",
+		},
+		{
 			"W0401", "deprecated",
 			"An old form that still works; the hint names the new one.",
 			"",
@@ -350,12 +360,12 @@ func checkCodes() []Entry {
 		{
 			"W0501", "map not used",
 			"A map is declared, but nothing uses it.",
-			"config = { unstable_map_decl = enable } let @a = hash(5); BEGIN { }",
+			"let @a = hash(5); BEGIN { }",
 		},
 		{
 			"W0502", "printed later",
 			"`print` of a map shows the map as it is when user space gets to it, not as it is at the statement.",
-			"BEGIN { @x = 1; while (@x < 3) { print(@x); @x++; } }",
+			"BEGIN { @x = 1; for ($i : 0..3) { print(@x); @x++; } }",
 		},
 	}
 }

@@ -58,12 +58,12 @@ func ParseInt(text string) Number {
 	}
 	digits = strings.ReplaceAll(digits, "_", "")
 	if digits == "" {
-		return bad("", "integer literal `%s` has no digits", text)
+		return bad("digits must follow `0x`", "syntax: invalid integer: %s", text)
 	}
 	if !isHex && len(digits) > 1 && digits[0] == '0' {
 		base = 8
 		if i := strings.IndexAny(digits, "89"); i >= 0 {
-			return bad("drop the leading 0 for a decimal number", "digit `%c` in octal literal `%s`", digits[i], text)
+			return bad("drop the leading 0 for a decimal number", "syntax: invalid trailing bytes: %s", text)
 		}
 	}
 	n.Value, n.Overflow = parseDigits(digits, base)
@@ -76,7 +76,7 @@ func ParseInt(text string) Number {
 		exp := strings.ReplaceAll(suffix[1:i], "_", "")
 		switch {
 		case exp == "" || exp[0] == '0':
-			return bad("write the exponent as 1 or more, like `1e6`", "invalid exponent in `%s`", text)
+			return bad("write the exponent as 1 or more, like `1e6`", "syntax: invalid trailing bytes: %s", text)
 		case strings.HasSuffix(suffix[:i], "_"):
 			return bad("", "integer literal `%s` has a trailing underscore", text)
 		case base == 8 || n.Overflow || n.Value < 1 || n.Value > 9:
@@ -146,7 +146,7 @@ func (n Number) withSuffix(text, suffix string) Number {
 			if strings.HasPrefix(text, "0b") || strings.HasPrefix(text, "0B") {
 				hint = "write it in hexadecimal; there are no binary literals"
 			}
-			return Number{Problem: fmt.Sprintf("invalid suffix `%s` of integer literal `%s`", suffix, text), Hint: hint}
+			return Number{Problem: fmt.Sprintf("syntax: invalid integer suffix '%s'", suffix), Hint: hint}
 		}
 	}
 	if n.Value > limit/unit {
@@ -164,7 +164,7 @@ func (s *scanner) str() {
 		switch c := s.at(s.pos); {
 		case s.pos >= len(s.src) || c == '\n':
 			s.item.Broken = true
-			d := s.errorf("E0104", start, s.pos, "string is not closed")
+			d := s.errorf("E0104", start, s.pos, "syntax: unterminated string")
 			d.Hint("end it with `\"` on the same line; write a line break as `\\n`")
 			s.emit(String, start)
 			return
@@ -187,7 +187,7 @@ func (s *scanner) escape() {
 	s.pos += n
 	if problem != "" {
 		d := s.errorf("E0104", start, s.pos, "%s", problem)
-		if strings.HasPrefix(problem, "unknown") {
+		if strings.HasPrefix(problem, "syntax: invalid escape") {
 			d.Hint("write a backslash itself as `\\\\`")
 		}
 	}
@@ -244,7 +244,7 @@ func unescape(text string) (b byte, n int, problem string) {
 		for n < len(text) && text[n]&0xc0 == 0x80 {
 			n++
 		}
-		return c, n, fmt.Sprintf("unknown escape `%s`", text[:n])
+		return c, n, fmt.Sprintf("syntax: invalid escape character '%s'", text[:n])
 	}
 }
 

@@ -14,9 +14,13 @@ func convertBlock(raw *gBlock, asValue bool) (*ast.Block, *fault) {
 		b.Stmts = make([]ast.Stmt, 0, n)
 	}
 	for i, s := range raw.Stmts {
+		var next *gStmt
 		last := i == len(raw.Stmts)-1
+		if !last {
+			next = raw.Stmts[i+1]
+		}
 		if s.Simple != nil && s.Simple.Op == nil {
-			f := addExpr(b, s.Simple, last, asValue)
+			f := addExpr(b, s.Simple, next, asValue)
 			if f != nil {
 				return nil, f
 			}
@@ -24,7 +28,7 @@ func convertBlock(raw *gBlock, asValue bool) (*ast.Block, *fault) {
 		}
 		stmt, semi, needsSemi, f := convertStmt(s)
 		if f == nil && semi == nil && needsSemi && !last {
-			f = missingSemi(stmt.Span())
+			f = missingSemi(next)
 		}
 		if f != nil {
 			return nil, f
@@ -34,16 +38,15 @@ func convertBlock(raw *gBlock, asValue bool) (*ast.Block, *fault) {
 	return b, nil
 }
 
-// missingSemi is the fault of a statement that runs into the next one. It points behind the statement.
-func missingSemi(sp source.Span) *fault {
-	return newFault("E0108", source.Span{Start: sp.End - 1, End: sp.End}, "missing `;` after this statement").
-		hint("end the statement with `;`")
+// missingSemi is the fault of a statement that runs into the next one.
+func missingSemi(next *gStmt) *fault {
+	return newFault("E0108", spanOf(&next.Tokens[0]), "syntax: expected ';'").hint("end the statement before it with `;`")
 }
 
 // addExpr appends an expression statement, or makes it the result of the block.
-func addExpr(b *ast.Block, s *gSimple, last, asValue bool) *fault {
+func addExpr(b *ast.Block, s *gSimple, next *gStmt, asValue bool) *fault {
 	x := s.X
-	isResult := last && s.Semi == nil
+	isResult := next == nil && s.Semi == nil
 	switch n := x.(type) {
 	case *ast.IfExpr:
 		if isResult && asValue && hasValue(n.If) {
@@ -67,7 +70,7 @@ func addExpr(b *ast.Block, s *gSimple, last, asValue bool) *fault {
 		return nil
 	}
 	if s.Semi == nil {
-		return missingSemi(x.Span())
+		return missingSemi(next)
 	}
 	sp := x.Span().To(spanOf(s.Semi))
 	b.Stmts = append(b.Stmts, &ast.ExprStmt{Base: base(sp), X: x})
@@ -165,17 +168,17 @@ func convertLoop(s *gLoop) (ast.Stmt, *fault) {
 }
 
 func strayAfterBlock(semi *token) *fault {
-	return newFault("E0101", spanOf(semi), "unexpected `;` after a loop").hint("remove it")
+	return newFault("E0101", spanOf(semi), "syntax: expected expression, found `;` after a loop").hint("remove it")
 }
 
 func convertFor(s *gFor) (ast.Stmt, *fault) {
 	switch {
 	case s.Open != nil && s.Close == nil:
-		f := unexpected(&s.Body.Open, "`)`")
+		f := unexpected(&s.Body.Open, "')'")
 		f.label = labelAt(spanOf(s.Open), "opened here")
 		return nil, f
 	case s.Open == nil && s.Close != nil:
-		return nil, unexpected(s.Close, "`{`")
+		return nil, unexpected(s.Close, "'{'")
 	case s.Semi != nil:
 		return nil, strayAfterBlock(s.Semi)
 	}
@@ -243,7 +246,7 @@ func convertAssign(s *gSimple) (ast.Stmt, *fault) {
 		}
 		return nil, f
 	case *ast.Field, *ast.TupleField:
-		return nil, newFault("E0109", target.Span(), "cannot assign to a field: values are immutable once created").
+		return nil, newFault("E0109", target.Span(), "syntax: Tuples and records are immutable once created. Consider creating a new value and assigning it instead.").
 			hint("make a new value and assign that")
 	default:
 		return nil, newFault("E0109", target.Span(), "this is nothing that can be assigned to").
@@ -260,7 +263,7 @@ func convertAssign(s *gSimple) (ast.Stmt, *fault) {
 func convertImport(s *gImport) (*ast.Import, *fault) {
 	sp := spanOf(&s.Start).To(spanOf(&s.Path))
 	if s.Semi == nil {
-		return nil, missingSemi(sp)
+		return nil, newFault("E0108", source.Span{Start: sp.End - 1, End: sp.End}, "syntax: expected ';'").hint("end the import with `;`")
 	}
 	return &ast.Import{Base: base(tokenEnd(sp, s.Semi)), Path: lexer.Unquote(s.Path.Value)}, nil
 }

@@ -81,17 +81,16 @@ func unexpected(t *token, want string) *fault {
 	if t.EOF() {
 		code = "E0102"
 	}
-	f := newFault(code, spanOf(t), "unexpected %s", quote(t))
-	if want != "" {
-		f.msg += ", expected " + want
+	if want == "" {
+		return newFault(code, spanOf(t), "syntax: unexpected %s", quote(t))
 	}
-	return f
+	return newFault(code, spanOf(t), "syntax: expected %s, found %s", want, quote(t))
 }
 
 // expectations puts participle's grammar notation into words. The key is the first word of what it expected.
 var expectations = map[string]string{
-	`"{"`: "`{`", `"}"`: "a statement or `}`", `"("`: "`(`", `")"`: "`)`", `":"`: "`:`", `"="`: "`=`",
-	"predclose": "`/` and `{` to end the predicate", "ExprRef": "an expression", "GBlock": "`{`", "TypeRef": "a type",
+	`"{"`: "'{'", `"}"`: "a statement or '}'", `"("`: "'('", `")"`: "')'", `":"`: "':'", `"="`: "'='",
+	"predclose": "'/' and '{' to end the predicate", "ExprRef": "expression", "GBlock": "'{'", "TypeRef": "a type",
 	"var": "a scratch variable", "map": "a map", "string": "a string", "ident": "a name",
 	"OperandRef": "a map or a range", "CondRef": "a condition", "GName": "a parameter", "GParam": "a parameter like `$x : uint64`",
 }
@@ -127,7 +126,7 @@ func explain(f *fault, t, prev *token) *fault {
 	switch {
 	case prev == nil:
 	case is(t, ";") && (is(prev, ";") || is(prev, "{")):
-		f.msg = "unexpected `;`, there is no statement before it"
+		f.msg = "syntax: expected expression, found `;`: there is no statement before it"
 		f.hint("remove it")
 	case is(t, "/") || is(t, "//"):
 		f.hint("start comments with `//` and predicates with `/`, before the `{`")
@@ -141,7 +140,7 @@ func explain(f *fault, t, prev *token) *fault {
 		f.hint("write loops as `for ($i : 0..10) { }` or `for ($kv : @map) { }`")
 	case t.Type == lexer.Type(lexer.String) && prev.Type == lexer.Type(lexer.String):
 		f.hint("join strings by writing them as one literal")
-	case is(t, "}") && strings.Contains(f.msg, "expected `)`"):
+	case is(t, "}") && strings.Contains(f.msg, "expected ')'"):
 		f.hint("add the missing `)`")
 	}
 	return f

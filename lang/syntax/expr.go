@@ -85,7 +85,7 @@ func (p *parser) expect(text string, open *token) {
 		return
 	}
 	t := p.peek()
-	f := explain(unexpected(t, "`"+text+"`"), t, &p.prev)
+	f := explain(unexpected(t, "'"+text+"'"), t, &p.prev)
 	if open != nil {
 		f.label = labelAt(spanOf(open), "opened here")
 	}
@@ -245,7 +245,7 @@ func (p *parser) mustBeVariable(x ast.Expr, op *token) {
 			return
 		}
 	}
-	p.fail(newFault("E0112", p.from(spanOf(op)).To(x.Span()), "`%s` needs a map or a scratch variable", op.Value).
+	p.fail(newFault("E0112", p.from(spanOf(op)).To(x.Span()), "syntax: increment/decrement requires a variable or map").
 		hint("assign the new value instead, or store it in a variable first"))
 }
 
@@ -338,7 +338,7 @@ func (p *parser) condition() ast.Expr {
 		}
 		x := p.unary()
 		if t := p.peek(); binaryLevel(t) > 0 || isOp(t, "?") {
-			p.fail(newFault("E0101", spanOf(t), "unexpected %s, expected `{`", quote(t)).
+			p.fail(newFault("E0101", spanOf(t), "syntax: expected '{', found %s", quote(t)).
 				hint("put the condition in parentheses"))
 		}
 		return x
@@ -346,11 +346,11 @@ func (p *parser) condition() ast.Expr {
 	p.next()
 	x := p.expr()
 	if t := p.peek(); kindOf(t) == lexer.Assign && t.Value == "=" {
-		p.fail(unexpected(t, "`)`").hint("compare with `==`"))
+		p.fail(unexpected(t, "')'").hint("compare with `==`"))
 	}
 	p.expect(")", &open)
 	if t := p.peek(); binaryLevel(t) > 0 {
-		p.fail(newFault("E0101", spanOf(t), "unexpected %s, expected `{`", quote(t)).
+		p.fail(newFault("E0101", spanOf(t), "syntax: expected '{', found %s", quote(t)).
 			hint("put the whole condition in one pair of parentheses"))
 	}
 	return x
@@ -359,7 +359,7 @@ func (p *parser) condition() ast.Expr {
 // block parses `{ ... }` by the grammar and converts it.
 func (p *parser) block(asValue bool) *ast.Block {
 	if t := p.peek(); !isOp(t, "{") {
-		p.fail(explain(unexpected(t, "`{`"), t, &p.prev))
+		p.fail(explain(unexpected(t, "'{'"), t, &p.prev))
 	}
 	raw, err := p.g.block.ParseFromLexer(p.lex, participle.AllowTrailing(true))
 	if err != nil {

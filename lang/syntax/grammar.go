@@ -26,14 +26,14 @@ type gDecl struct {
 
 type gConfig struct {
 	Start    token       `parser:"@'config'"`
-	Settings []*gSetting `parser:"'=' '{' @@*"`
+	Settings []*gSetting `parser:"'=' '{' ';'* @@*"`
 	Close    token       `parser:"@'}'"`
 }
 
 type gSetting struct {
 	Name  token  `parser:"@( Ident | Const | Keyword )"`
 	Value token  `parser:"'=' @( Ident | Const | Int | String | 'true' | 'false' )"`
-	Semi  *token `parser:"@';'?"`
+	Semi  *token `parser:"( @';' ';'* )?"`
 }
 
 type gImport struct {
@@ -94,6 +94,7 @@ type gBlock struct {
 }
 
 type gStmt struct {
+	Tokens []token  // of the statement; for messages
 	Let    *gLet    `parser:"  @@"`
 	Loop   *gLoop   `parser:"| @@"`
 	For    *gFor    `parser:"| @@"`

@@ -58,10 +58,7 @@ func convertConfig(c *gConfig, b ast.Base) (ast.Item, *fault) {
 	for i, s := range c.Settings {
 		sp := spanOf(&s.Name).To(spanOf(&s.Value))
 		if s.Semi == nil && i < len(c.Settings)-1 {
-			f := missingSemi(sp)
-			f.msg = "missing `;` after this setting"
-			f.hints = []string{"end the setting with `;`"}
-			return nil, f
+			return nil, newFault("E0108", spanOf(&c.Settings[i+1].Name), "syntax: expected ';'").hint("end the setting before it with `;`")
 		}
 		value := s.Value.Value
 		if kindOf(&s.Value) == lexer.String {

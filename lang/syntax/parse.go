@@ -230,7 +230,7 @@ func (r *reader) atEnd(f *fault, it *lexer.Item, tokens []lexer.Token) *fault {
 		}
 		return f
 	case tokens[0].Kind == lexer.AttachPoint:
-		f := newFault("E0102", last, "unexpected end of script, expected `{`").hint("give the probe a body: `{ ... }`")
+		f := newFault("E0102", last, "syntax: expected '{', found end of script").hint("give the probe a body: `{ ... }`")
 		if it.Resumed.IsValid() {
 			f.msg = "this probe has no body"
 		}
@@ -333,7 +333,7 @@ func (r *reader) order(item ast.Item) *fault {
 		if !r.main.IsValid() {
 			return nil
 		}
-		f := newFault("E0110", item.Span(), "%s must come before probes, macros, functions and map declarations", what).
+		f := newFault("E0110", item.Span(), "syntax: %s must appear before probes and functions", what).
 			hint("move it to the top of the script")
 		f.label = labelAt(r.main, "the first of them")
 		return f
@@ -345,12 +345,12 @@ func (r *reader) order(item ast.Item) *fault {
 		return late("imports")
 	case *ast.Config:
 		if r.config != nil {
-			f := newFault("E0110", n.Sp, "second config block").hint("merge the two blocks")
+			f := newFault("E0110", n.Sp, "syntax: duplicate config block").hint("merge the two blocks")
 			f.label = labelAt(r.config.Sp, "the first one")
 			return f
 		}
 		r.config = n
-		return late("the config block")
+		return late("config")
 	}
 	if !r.main.IsValid() {
 		r.main = firstWord(item)

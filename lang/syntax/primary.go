@@ -50,11 +50,11 @@ func (p *parser) primary() ast.Expr {
 			b := p.block(true)
 			return &ast.BlockExpr{Base: base(b.Sp), Block: b}
 		case "+":
-			p.fail(unexpected(&t, "an expression").hint("drop the `+`; there is no unary plus"))
+			p.fail(unexpected(&t, "expression").hint("drop the `+`; there is no unary plus"))
 		}
 	default:
 	}
-	f := unexpected(&t, "an expression")
+	f := unexpected(&t, "expression")
 	if kindOf(&t) == lexer.Assign && t.Value == "=" {
 		f.hint("compare with `==`")
 	}
@@ -68,7 +68,7 @@ func (p *parser) positional(t *token) ast.Expr {
 	}
 	n, err := strconv.ParseInt(t.Value[1:], 10, 32)
 	if err != nil || n == 0 {
-		p.fail(newFault("E0116", spanOf(t), "positional parameter `%s` is out of range", t.Value).
+		p.fail(newFault("E0116", spanOf(t), "syntax: param %s is out of integer range [1, 9223372036854775807]", t.Value).
 			hint("count parameters from `$1`"))
 	}
 	return &ast.Positional{Base: base(spanOf(t)), N: int(n)}
@@ -189,7 +189,7 @@ func (p *parser) paren() ast.Expr {
 		return &ast.Paren{Base: base(p.from(sp)), X: first}
 	}
 	if eq := p.peek(); kindOf(eq) == lexer.Assign {
-		f := unexpected(eq, "`)`")
+		f := unexpected(eq, "')'")
 		if eq.Value == "=" {
 			f.hint("compare with `==`; an assignment is not an expression")
 		} else {
@@ -215,12 +215,12 @@ func (p *parser) record(open *token) ast.Expr {
 	for {
 		t := *p.peek()
 		if k := kindOf(&t); k != lexer.Ident && k != lexer.Const {
-			p.fail(unexpected(&t, "the name of a record field"))
+			p.fail(unexpected(&t, "identifier"))
 		}
 		p.next()
 		for _, name := range n.Names {
 			if name == t.Value {
-				p.fail(newFault("E0114", spanOf(&t), "record has the field `%s` twice", name).hint("rename or remove one of them"))
+				p.fail(newFault("E0114", spanOf(&t), "syntax: Named argument list already contains name: %s", name).hint("rename or remove one of them"))
 			}
 		}
 		if eq := p.peek(); kindOf(eq) != lexer.Assign || eq.Value != "=" {

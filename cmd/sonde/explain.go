@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -69,7 +70,7 @@ func runExplain(_ context.Context, argv []string, std stdio) int {
 	t := newTool("explain", std)
 	defer t.close()
 	if err := t.fs.Parse(argv); err != nil || t.fs.NArg() != 1 {
-		if help, _ := t.fs.GetBool("help"); help || err == pflag.ErrHelp { //nolint:errorlint // pflag gives the very value
+		if errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprint(std.out, explainUsage)
 			return exitOK
 		}

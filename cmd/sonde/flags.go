@@ -45,6 +45,7 @@ type options struct {
 	incDirs   []string
 	noFeature []string
 	explain   bool
+	first     string // a line for the prompt
 	usdtFile  bool
 	folded    bool
 	pprof     string
@@ -233,6 +234,8 @@ OPTIONS:
 OTHER COMMANDS:
     %[1]s explain PROGRAM   print what becomes of it: types, IR, eBPF, native code (text, json, html)
     %[1]s flame             sample stacks and draw a flame graph (see %[1]s flame --help)
+    %[1]s learn             a course at the prompt
+    %[1]s triage            a first look at a machine in trouble: one screen after 60 seconds
     %[1]s fmt FILE...       print scripts in canonical form (-w writes them back)
     %[1]s seccomp COMMAND   learn, check and emit seccomp allowlists (see %[1]s seccomp --help)
     %[1]s verify FILE...    check scripts on other kernels, booted under QEMU

@@ -84,6 +84,10 @@ func command(name string) func(context.Context, []string, stdio) int {
 		return runFmt
 	case "explain":
 		return runExplain
+	case "learn":
+		return runLearn
+	case "triage":
+		return runTriage
 	case "seccomp":
 		return runSeccomp
 	case "verify":

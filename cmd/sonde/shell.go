@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 
@@ -14,11 +16,29 @@ func (o *options) prompt() bool {
 	return o.name == "sonde" && !o.hasProg && o.file == "" && !o.list && !o.info && o.command == "" && !o.test && !o.bench && len(o.stages) == 0 && o.output == ""
 }
 
+// runLearn begins the course at the prompt.
+func runLearn(ctx context.Context, argv []string, std stdio) int {
+	if len(argv) > 1 {
+		fmt.Fprint(std.err, "USAGE: sonde learn [LESSON]\n")
+		return exitUsage
+	}
+	a := &app{opts: &options{name: "sonde", first: `\lesson ` + strings.Join(argv, "")}, std: std}
+	defer a.close()
+	if err := a.openMachine(); err != nil {
+		return a.fail(err)
+	}
+	code, err := a.shell(ctx)
+	if err != nil {
+		return a.fail(err)
+	}
+	return code
+}
+
 // shell runs a session: at a terminal, or the lines of standard input.
 func (a *app) shell(ctx context.Context) (int, error) {
 	cfg := shell.Config{
 		In: a.std.in, Out: a.std.out, Err: a.std.err, Kernel: a.kernel, Machine: a.machine, Unsafe: a.opts.unsafe, NoWarnings: a.opts.noWarn,
-		PID: a.opts.pid, IncludeDirs: a.opts.incDirs, Includes: a.opts.include, Version: versionText(), History: shell.HistoryFile(),
+		First: a.opts.first, PID: a.opts.pid, IncludeDirs: a.opts.incDirs, Includes: a.opts.include, Version: versionText(), History: shell.HistoryFile(),
 	}
 	in, inFile := a.std.in.(*os.File)
 	out, outFile := a.std.out.(*os.File)

@@ -37,6 +37,7 @@ type unit struct {
 	info   *check.Info
 	obj    *object.Object
 	drop   map[string]bool // variables that get a new type
+	quiet  bool            // nothing is said about attaching it
 	stages func(stage string, m *ir.Module)
 }
 
@@ -126,7 +127,9 @@ func (sh *Shell) adopt(u *unit) {
 
 // explainError turns a refusal by the kernel into a message.
 func (sh *Shell) explainError(u *unit, err error) error {
-	if d := runtime.Diagnose(err); d != nil {
+	if d := runtime.Diagnose(err); d != nil && u.quiet {
+		return d
+	} else if d != nil {
 		l := &diag.List{}
 		l.Add(d)
 		return sh.report(u.set, l)

@@ -171,7 +171,7 @@ func (c *completer) argument(cmd *command, args string) (prefix string, list []s
 		list = append(commandNames(), c.sh.reg.Names("func")...)
 		list = append(append(list, c.sh.reg.Names("var")...), c.sh.reg.Names("kind")...)
 	case "lesson":
-		for i := range lessons() {
+		for i := range lessonList() {
 			list = append(list, fmt.Sprint(i+1))
 		}
 	case "pattern":

@@ -121,6 +121,7 @@ func (sh *Shell) RunTerminal(ctx context.Context, in, out *os.File) error {
 	defer sh.catchSignals(func() { _ = e.keys.Close() })()
 	go e.comp.warm()
 	sh.greet()
+	sh.first(ctx)
 	for !sh.quit && ctx.Err() == nil {
 		fmt.Fprint(out, pasteModeOn)
 		line, err := e.rl.Readline()
@@ -171,6 +172,7 @@ func (sh *Shell) greet() {
 func (sh *Shell) runPlain(ctx context.Context, in io.Reader) error {
 	defer sh.catchSignals(func() { sh.quit = true })()
 	sh.greet()
+	sh.first(ctx)
 	br := bufio.NewReader(in)
 	block := ""
 	for !sh.quit && ctx.Err() == nil {

@@ -176,6 +176,10 @@ func (sh *Shell) attach(ctx context.Context, it *item, start time.Time) error {
 	}
 	n, how := it.probes, it.how
 	sh.mu.Unlock()
+	if it.unit.quiet {
+		it.unit.quiet = false
+		return nil
+	}
 	sh.say("#%d attached %d probe%s%s in %s", it.id, n, plural(n), how, shortDuration(time.Since(start)))
 	return nil
 }

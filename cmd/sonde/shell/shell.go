@@ -41,6 +41,8 @@ type Config struct {
 	PID                   int
 	IncludeDirs, Includes []string
 	Version               string
+	// First is a line that is handled before the first one is read.
+	First string
 	// History is the file of the lines that were typed; "" keeps none.
 	History string
 }
@@ -95,7 +97,7 @@ func (sh *Shell) Close() error {
 	for _, it := range slices.Clone(sh.items) {
 		sh.stop(it)
 	}
-	if sh.seccomp != nil {
+	if sh.seccomp != nil && sh.seccomp.r != nil {
 		errs = append(errs, sh.seccomp.r.Close())
 	}
 	sh.reportQuality()
@@ -181,6 +183,7 @@ func Hint(err error) string {
 
 // ReadAll handles all lines of a reader as if they were typed, and tells whether all of them worked.
 func (sh *Shell) ReadAll(ctx context.Context, r io.Reader) (ok bool, err error) {
+	sh.first(ctx)
 	br := bufio.NewReader(r)
 	var block strings.Builder
 	for !sh.quit && ctx.Err() == nil {
@@ -204,6 +207,14 @@ func (sh *Shell) ReadAll(ctx context.Context, r io.Reader) (ok bool, err error) 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	return !sh.failed, nil
+}
+
+// first handles the line of the configuration.
+func (sh *Shell) first(ctx context.Context) {
+	if line := sh.cfg.First; line != "" {
+		sh.cfg.First = ""
+		sh.Line(ctx, line)
+	}
 }
 
 // incomplete tells whether a text needs more lines. Commands are one line.
@@ -265,7 +276,7 @@ func (sh *Shell) Line(ctx context.Context, text string) {
 		sh.say("time: %s", shortDuration(time.Since(start)))
 	}
 	if sh.lesson != nil && !sh.quit {
-		sh.lesson.after(sh, text)
+		sh.lesson.after(sh, text, err == nil)
 	}
 }
 

@@ -1,0 +1,123 @@
+package shell
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptors counts what the process has open.
+func descriptors(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// resident is the memory of the process in bytes.
+func resident(t testing.TB) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := 0
+	for i, f := range strings.Fields(string(b)) {
+		if i == 1 {
+			for _, c := range f {
+				pages = 10*pages + int(c-'0')
+			}
+		}
+	}
+	return pages * os.Getpagesize()
+}
+
+// Ten probes are attached and detached again and again: nothing may grow. SONDE_SOAK does it a thousand times.
+func TestItemsLeaveNothingBehind(t *testing.T) {
+	rounds := 30
+	if os.Getenv("SONDE_SOAK") != "" {
+		rounds = 1000
+	}
+	sh, out := newShell(t)
+	kinds := []string{
+		"rawtracepoint:sys_enter { @a = count() }", "rawtracepoint:sys_exit { @b[comm] = count() }", "tracepoint:sched:sched_switch { @c[args.next_pid] = count() }",
+		"tracepoint:raw_syscalls:sys_enter { @d = hist(args.id) }", "interval:ms:100 { @e = nsecs }", "profile:hz:49 { @f[kstack(3)] = count() }",
+		"tracepoint:syscalls:sys_enter_openat { @g[str(args.filename)] = count() }", "uprobe:libc:malloc { @h = sum(arg0) }",
+		`tracepoint:syscalls:sys_enter_close { printf("%d\n", args.fd) }`, "software:page-faults:100 { @i[pid] = count() }",
+	}
+	if _, err := filepath.Glob("/proc/self/fd/*"); err != nil {
+		t.Fatal(err)
+	}
+	round := func() {
+		got := run(t, sh, out, kinds...)
+		if n := strings.Count(got, "attached"); n != len(kinds) {
+			t.Fatalf("%d of %d are attached:\n%s", n, len(kinds), got)
+		}
+		run(t, sh, out, `\detach all`)
+		sh.mu.Lock()
+		sh.items = sh.items[:0] // the list of what was detached is kept for the user; it is not what this is about
+		sh.mu.Unlock()
+	}
+	for range 5 {
+		round()
+	}
+	time.Sleep(200 * time.Millisecond) // perf events are closed behind the process
+	fds, mem, maps, points := descriptors(t), resident(t), len(sh.hub.Maps()), len(sh.hub.Shared().Points)
+	for range rounds {
+		round()
+	}
+	time.Sleep(500 * time.Millisecond)
+	if n := descriptors(t); n > fds+2 {
+		t.Errorf("%d descriptors were open, now %d", fds, n)
+	}
+	if n := len(sh.hub.Maps()); n != maps {
+		t.Errorf("there were %d maps, now %d", maps, n)
+	}
+	if n := len(sh.hub.Shared().Points); n != points {
+		t.Errorf("there were %d names of attach points, now %d", points, n)
+	}
+	if n := resident(t); n > mem+32<<20 {
+		t.Errorf("%d MiB were resident, now %d", mem>>20, n>>20)
+	}
+	t.Logf("%d rounds: descriptors %d -> %d, resident %d -> %d MiB", rounds, fds, descriptors(t), mem>>20, resident(t)>>20)
+}
+
+// From the line to attached, for a one-liner on a tracepoint.
+func BenchmarkAttach(b *testing.B) {
+	sh, out := newShell(b)
+	run(b, sh, out, "tracepoint:raw_syscalls:sys_enter { @[comm] = count() }", `\detach all`)
+	for b.Loop() {
+		run(b, sh, out, "tracepoint:raw_syscalls:sys_enter { @[comm] = count() }")
+		b.StopTimer()
+		run(b, sh, out, `\detach all`)
+		b.StartTimer()
+	}
+}
+
+// What the prompt adds to the start of a process is its own; a script alone does not pay for it.
+func TestEveryCommandHasHelp(t *testing.T) {
+	seen := map[string]string{}
+	for _, c := range commands() {
+		if c.summary == "" || c.group == "" || c.run == nil {
+			t.Errorf("\\%s is not complete", c.name)
+		}
+		for _, n := range append([]string{c.name}, c.aliases...) {
+			if other := seen[n]; other != "" {
+				t.Errorf("\\%s means both \\%s and \\%s", n, other, c.name)
+			}
+			seen[n] = c.name
+		}
+		if !strings.Contains(helpText(), `\`+c.name) {
+			t.Errorf("the help lacks \\%s", c.name)
+		}
+	}
+	if strings.Contains(helpText(), "\t") || unix.Getpid() == 0 {
+		t.Error("the help has tabs")
+	}
+}

@@ -1,0 +1,191 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sonde-sh/sonde/stdlib/lessons"
+)
+
+// What a lesson tells to type passes its checks.
+func TestLessonsCanBePassed(t *testing.T) {
+	list, err := lessons.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range list {
+		t.Run(l.Name, func(t *testing.T) {
+			sh, out := newShell(t)
+			if l.Name == "look" { // it looks at what the lesson before has filled
+				run(t, sh, out, list[1].Try[0])
+			}
+			run(t, sh, out, fmt.Sprintf(`\lesson %d`, i+1))
+			var all strings.Builder
+			for _, line := range l.Try {
+				all.WriteString(run(t, sh, out, strings.ReplaceAll(line, "/tmp/first.bt", filepath.Join(t.TempDir(), "first.bt"))))
+			}
+			busy()
+			deadline := time.Now().Add(3 * time.Second)
+			for !sh.lesson.done && time.Now().Before(deadline) {
+				busy()
+				all.WriteString(run(t, sh, out, `\sleep 0.02`))
+			}
+			if !sh.lesson.done {
+				t.Errorf("the lesson is not passed:\n%s", all.String())
+			}
+			if strings.Contains(all.String(), "ERROR") && l.Name != "look" {
+				t.Errorf("an error was shown:\n%s", all.String())
+			}
+		})
+	}
+}
+
+// busy does what the probes of the lessons see.
+func busy() {
+	for range 50 {
+		b, _ := os.ReadFile("/proc/self/stat")
+		_ = os.WriteFile("/dev/null", b, 0o600)
+		_, _ = os.Stat("/no/such/file")
+	}
+}
+
+func TestExplain(t *testing.T) {
+	sh, _ := newShell(t)
+	e, err := sh.Explain("rawtracepoint:sys_enter /pid > 1/ { @reads[comm] = count();\n printf(\"%d\\n\", tid); }")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := e.Text(100)
+	for _, want := range []string{
+		"@reads[string[16]]: count_t", "attach   rawtracepoint:", "comm: string[16]", "helper bpf_map_lookup_elem", "call bpf_get_current_task_btf", "map @reads",
+		"   1 | pid > 1", `   2 | printf("%d\n", tid);`, "; R0=",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if n := len([]rune(strings.TrimRight(line, "\n"))); n > 100 && !strings.Contains(line, "attach ") {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+	p := e.Programs[0]
+	insns := 0
+	for _, q := range p.Parts {
+		insns += len(q.Code)
+	}
+	if insns == 0 || insns > p.Insns {
+		t.Errorf("%d instructions are shown of %d", insns, p.Insns)
+	}
+	if len(p.Native) == 0 && p.Why == "" {
+		t.Error("neither native code nor why there is none")
+	}
+	if h := e.HTML(); !strings.Contains(h, "<h2>Program") || strings.Contains(h, "http") {
+		t.Error("the page lacks the program, or needs the network")
+	}
+	if _, err := json.Marshal(e); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTriage(t *testing.T) {
+	sh, out := newShell(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20 {
+			busy()
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	r, err := sh.Triage(context.Background(), 300*time.Millisecond)
+	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Sections) != len(looks()) || r.Cost == "" || len(r.System) < 2 {
+		t.Errorf("%d sections, cost %q, %d lines of the system", len(r.Sections), r.Cost, len(r.System))
+	}
+	for _, s := range r.Sections {
+		switch {
+		case s.Missing != "":
+			t.Logf("%s: not available: %s", s.Title, s.Missing)
+		case s.Finding == "" || s.Item == 0:
+			t.Errorf("%s has no finding (item %d)", s.Title, s.Item)
+		}
+		if s.Title == "syscall errors" && s.Missing == "" && len(s.Rows) == 0 {
+			t.Error("the errors of this very test are not seen")
+		}
+	}
+	if n := strings.Count(r.Text(100), "\n"); n > 50 {
+		t.Errorf("%d lines are more than a screen", n)
+	}
+	if h := r.HTML(); !strings.Contains(h, "<svg") || strings.Contains(h, "http") {
+		t.Error("the page has no chart, or needs the network")
+	}
+	if got := run(t, sh, out, `\attach #1`, `\detach #1`); !strings.Contains(got, "#1 attached") {
+		t.Errorf("a script of the report cannot be attached again: %s", got)
+	}
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	sh, out := newShell(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "saved.bt")
+	run(t, sh, out, "macro twice(x) { x * 2 }", "rawtracepoint:sys_enter { @n = twice(21) }", `\set max_strlen 64`, "rawtracepoint:sys_exit { @gone = count() }", `\detach #2`)
+	if got := run(t, sh, out, `\save `+file); !strings.HasPrefix(got, "saved 1 item to ") {
+		t.Fatalf("saving says %q", got)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"#!/usr/bin/env sonde", "max_strlen = 64;", "macro twice(x)", "@n = twice(21)"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%q is missing in\n%s", want, b)
+		}
+	}
+	if strings.Contains(string(b), "@gone") {
+		t.Error("a detached item was saved")
+	}
+	other, out2 := newShell(t)
+	if got := run(t, other, out2, `\load `+file, `\sleep 0.02`, "@n"); !strings.Contains(got, "#1 attached 1 probe") || !strings.Contains(got, "@n: 42") {
+		t.Errorf("loading says %q", got)
+	}
+	lines := filepath.Join(dir, "session.txt")
+	if err := os.WriteFile(lines, []byte("1 + 1\n2 + 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, other, out2, `\load `+lines); got != "2\n4\n" {
+		t.Errorf("loading lines says %q", got)
+	}
+	transcript := filepath.Join(dir, "transcript")
+	run(t, other, out2, `\record `+transcript, "6 * 7", `\record off`)
+	if b, _ := os.ReadFile(transcript); !strings.Contains(string(b), "sonde> 6 * 7\n42\n") {
+		t.Errorf("the transcript is\n%s", b)
+	}
+}
+
+func TestSeccompAtThePrompt(t *testing.T) {
+	sh, out := newShell(t)
+	if got := run(t, sh, out, `\seccomp start /bin/true`); !strings.Contains(got, "recording /bin/true") {
+		t.Skipf("needs the recorder of system calls: %s", got)
+	}
+	run(t, sh, out, `\sleep 0.3`)
+	if got := run(t, sh, out, `\seccomp show`); !strings.Contains(got, "calls of") {
+		t.Errorf("looking says %q", got)
+	}
+	file := filepath.Join(t.TempDir(), "true.json")
+	if got := run(t, sh, out, `\seccomp stop`, `\seccomp save `+file); !strings.Contains(got, "execve") || !strings.Contains(got, "saved ") {
+		t.Errorf("stopping and saving says %q", got)
+	}
+}

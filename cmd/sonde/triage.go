@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+const triageUsage = `USAGE: sonde triage [-d DURATION] [-f text|json|html] [-o FILE]
+
+A first look at a machine in trouble, in the order in which an incident is worked on: load, run queue, new processes, opens that fail, block
+I/O, file system, TCP, errors of system calls, waiting, stacks. It takes 60 seconds unless -d says otherwise; Ctrl-C ends it early. The
+report says what it cost, and which script each answer came from.
+`
+
+func runTriage(ctx context.Context, argv []string, std stdio) int {
+	t := newTool("triage", std)
+	defer t.close()
+	length := t.fs.DurationP("duration", "d", 60*time.Second, "")
+	err := t.fs.Parse(argv)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(std.out, triageUsage)
+		return exitOK
+	case err != nil || t.fs.NArg() > 0:
+		fmt.Fprint(std.err, triageUsage)
+		return exitUsage
+	case *t.format != "text" && *t.format != "json" && *t.format != "html":
+		return t.fail(usagef("output format `%s` is not one of text, json, html", *t.format))
+	}
+	if err := t.open(); err != nil {
+		return t.fail(err)
+	}
+	r, err := t.sh.Triage(ctx, *length)
+	if err != nil {
+		return t.fails(err)
+	}
+	text, err := r.Format(*t.format, 100)
+	if err == nil {
+		err = t.emit(text)
+	}
+	if err != nil {
+		return t.fail(err)
+	}
+	return exitOK
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -21,6 +22,8 @@ type userMap struct {
 	m    *ebpf.Map // its own map, or the array of globals that holds it
 	mem  []byte    // the mapped memory of the array of globals, nil when it cannot be mapped
 	cpus int
+	// since is when the map began to be filled: at the start of the session, or when it was last cleared. The goroutine of events owns it.
+	since time.Time
 }
 
 // ErrNoMap says that the session has no map of that name.

@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/runtime/event"
@@ -17,8 +18,10 @@ func (s *Session) mapAction(d *event.Decoder, rec []byte) error {
 	}
 	switch d.Event.Kind {
 	case object.EvClear:
+		u.since = time.Now()
 		return u.clear()
 	case object.EvZero:
+		u.since = time.Now()
 		return u.zero()
 	}
 	vals, err := d.Fields(rec)
@@ -31,7 +34,25 @@ func (s *Session) mapAction(d *event.Decoder, rec []byte) error {
 			args[i] = uint64(v.Int) | v.U
 		}
 	}
+	if d.Event.Text != "" {
+		return s.printView(u, d.Event.Text, args[0], args[1])
+	}
 	return s.printMap(u, args[0], args[1])
+}
+
+// printView prints a map in the way that words ask for.
+func (s *Session) printView(u *userMap, words string, top, div uint64) error {
+	view, err := value.ParseView(words, u.spec.Value)
+	if err != nil {
+		return fmt.Errorf("print %s: %w", u.spec.Name, err)
+	}
+	view.Seconds = time.Since(u.since).Seconds()
+	dump, err := u.dump()
+	if err != nil {
+		return err
+	}
+	s.out.Append(func(dst []byte) []byte { return s.values.AppendView(dst, dump, view, top, div, s.out.json) })
+	return nil
 }
 
 func (s *Session) printMap(u *userMap, top, div uint64) error {

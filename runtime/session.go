@@ -190,7 +190,7 @@ func (s *Session) createMaps() error {
 		if m.Role != object.MapUser {
 			continue
 		}
-		u := &userMap{spec: m, m: s.maps[m.Name], cpus: cpus}
+		u := &userMap{spec: m, m: s.maps[m.Name], cpus: cpus, since: time.Now()}
 		if m.Global != nil {
 			if u.m = s.maps[m.Global.Map]; u.m == nil {
 				return &MapError{m, fmt.Errorf("the array %q that holds it is missing", m.Global.Map)}

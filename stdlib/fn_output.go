@@ -3,9 +3,11 @@ package stdlib
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/value"
 )
 
 // formatted is the rule of functions that take a printf format.
@@ -55,11 +57,14 @@ func outputFuncs() []Builtin {
 			Name: "print", Doc: Doc{
 				Group: "output", Summary: "print a map or a value",
 				Text: "A map is printed as a whole: `top` limits it to the entries with the largest values, and `div` divides the values before they are printed. Maps are read when user space gets to it, " +
-					"so a map that changes quickly is printed as it is then. Any other value is copied and printed as it was at the call.",
+					"so a map that changes quickly is printed as it is then. Any other value is copied and printed as it was at the call.\n\n" +
+					"Words behind the map choose what is printed of it. `p50`, `p99`, `p999` (`p1` to `p99`, 99.9 and 99.99 per cent) print percentiles of a histogram instead of its buckets, each as the bucket " +
+					"that it lies in, because a histogram knows no more: `hist(x, 5)` has buckets 3 % wide. `rate` prints counts, sums and integers per second, since the start or the last `clear` or `zero`. " +
+					"`by_count`, `by_average` and `by_total` sort the values of `stats`, `by_0`, `by_1` ... tuples by one of their fields; with `top` the largest are left.",
 				Example: "BEGIN { @[1] = 10; @[2] = 20; print(@, 1); print((1, \"two\")); }", SeeAlso: []string{"printf", "clear", "zero"},
 			},
 			Func: &check.Func{
-				Params:  params(req("value", check.MapOrValue), opt("top", check.IntLiteral), opt("div", check.IntLiteral)),
+				Params:  printParams(),
 				Effects: []check.Effect{check.EffectPrint}, Result: void(printCheck),
 			},
 		},
@@ -110,11 +115,44 @@ func outputFuncs() []Builtin {
 	}
 }
 
+// printParams: numbers and words may stand at all places behind the map.
+func printParams() []check.Param {
+	words := value.ViewWords()
+	top, div, how := opt("top", check.IntLiteral), opt("div", check.IntLiteral), rest("how", check.AnyArg)
+	top.Words, div.Words, how.Words = words, words, words
+	return params(req("value", check.MapOrValue), top, div, how)
+}
+
+// viewWords are the words among the arguments of print, in order.
+func viewWords(c *check.Call) string {
+	var words []string
+	for i := 1; i < len(c.Args); i++ {
+		if w, ok := c.Str(i); ok {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // printCheck checks what print is given beside maps.
 func printCheck(c *check.Call) {
 	t := c.Type(0)
 	if t.Kind == types.MapKind {
-		if m := mapOf(c, 0); m != nil && m.Value != nil && m.Value.Kind == types.Stats && len(c.Args) > 1 {
+		if n := len(c.Args); n > 3 && len(strings.Fields(viewWords(c))) < n-3 {
+			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "print() takes up to 3 arguments (%d provided)", n).Hint("`top`, `div` and words such as p99")
+			return
+		}
+		m := mapOf(c, 0)
+		if words := viewWords(c); words != "" && m != nil && m.Value != nil {
+			if _, err := value.ParseView(words, m.Value); err != nil {
+				d := c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "print(): %v", err)
+				if m.Value.Kind == types.Stats && strings.HasPrefix(words, "p") {
+					d.Hint("stats() keeps count, average and total only: use hist()")
+				}
+			}
+			return
+		}
+		if m != nil && m.Value != nil && m.Value.Kind == types.Stats && len(c.Args) > 1 {
 			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "print()'s top and div arguments are ignored when used on stats() maps.")
 		}
 		return

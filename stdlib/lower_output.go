@@ -55,16 +55,16 @@ func lowerDebugf(g *lower.Gen, c *check.Call) lower.Operand {
 // lowerPrint prints a whole map by reference, and everything else by value.
 func lowerPrint(g *lower.Gen, c *check.Call) lower.Operand {
 	if x, ok := c.Args[0].(*ast.MapRef); ok {
-		ev := &object.Event{Kind: object.EvPrintMap, Map: x.Name}
+		ev := &object.Event{Kind: object.EvPrintMap, Map: x.Name, Text: viewWords(c)}
 		g.Map(x.Name)
-		top, div := int64(0), int64(0)
-		if n, ok := c.Int(1); ok {
-			top = n
+		var numbers [2]int64 // top and div
+		for i, k := 1, 0; i < len(c.Args) && k < len(numbers); i++ {
+			if n, ok := c.Int(i); ok {
+				numbers[k] = n
+				k++
+			}
 		}
-		if n, ok := c.Int(2); ok {
-			div = n
-		}
-		g.EventValues(ev, lower.Scalar(types.TUint64, g.B.Const(top)), lower.Scalar(types.TUint64, g.B.Const(div)))
+		g.EventValues(ev, lower.Scalar(types.TUint64, g.B.Const(numbers[0])), lower.Scalar(types.TUint64, g.B.Const(numbers[1])))
 		return lower.Operand{}
 	}
 	g.Event(&object.Event{Kind: object.EvPrintValue}, c.Args[0])

@@ -223,6 +223,9 @@ func (b *body) argument(call *Call, p *Param, i int, a ast.Expr) *types.Type {
 func joinWords(words []string) string {
 	s := ""
 	for i, w := range words {
+		if i == 10 {
+			return s + " ..."
+		}
 		if i > 0 {
 			s += ", "
 		}

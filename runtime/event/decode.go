@@ -79,7 +79,7 @@ func plainFor(f object.EventField, verb string) plainKind {
 		return plainNo
 	case verb == "d" || verb == "i" || (verb == "s" && f.Type.Signed):
 		return plainSigned
-	case verb == "u" || verb == "s":
+	case verb == "s", verb == "u" && !f.Type.Signed: // a negative number is cut to 32 bits, see value.Spec
 		return plainUnsigned
 	}
 	return plainNo

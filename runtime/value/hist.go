@@ -104,18 +104,7 @@ func (h *Hist) appendText(dst []byte) []byte {
 	}
 	for i, n := range h.Counts {
 		start := len(dst)
-		lo, hi := h.Bounds[i], h.Bounds[i+1]
-		switch {
-		case i == 0 && h.OpenLow:
-			dst = append(append(append(dst, "(..., "...), hi.Label...), ')')
-		case i == len(h.Counts)-1 && h.OpenHigh:
-			dst = append(append(append(dst, '['), lo.Label...), ", ...)"...)
-		case lo.Literal && hi.Literal && lo.Value+1 == hi.Value:
-			dst = append(append(append(dst, '['), lo.Label...), ']')
-		default:
-			dst = append(append(append(append(append(dst, '['), lo.Label...), ", "...), hi.Label...), ')')
-		}
-		dst = pad(dst, start, 16)
+		dst = pad(h.appendBucket(dst, i), start, 16)
 		num := strconv.FormatUint(n, 10)
 		for k := len(num); k < 8; k++ {
 			dst = append(dst, ' ')
@@ -133,6 +122,20 @@ func (h *Hist) appendText(dst []byte) []byte {
 		dst = append(pad(dst, start, barWidth), "|\n"...)
 	}
 	return dst
+}
+
+// appendBucket appends the bounds of a bucket: `[64, 128)`.
+func (h *Hist) appendBucket(dst []byte, i int) []byte {
+	lo, hi := h.Bounds[i], h.Bounds[i+1]
+	switch {
+	case i == 0 && h.OpenLow:
+		return append(append(append(dst, "(..., "...), hi.Label...), ')')
+	case i == len(h.Counts)-1 && h.OpenHigh:
+		return append(append(append(dst, '['), lo.Label...), ", ...)"...)
+	case lo.Literal && hi.Literal && lo.Value+1 == hi.Value:
+		return append(append(append(dst, '['), lo.Label...), ']')
+	}
+	return append(append(append(append(append(dst, '['), lo.Label...), ", "...), hi.Label...), ')')
 }
 
 func pad(dst []byte, start, width int) []byte {

@@ -17,6 +17,8 @@ func AppendJSON(dst []byte, v V) []byte {
 		return AppendJSONUint(dst, v.U)
 	case Str:
 		return AppendJSONString(dst, v.S)
+	case Number:
+		return append(dst, v.S...)
 	case Buf:
 		dst = append(dst, '[')
 		for i := 0; i < len(v.S); i++ {

@@ -249,7 +249,11 @@ func (d *Decoder) Entries(m *Dump, yield func(key []byte, v V)) {
 
 // AppendMap appends a map as text: `@x: 5`, or one line per key; histograms and series on lines of their own.
 func (d *Decoder) AppendMap(dst []byte, m *Dump, top, div uint64) []byte {
-	for _, r := range d.Rows(m, top, div) {
+	return d.appendRows(dst, m, d.Rows(m, top, div))
+}
+
+func (d *Decoder) appendRows(dst []byte, m *Dump, rows []Row) []byte {
+	for _, r := range rows {
 		dst = append(dst, m.Name...)
 		if m.Key != nil {
 			dst = append(AppendKey(append(dst, '['), r.Key), ']')
@@ -266,7 +270,11 @@ func (d *Decoder) AppendMap(dst []byte, m *Dump, top, div uint64) []byte {
 
 // AppendMapJSON appends a map as one line of JSON: {"type": "map", "data": {"@x": {"1": 2}}}. Nothing is appended for a scalar that was never set.
 func (d *Decoder) AppendMapJSON(dst []byte, m *Dump, top, div uint64) []byte {
-	rows := d.Rows(m, top, div)
+	return d.appendRowsJSON(dst, m, d.Rows(m, top, div), "")
+}
+
+// appendRowsJSON appends rows as one line of JSON; view is the type of the line when the values are not those of the map.
+func (d *Decoder) appendRowsJSON(dst []byte, m *Dump, rows []Row, view string) []byte {
 	kind := "map"
 	switch m.Value.Kind {
 	case types.Hist, types.LHist:
@@ -281,6 +289,9 @@ func (d *Decoder) AppendMapJSON(dst []byte, m *Dump, top, div uint64) []byte {
 			return dst
 		}
 		kind = "map"
+	}
+	if view != "" {
+		kind = view
 	}
 	dst = append(append(append(dst, `{"type": "`...), kind...), `", "data": {`...)
 	dst = append(AppendJSONString(dst, m.Name), ": "...)

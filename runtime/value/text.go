@@ -13,7 +13,7 @@ func AppendText(dst []byte, v V) []byte {
 		return strconv.AppendInt(dst, v.Int, 10)
 	case Uint:
 		return strconv.AppendUint(dst, v.U, 10)
-	case Str, Sym:
+	case Str, Sym, Number:
 		return append(dst, v.S...)
 	case Buf:
 		return AppendHex(dst, v.S, true, true)

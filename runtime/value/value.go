@@ -21,6 +21,7 @@ const (
 	Int
 	Uint
 	Str
+	Number // S is the text of a number that is no integer
 	Array  // List
 	Buf    // S holds the bytes
 	Tuple  // List

@@ -7,6 +7,11 @@ SHELL    := bash
 
 BIN      := bin
 LDFLAGS  := -s -w
+# Packages that a run seldom enters are built without inlining, which makes the binary 0.7 MB smaller.
+COLD     := modernc.org/... github.com/ianlancetaylor/... golang.org/x/arch/... github.com/klauspost/... github.com/ulikunitz/... \
+	github.com/cilium/ebpf/... github.com/chzyer/... github.com/spf13/... debug/... encoding/... regexp/... crypto/... math/big \
+	github.com/sonde-sh/sonde/runtime/seccomp github.com/sonde-sh/sonde/runtime/lab github.com/sonde-sh/sonde/cmd/...
+GCFLAGS  := $(foreach p,$(COLD),-gcflags=$(p)=-l)
 # The limit of the static binary, in bytes.
 SIZE_MAX := 15000000
 # Percent of statements, for the packages below lang and codegen.
@@ -26,11 +31,11 @@ help: ## list the targets
 
 .PHONY: build
 build: ## bin/sonde, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sonde ./cmd/sonde
+	@CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/sonde ./cmd/sonde
 
 .PHONY: build-arm64
 build-arm64: ## bin/sonde-arm64, for arm64 machines and guests
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sonde-arm64 ./cmd/sonde
+	@CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/sonde-arm64 ./cmd/sonde
 
 .PHONY: kernels-doc
 kernels-doc: build ## write docs/kernels.md: the examples on every lab kernel

@@ -4,7 +4,7 @@
 //
 //	make bench              the table
 //	make bench-write        the table, written to docs/performance.md
-//	go run ./cmd/bench -quick        under a minute, for CI
+//	go run ./cmd/bench -quick        some minutes, nothing emulated
 //	go run ./cmd/bench -icount       instruction counts in an emulated kernel
 //
 // How noise is kept out: variants run in turn within a round and the medians of

@@ -6,11 +6,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sonde-sh/sonde/runtime/lab"
 )
@@ -36,6 +38,7 @@ type options struct {
 	quick, icount, write  bool
 	guest                 bool
 	kernel                string
+	limits                string
 	rounds                int
 	only                  []string
 	doc                   string
@@ -65,7 +68,29 @@ func sections() []section {
 		{"flood", true, (*bench).flood},
 		{"keys", true, (*bench).keys},
 		{"stages", false, (*bench).stages},
+		{"icount", false, (*bench).emulated},
 	}
+}
+
+// chosen gives the sections to run.
+func (o *options) chosen() ([]section, error) {
+	all := sections()
+	if o.icount {
+		o.only = []string{"icount"}
+	}
+	var out []section
+	for _, s := range all {
+		all := len(o.only) == 0 && (s.name != "icount" || !o.quick)
+		if all || slices.Contains(o.only, s.name) {
+			out = append(out, s)
+		}
+	}
+	for _, name := range o.only {
+		if !slices.ContainsFunc(all, func(s section) bool { return s.name == name }) {
+			return nil, fmt.Errorf("no section %q", name)
+		}
+	}
+	return out, nil
 }
 
 func parse(argv []string, stderr io.Writer) (*options, error) {
@@ -75,14 +100,15 @@ func parse(argv []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&o.sonde, "sonde", "bin/sonde", "`path` of sonde")
 	fs.StringVar(&o.peer, "bpftrace", "", "`path` of bpftrace instead of the installed one; none: do not compare")
 	fs.StringVar(&o.peerRoot, "bpftrace-root", "", "`folder` of an unpacked system with the libraries of -bpftrace, and its loader")
-	fs.BoolVar(&o.quick, "quick", false, "few repetitions: under a minute, numbers are rough")
+	fs.BoolVar(&o.quick, "quick", false, "few repetitions, nothing emulated: a few minutes, numbers are rough")
 	fs.BoolVar(&o.icount, "icount", false, "count instructions of the generated code in an emulated kernel, nothing else")
-	fs.StringVar(&o.kernel, "kernel", "6.12", "with -icount: kernel of the lab")
-	fs.BoolVar(&o.write, "write", false, "write the table to the page given with -doc too")
+	fs.StringVar(&o.kernel, "kernel", "6.12", "kernel of the lab in which instructions are counted")
+	fs.StringVar(&o.limits, "limits", "", "`file` of the instructions that programs execute: more is an error, -write writes it")
+	fs.BoolVar(&o.write, "write", false, "write the table to the page given with -doc, or the counts to that of -limits")
 	fs.StringVar(&o.doc, "doc", "docs/performance.md", "`page` for -write")
 	fs.IntVar(&o.rounds, "rounds", 0, "number of rounds; 0 chooses")
 	fs.BoolVar(&o.guest, "guest", false, "this is the emulated kernel: measure by the clock, which counts instructions")
-	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, flood, keys, stages")
+	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, flood, keys, stages, icount")
 	if err := fs.Parse(argv); err != nil {
 		return nil, err
 	}
@@ -129,42 +155,51 @@ func (b *bench) main(ctx context.Context, stdout io.Writer) error {
 		return b.inGuest(ctx, stdout)
 	}
 	b.table.head(b)
-	if b.icount {
-		err = b.emulated(ctx)
-	} else {
-		err = b.all(ctx)
+	began := time.Now()
+	failed := b.all(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
+	b.table.facts = append(b.table.facts, fmt.Sprintf("measured in %.0f minutes", math.Ceil(time.Since(began).Minutes())))
+	if _, err := io.WriteString(stdout, b.table.text()); err != nil {
+		return errors.Join(failed, err)
+	}
+	if b.write && b.limits == "" {
+		return errors.Join(failed, b.table.writePage(b.doc))
+	}
+	return failed
+}
+
+// all runs the sections. One that fails is noted in the table, and the others run.
+func (b *bench) all(ctx context.Context) error {
+	list, err := b.chosen()
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(stdout, b.table.text()); err != nil {
-		return err
-	}
-	if b.write {
-		return b.table.writePage(b.doc)
-	}
-	return nil
-}
-
-func (b *bench) all(ctx context.Context) error {
 	mayTrace := os.Geteuid() == 0
-	for _, s := range sections() {
-		if len(b.only) > 0 && !slices.Contains(b.only, s.name) {
-			continue
-		}
+	var failed error
+	for _, s := range list {
 		if s.root && !mayTrace {
 			b.table.note("%s: not measured, needs root", s.name)
 			continue
 		}
 		b.progress("%s", s.name)
-		if err := s.run(b, ctx); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		began := time.Now()
+		err := s.run(b, ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		b.progress("%s: %.1f minutes", s.name, time.Since(began).Minutes())
+		var missing *lab.MissingError
+		switch {
+		case errors.As(err, &missing) && !b.icount:
+			b.table.note("%s: not measured: %v", s.name, err)
+		case err != nil:
+			b.table.note("%s: not complete: %v", s.name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 func (b *bench) progress(format string, args ...any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	_ "embed"
 	"fmt"
 	"math"
 	"os"
@@ -60,15 +61,13 @@ func (t *table) head(b *bench) {
 	t.facts = append(t.facts, fmt.Sprintf("Linux %s, %s, %d CPUs, %s", unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]), cpus, time.Now().Format("2006-01-02")),
 		"sonde "+b.ours.version)
 	if b.theirs == nil {
-		t.facts = append(t.facts, "bpftrace is not installed: its columns are empty")
+		t.facts = append(t.facts, "bpftrace is not installed: its columns are empty", "medians of "+plural(b.rounds, "round"))
 		return
 	}
 	t.theirs = "bpftrace " + b.theirs.version
 	t.facts = append(t.facts, t.theirs)
 	mode := "medians of " + plural(b.rounds, "interleaved round")
-	if b.icount {
-		mode = "instructions counted in an emulated " + b.kernel + " kernel"
-	} else if b.quick {
+	if b.quick {
 		mode += ", quick: rough numbers"
 	}
 	t.facts = append(t.facts, mode)
@@ -188,6 +187,11 @@ func (t *table) missed() int {
 	return n
 }
 
+// method is what the page says about how its numbers came about.
+//
+//go:embed method.md
+var method string
+
 // page is the table as Markdown.
 func (t *table) page() string {
 	var sb strings.Builder
@@ -196,6 +200,7 @@ func (t *table) page() string {
 	for _, f := range t.facts {
 		fmt.Fprintf(&sb, "- %s\n", f)
 	}
+	sb.WriteString(method)
 	for _, g := range t.groups {
 		fmt.Fprintf(&sb, "\n## %s\n\n", g.title)
 		if g.remark != "" {

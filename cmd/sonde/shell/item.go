@@ -88,7 +88,7 @@ func (sh *Shell) define(u *unit, text string) error {
 
 // open makes the session of an item.
 func (sh *Shell) open(it *item) (*runtime.Session, *itemWriter, error) {
-	w := &itemWriter{sh: sh, item: it}
+	w := &itemWriter{sh: sh, item: it, direct: !runsOn(it.unit.obj)}
 	opts := runtime.Options{
 		Object: it.unit.obj, Kernel: sh.cfg.Kernel, Targets: sh.cfg.Machine, Output: runtime.NewOutput(w, false, runtime.BufferLine),
 		Report: func(d *diag.Diagnostic) { sh.reportLater(it, d) }, Unsafe: sh.cfg.Unsafe, Hub: sh.hub,
@@ -126,7 +126,11 @@ func (sh *Shell) reportLater(it *item, d *diag.Diagnostic) {
 		return
 	}
 	r := &diag.Renderer{Set: it.unit.set, Color: sh.cfg.Color}
-	sh.out.events("", []byte(r.Render(d)))
+	if !runsOn(it.unit.obj) {
+		sh.out.print(r.Render(d))
+		return
+	}
+	sh.out.events([]byte(r.Render(d)))
 }
 
 // attach starts an item and waits until its probes are attached.
@@ -218,13 +222,13 @@ func (sh *Shell) run(ctx context.Context, it *item, s *runtime.Session, w *itemW
 	sh.mu.Unlock()
 	if id != 0 {
 		for _, l := range lines {
-			sh.out.events("", []byte(fmt.Sprintf("WARNING: %s %s\n", name, l)))
+			sh.out.events([]byte(fmt.Sprintf("WARNING: %s %s\n", name, l)))
 		}
 		switch {
 		case err != nil:
-			sh.out.events("", []byte(fmt.Sprintf("#%d failed: %v\n", id, err)))
+			sh.out.events([]byte(fmt.Sprintf("#%d failed: %v\n", id, err)))
 		case self:
-			sh.out.events("", []byte(fmt.Sprintf("#%d ended with %s\n", id, ended)))
+			sh.out.events([]byte(fmt.Sprintf("#%d ended with %s\n", id, ended)))
 		}
 	}
 	failed <- err

@@ -19,6 +19,9 @@ type painter struct {
 // Paint is called by readline with the whole line and the cursor's place.
 func (p *painter) Paint(line []rune, pos int) []rune {
 	text := string(line)
+	if strings.HasSuffix(text, "\n") { // the line is over: readline appends its end, and ^C
+		return line
+	}
 	out := colorize(text)
 	if pos == len(line) {
 		if hint := p.sh.signature(p.editor.block + text); hint != "" {

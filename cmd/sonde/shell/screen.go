@@ -64,8 +64,8 @@ func (s *screen) emit(b []byte) {
 	}
 }
 
-// events shows output of an item: whole lines; tag is put before each of them.
-func (s *screen) events(tag string, b []byte) {
+// events shows output of an item: whole lines.
+func (s *screen) events(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.throttle {
@@ -123,7 +123,7 @@ func (s *screen) flush() {
 
 func (s *screen) paint() {
 	if s.hidden > 0 && s.now().After(s.windowEnd) {
-		fmt.Fprintf(&s.pending, "... %s more lines of events were not shown (maps have everything; \\pause and \\mute #N stop the flood)\n", group(s.hidden))
+		fmt.Fprintf(&s.pending, "... %s more lines not shown (maps have everything; \\pause, \\mute #N)\n", group(s.hidden))
 		s.hidden = 0
 	}
 	if s.pending.Len() == 0 || s.viewing {
@@ -210,7 +210,9 @@ func group(n int) string {
 type itemWriter struct {
 	sh   *Shell
 	item *item
-	rest []byte // a line that has no end yet
+	// direct is set for what the user waits for: an answer is never throttled.
+	direct bool
+	rest   []byte // a line that has no end yet
 }
 
 // Write shows whole lines at once; a line without an end is shown when the item prints more or ends.
@@ -227,7 +229,7 @@ func (w *itemWriter) Write(b []byte) (int, error) {
 	}
 	end := bytes.LastIndexByte(data, '\n') + 1
 	if end > 0 {
-		w.sh.out.events("", data[:end])
+		w.show(data[:end])
 	}
 	w.rest = bytes.Clone(data[end:])
 	return len(b), nil
@@ -236,7 +238,15 @@ func (w *itemWriter) Write(b []byte) (int, error) {
 // end shows what has no line end.
 func (w *itemWriter) end() {
 	if len(w.rest) > 0 {
-		w.sh.out.events("", append(w.rest, '\n'))
+		w.show(append(w.rest, '\n'))
 		w.rest = nil
 	}
+}
+
+func (w *itemWriter) show(b []byte) {
+	if w.direct {
+		w.sh.out.print(string(b))
+		return
+	}
+	w.sh.out.events(b)
 }

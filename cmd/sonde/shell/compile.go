@@ -95,7 +95,22 @@ func (sh *Shell) check(u *unit) bool {
 		return false
 	}
 	u.info = check.Check(script, u.set, sh.reg, sh.env(u), u.diags)
+	sh.hintDrop(u)
 	return !u.diags.HasErrors()
+}
+
+// hintDrop says what to do where a use does not fit a map that the session has already.
+func (sh *Shell) hintDrop(u *unit) {
+	for _, d := range u.diags.All() {
+		if d.Code != check.CodeMismatch && d.Code != check.CodeKeyMismatch {
+			continue
+		}
+		for name := range sh.prior {
+			if strings.Contains(d.Message, " "+name+":") {
+				d.Hint("use another name, or forget the map of the session with `\\drop %s` once no item uses it", name)
+			}
+		}
+	}
 }
 
 // generate compiles a checked unit for the session.

@@ -75,8 +75,9 @@ func TestKernelSession(t *testing.T) {
 		{"a block goes on until it is complete", []string{"if (1 == 1)", "{", `  printf("yes\n")`, "}"}, []string{"yes"}},
 		{"definitions stay", []string{"macro twice(x) { x * 2 }", "twice(21)", "#define SEVEN 7", "SEVEN + 1"}, []string{"42", "8"}},
 		{"an aggregation is not assigned over", []string{"@c = count()", "@c = 3"}, []string{
-			"prompt:1:6-7: ERROR: Type mismatch for @c: trying to assign value of type 'int64' when map already has a type 'count_t' [E0306]",
-			"@c = 3", "     ~", "prompt:1:1-3: NOTE: first used here", "@c = 3", "~~",
+			"prompt:1:1-7: ERROR: Type mismatch for @c: trying to assign value of type 'int64' when map already has a type 'count_t' [E0306]",
+			"@c = 3", "~~~~~~", "prompt:1:1-3: NOTE: first used here", "@c = 3", "~~",
+			"HINT: use another name, or forget the map of the session with `\\drop @c` once no item uses it",
 		}},
 		{"a map that is dropped may have another type", []string{"@c = count()", `\drop @c`, "@c = 3", "@c"}, []string{"@c: 3"}},
 		{"a mistake is shown where it is", []string{"1 + nosuch"}, []string{"prompt:1:5-11: ERROR: Unknown identifier: 'nosuch' [E0301]", "1 + nosuch", "    ~~~~~~"}},

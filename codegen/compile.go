@@ -12,6 +12,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
@@ -66,7 +67,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 		return nil, err
 	}
 	u.Object.Probes = p.probes
-	c := &compiler{info: info, target: t, opts: &opts, unit: u}
+	c := &compiler{info: info, target: t, opts: &opts, unit: u, scratchLevels: bpf.ScratchLevels + nesting(info)}
 	for i, pr := range p.programs {
 		if err := c.program(pr, p.cookies[i]); err != nil {
 			return nil, err
@@ -89,7 +90,42 @@ type compiler struct {
 	opts   *Options
 	unit   *lower.Unit
 
-	scratchBytes, scratchChunks int
+	scratchBytes, scratchChunks, scratchLevels int
+}
+
+// nesting is how deep loops are nested in any action of a script.
+func nesting(info *check.Info) int {
+	d := &loopDepth{}
+	for _, b := range info.Bodies {
+		if b.Block != nil {
+			ast.Walk(d, b.Block)
+		}
+	}
+	return d.most
+}
+
+type loopDepth struct{ now, most int }
+
+func isLoop(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.While, *ast.ForRange, *ast.ForMap:
+		return true
+	}
+	return false
+}
+
+func (d *loopDepth) Enter(n ast.Node) bool {
+	if isLoop(n) {
+		d.now++
+		d.most = max(d.most, d.now)
+	}
+	return true
+}
+
+func (d *loopDepth) Leave(n ast.Node) {
+	if isLoop(n) {
+		d.now--
+	}
 }
 
 // program compiles one program and adds it to the object.
@@ -153,7 +189,7 @@ func (c *compiler) emitOptions(p *lower.Program) bpf.Options {
 	return bpf.Options{
 		KfuncID: c.target.KfuncID, AtomicFetch: has(target.AtomicFetch), CPUv4: has(target.SignedDiv), StackVarOff: has(target.AtomicFetch),
 		Scratch: bpf.Scratch{
-			Map: scratchMap, Counters: lower.CountersMap, CounterKey: 8 * (p.Index*object.CountersPerProgram + object.CounterScratch), Direct: true,
+			Map: scratchMap, Counters: lower.CountersMap, CounterKey: 8 * (p.Index*object.CountersPerProgram + object.CounterScratch), Direct: true, Levels: c.scratchLevels,
 		},
 	}
 }
@@ -180,7 +216,7 @@ func (c *compiler) scratch() {
 	}
 	c.unit.Internal(&object.Map{
 		Name: scratchMap, Role: object.MapScratch, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: c.scratchBytes,
-		MaxEntries: c.scratchChunks * bpf.ScratchLevels,
+		MaxEntries: c.scratchChunks * c.scratchLevels,
 	})
 }
 

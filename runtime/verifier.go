@@ -43,6 +43,7 @@ func verdict(log string) (offset int, complaint string) {
 // verifierHints say what to change in the script for complaints that a script can cause.
 var verifierHints = []struct{ match, hint string }{
 	{"too large", "split the probe into smaller ones, or unroll less"},
+	{"jumps is too complex", "split the probe into smaller ones, or unroll less"},
 	{"too many instructions", "split the probe into smaller ones, or unroll less"},
 	{"processed 1000001 insns", "make the loop shorter: the kernel follows at most a million instructions"},
 	{"back-edge", "use unroll(N): this kernel has no bounded loops"},

@@ -54,6 +54,7 @@ var kernelScripts = []struct {
 	{name: "control flow", prog: `BEGIN { $i = 0; while ($i < 5) { $i++; if ($i == 2) { continue; } if ($i == 4) { break; } printf("w%d ", $i); } unroll(2) { printf("u "); } printf("%s\n", $i == 4 ? "four" : "no"); }`, want: `w1 w3 u u four`},
 	{name: "range", prog: `BEGIN { $n = 3; for ($i : 0..$n) { printf("r%d ", $i); } printf("\n"); }`, want: `r0 r1 r2`},
 	{name: "long range", prog: `BEGIN { for ($i : 0..1000) { @s += $i; } }`, want: `@s: 499500`},
+	{name: "loops nested six deep", prog: `BEGIN { @n = 4; for ($i : 0..@n) { for ($j : 0..@n) { for ($k : 0..@n) { for ($l : 0..@n) { for ($m : 0..@n) { for ($o : 0..@n) { @x[$o] = count(); } } } } } } }`, want: `@x\[3\]: 1024`, feature: "bpf_loop"},
 	{name: "for over a map", prog: `BEGIN { @m[1] = 2; @m[3] = 4; for ($kv : @m) { @sum += $kv.0 * $kv.1; } }`, want: `@sum: 14`, feature: "bpf_for_each_map_elem"},
 	{name: "curtask", prog: `BEGIN { printf("%d %d\n", curtask.pid == tid, curtask.tgid == pid); }`, want: `(?m)^1 1$`},
 	{name: "part of a pointer as a key", prog: `BEGIN { @a[(uint16)curtask->stack, (uint16)1] = 1; @b[(int16)curtask->mm, 1] = 1; print(len(@a)); }`, want: `(?m)^1$`, feature: "bpf_for_each_map_elem"},

@@ -30,9 +30,14 @@ type Scratch struct {
 	// were in use. "" counts nowhere.
 	Counters   string
 	CounterKey int
+	// Levels is the number of values per chunk; 0 means ScratchLevels. A loop's callback claims memory of its own while that of the code around
+	// it is in use, so each nesting needs one more.
+	Levels int
 	// Direct says that Counters is an array of one entry, all CPUs', and CounterKey the offset in its value in bytes.
 	Direct bool
 }
+
+func (s *Scratch) levels() int { return max(s.Levels, ScratchLevels) }
 
 // claim rewrites the function so that its scratch slots are offsets from memory that it claims before their first use.
 func (p *placer) claim(opts *Options) (need, error) {
@@ -253,7 +258,7 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		for n := 1; n < c.chunks; n++ {
 			back := f.NewBlock("")
 			back.Cold = true
-			args = append(args, lookup(bl.AddImm(level, int64(n*ScratchLevels)), back, cold))
+			args = append(args, lookup(bl.AddImm(level, int64(n*c.opts.Scratch.levels())), back, cold))
 			here := bl.Block()
 			bl.SetBlock(back)
 			bl.Store(base, 0, 8, bl.Const(0))
@@ -273,7 +278,7 @@ func (c *claimer) insert(b *ir.Block, i int) {
 	try(level, true)
 	step := f.NewBlock("")
 	step.Cold = true
-	bl.Branch(ir.OpULt, level, bl.Const(ScratchLevels-1), step, fail)
+	bl.Branch(ir.OpULt, level, bl.Const(int64(c.opts.Scratch.levels()-1)), step, fail)
 	bl.SetBlock(step)
 	bl.Jump(again, bl.AddImm(level, 1))
 	bl.SetBlock(fail)

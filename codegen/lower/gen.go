@@ -171,6 +171,7 @@ type Gen struct {
 	rounds  []int // of the inline loops around
 	hists   int   // histograms so far
 	bucket  *ir.Func
+	tooLong bool
 	aggMap  *Map // where an aggregation goes
 	aggKeys []ast.Expr
 	want    want // of the expression that is being evaluated

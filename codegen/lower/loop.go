@@ -330,7 +330,7 @@ func (g *Gen) unroll(s *ast.Unroll) {
 	}
 	end := g.B.NewBlock("unrolled")
 	for range n {
-		if g.B.Terminated() {
+		if g.B.Terminated() || g.tooLong {
 			break
 		}
 		next := g.B.NewBlock("next")

@@ -25,7 +25,17 @@ func (g *Gen) block(b *ast.Block, conditional bool) {
 
 func (g *Gen) drop(e ast.Expr) { g.exprWant(e, want{unused: true}) }
 
+// maxValues is how much code one function may be made of before it is optimised. The kernel takes a million instructions at most.
+const maxValues = 1_000_000
+
 func (g *Gen) stmt(s ast.Stmt) {
+	if g.B.F.NumIDs() > maxValues {
+		if !g.tooLong {
+			g.Errorf("E0710", s, "the probe does not fit the kernel's limits: it has more than a million operations").Hint("unroll less, or use a loop: `for ($i : 0..100) { ... }`")
+		}
+		g.tooLong = true
+		return
+	}
 	saved := g.B.Span
 	g.span(s)
 	g.statement(func() { g.stmt1(s) })

@@ -64,6 +64,11 @@ var semanticsTable = []semantics{
 	{name: "find", body: `@x[2] = 9; let $v = 1; if (find(@x, 2, $v)) { printf("%d ", $v); } if (!find(@x, 3, $v)) { printf("%d\n", $v); }`, want: "9 9\n"},
 	{name: "large values", body: `@x[1] = (1, "hello", 2); printf("%d %s %d\n", @x[1].0, @x[1].1, @x[1].2); $t = @x[1]; printf("%s\n", $t.1);`, want: "1 hello 2\nhello\n"},
 	{name: "scalar string", body: `@s = "abc"; @t = @s; printf("%s %s\n", @s, @t);`, want: "abc abc\n"},
+	{
+		name: "a string that is read again after other memory was used", body: `$s = strerror(1); unroll (3) { printf("%s\n", $s); @k[1] = min((int64)(bswap(strcontains("dfa13g", "w98py") + 1) - 1)); }`,
+		want: "Operation not permitted\nOperation not permitted\nOperation not permitted\n",
+	},
+	{name: "a computed length that is less than what is compared", body: `@n = 2; $n = @n; printf("%d %d %d\n", str("abc", $n) == "abc", str("abc", $n + 3) == "abc", str("abcdefgh", $n + 3) == "abcd");`, want: "0 1 1\n"},
 	{name: "string comparison", body: `$a = "hello"; @b = "hello"; printf("%d %d %d %d\n", $a == "hello", $a == "help", $a != "hello", $a == @b);`, want: "1 0 0 1\n"},
 	{name: "long string comparison", body: `$a = "0123456789abcdef0123456789abcdef"; $b = "0123456789abcdef0123456789abcdeX"; printf("%d %d\n", $a == $b, $a == "0123456789abcdef0123456789abcdef");`, want: "0 1\n"},
 	{name: "assignment of a longer string", body: `$a = "x"; $a = "longer text"; printf("%s\n", $a);`, want: "longer text\n"},

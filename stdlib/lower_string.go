@@ -55,6 +55,15 @@ func lowerStr(g *lower.Gen, c *check.Call) lower.Operand {
 		return lower.Operand{Type: t, P: dst}
 	}
 	if limit != nil {
+		// How much is written is not known: older verifiers want what they can see of the memory to be set before, and a comparison reads
+		// whole words.
+		n := size
+		if size > 512 { // not in the stack frame
+			n = min(size, (prefix+8)/8*8)
+		}
+		if dst.Ptr.Type == ir.Stack {
+			g.B.Zero(dst.Ptr, int(dst.Off), n)
+		}
 		return lower.Operand{Type: t, P: dst, Len: g.ReadStrDyn(dst, limit, size, src)}
 	}
 	if explicit || prefix > 0 || want.Size <= size {

@@ -110,7 +110,10 @@ func (p *placer) derive() {
 				switch v.Op {
 				case ir.OpSlotAddr:
 					changed = grow(v, map[*ir.Slot]bool{v.Aux.(*ir.Slot): true}) || changed
-				case ir.OpPtrAdd, ir.OpSelect, ir.OpNonNil:
+				default:
+					if !carries(v) {
+						continue
+					}
 					for _, a := range v.Args {
 						changed = grow(v, p.derived[a]) || changed
 					}
@@ -136,9 +139,9 @@ func (p *placer) derive() {
 					mark(p.variable, v.Args[0])
 				}
 			case ir.OpStore:
+				mark(p.escapes, v.Args[1])
 				if v.Args[1].Type != ir.I64 {
 					mark(p.pinned, v.Args[0])
-					mark(p.escapes, v.Args[1])
 				}
 			case ir.OpLoad:
 				if v.Type != ir.I64 {
@@ -147,6 +150,12 @@ func (p *placer) derive() {
 			}
 		}
 	}
+}
+
+// carries tells whether the result of an op is an address when an argument is one, as a pointer or as an integer.
+func carries(v *ir.Value) bool {
+	info := &ir.Ops[v.Op]
+	return info.Effect == ir.Pure && !info.Compare && v.Op != ir.OpPtrDiff
 }
 
 // live computes for each slot in which part of each block it holds something that is used later. A slot is live where it may have been

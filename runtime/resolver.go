@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -260,18 +261,29 @@ func (r *resolver) WallTime(mode string, ns uint64) time.Time {
 	return time.Now().Add(time.Duration(int64(ns) - ts.Nano()))
 }
 
-// CgroupPath names a cgroup: "hierarchy:path".
+// CgroupPath names a cgroup in the hierarchies that have its number: "unified:/a,cpu:/b". A filter is a pattern of the names of hierarchies.
 func (r *resolver) CgroupPath(id uint64, filter string) string {
-	if filter != "" {
-		if ok := symbol.Match(filter, "unified"); !ok {
-			return ""
-		}
-	}
-	p, err := r.kernel.CgroupPath(id)
+	mounts, err := r.kernel.CgroupMounts()
 	if err != nil {
 		return ""
 	}
-	return "unified:" + p
+	var found []string
+	for _, m := range mounts {
+		name := "unified"
+		if m.Type != "cgroup2" {
+			name = filepath.Base(m.Dir)
+		}
+		if filter != "" && !symbol.Match(filter, name) {
+			continue
+		}
+		if p, err := r.kernel.CgroupPathIn(m.Dir, id); err == nil {
+			found = append(found, name+":"+p)
+		}
+	}
+	if len(found) > 1 {
+		slices.Sort(found[1:]) // the unified one is first
+	}
+	return strings.Join(found, ",")
 }
 
 // FuncName names the function of an attach point; it is empty where the kind has none.

@@ -77,11 +77,11 @@ func processFuncs() []Builtin {
 		{
 			Name: "cgroup_path", Doc: Doc{
 				Group: "process", Summary: "path of a control group by its id",
-				Text: "The path below the mount point of the hierarchy in which the id is found. It is looked up when the value is printed. The second argument is a pattern that limits the " +
+				Text: "The path below the mount point of each hierarchy in which the id is found, `unified:/a,cpu:/b`. It is looked up when the value is printed. The second argument is a pattern that limits the " +
 					"hierarchies; that of cgroup v2 is called `unified`.",
 				Example: "BEGIN { print(cgroup_path(cgroup)); }", SeeAlso: []string{"cgroup", "cgroupid"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("id", check.Number), opt("filter", check.StrLiteral)), Result: always(tCgroupPath)},
+			Func: &check.Func{MustUse: true, Params: params(req("id", check.Number), opt("filter", check.StrLiteral)), Result: cgroupPathResult},
 		},
 	}
 }
@@ -113,6 +113,13 @@ const (
 	taskFromPID = "bpf_task_from_pid"
 	taskRelease = "bpf_task_release"
 )
+
+// cgroupPathResult keeps the filter in the type, which goes to where the value is printed.
+func cgroupPathResult(c *check.Call) *types.Type {
+	t := *tCgroupPath
+	t.Format, _ = c.Str(1)
+	return &t
+}
 
 // taskResult checks that the argument is a task.
 func taskResult(t *types.Type) func(*check.Call) *types.Type {

@@ -131,14 +131,19 @@ func (k *Kernel) CgroupPath(id uint64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	root = k.Path(root)
+	return k.CgroupPathIn(root, id)
+}
+
+// CgroupPathIn is CgroupPath for any hierarchy, given where it is mounted.
+func (k *Kernel) CgroupPathIn(mount string, id uint64) (string, error) {
+	root := k.Path(mount)
 	if p, err := cgroupByHandle(root, id); err == nil {
 		return p, nil
 	} else if errors.Is(err, unix.ESTALE) {
 		return "", fmt.Errorf("cgroup %d: %w", id, fs.ErrNotExist)
 	}
 	found := ""
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil //nolint:nilerr // a cgroup that vanishes meanwhile is not the one we look for
 		}

@@ -80,7 +80,7 @@ func (s *Session) text(d *event.Decoder, rec []byte) (string, error) {
 func (s *Session) action(d *event.Decoder, rec []byte) error {
 	ev := d.Event
 	switch ev.Kind {
-	case object.EvErrorf, object.EvWarnf, object.EvFail:
+	case object.EvErrorf, object.EvWarnf:
 		return s.message(d, rec)
 	case object.EvCat:
 		name, err := s.text(d, rec)
@@ -114,8 +114,6 @@ func (s *Session) action(d *event.Decoder, rec []byte) error {
 		s.exitOnce.Do(func() { close(s.exit) })
 	case object.EvPrintValue:
 		s.printValue(vals)
-	case object.EvPrintMapKey:
-		s.printKey(ev, vals)
 	case object.EvUnwatch:
 		if len(vals) > 0 {
 			s.unwatch(vals[0].U)
@@ -138,16 +136,10 @@ func (s *Session) message(d *event.Decoder, rec []byte) error {
 	if err != nil {
 		return err
 	}
-	switch d.Event.Kind {
-	case object.EvWarnf:
+	if d.Event.Kind == object.EvWarnf {
 		s.scriptMessage("warnf", diag.Warning, d.Event.Span, text)
-	default:
+	} else {
 		s.scriptMessage("errorf", diag.Error, d.Event.Span, text)
-		if d.Event.Kind == object.EvFail {
-			s.failed.Store(true)
-			s.exitCode.CompareAndSwap(0, 1)
-			s.exitOnce.Do(func() { close(s.exit) })
-		}
 	}
 	return nil
 }
@@ -222,23 +214,6 @@ func (s *Session) printValue(vals []value.V) {
 			return append(value.AppendJSON(append(dst, `{"type": "value", "data": `...), vals[0]), "}\n"...)
 		}
 		return append(value.AppendText(dst, vals[0]), '\n')
-	})
-}
-
-// printKey prints one entry of a map: its key and the value as it was when the probe ran.
-func (s *Session) printKey(ev *object.Event, vals []value.V) {
-	if len(vals) < 2 {
-		return
-	}
-	key, val := vals[0], vals[1]
-	s.out.Append(func(dst []byte) []byte {
-		if s.out.json {
-			dst = append(value.AppendJSONString(append(dst, `{"type": "map", "data": {`...), ev.Map), `: {`...)
-			dst = append(value.AppendJSONKey(dst, key), ": "...)
-			return append(value.AppendJSON(dst, val), "}}}\n"...)
-		}
-		dst = append(value.AppendKey(append(append(dst, ev.Map...), '['), key), "]: "...)
-		return append(value.AppendText(dst, val), '\n')
 	})
 }
 

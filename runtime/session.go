@@ -78,7 +78,6 @@ type Session struct {
 	exit     chan struct{} // closed by the first exit event
 	exitOnce sync.Once
 	exitCode atomic.Int64
-	failed   atomic.Bool // a failed assertion or an errorf that ends the run
 	stats    io.Closer
 	started  time.Time
 	lost     lostRecords

@@ -34,7 +34,6 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		kept := s.out
 		s.out = NewOutput(&text, kept.json, BufferFull)
 		s.exitCode.Store(0)
-		s.failed.Store(false)
 		start := time.Now()
 		ret, err := s.runProgram(i)
 		took := time.Since(start)
@@ -51,8 +50,6 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		}
 		r := TestResult{Name: strings.TrimPrefix(p.Name, "test:"), Output: text.String(), Time: took}
 		switch {
-		case s.failed.Load():
-			r.Why = "an assertion failed"
 		case ret != 0:
 			r.Why = fmt.Sprintf("returned %d", int32(ret))
 		case s.exitCode.Load() != 0:

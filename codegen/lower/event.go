@@ -87,7 +87,7 @@ func (g *Gen) ringBytes(ev *object.Event, tails int) int {
 		return ringEvents
 	}
 	switch ev.Kind {
-	case object.EvExit, object.EvTime, object.EvPrintMap, object.EvClear, object.EvZero, object.EvFail:
+	case object.EvExit, object.EvTime, object.EvPrintMap, object.EvClear, object.EvZero:
 		once = once || tails == 0
 	default:
 	}

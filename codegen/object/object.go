@@ -233,7 +233,6 @@ const (
 	EvPrintf      EventKind = iota // printf [args]
 	EvErrorf                       // errorf: as printf, to standard error with the script's position
 	EvWarnf                        // warnf
-	EvDebugf                       // debugf
 	EvCat                          // cat(fmt, args): Format is the path's format
 	EvSystem                       // system(fmt, args)
 	EvJoin                         // join(argv, sep): Fields are one buffer of NUL-separated strings; Text is the separator
@@ -241,15 +240,10 @@ const (
 	EvExit                         // exit(code) [i64 code]
 	EvPrintMap                     // print(@m) [u64 top, u64 div]; Map names it
 	EvPrintValue                   // print(x) [value]
-	EvPrintMapKey                  // print(@m[k]) [key, value]
 	EvClear                        // clear(@m)
 	EvZero                         // zero(@m)
 	EvHelperError                  // [i64 errno]; Text names the helper, Span the place
 	EvUnwatch                      // unwatch(addr) [u64]
-	EvFail                         // fail(fmt...) and failed assert
-	EvSkb                          // skboutput [file in Text] data follows
-	EvAttachWatch                  // watchpoint on function+argN [u64 addr, u64 pid]
-	EvSignalSelf                   // internal
 )
 
 // Counters: MapCounters is an array of one value, which is u64 words, CountersPerProgram for each program in this order; program i's

@@ -56,7 +56,7 @@ func NewDecoder(ev *object.Event, values *value.Decoder) (*Decoder, error) {
 		d.fields = append(d.fields, field{EventField: f})
 	}
 	switch ev.Kind {
-	case object.EvPrintf, object.EvErrorf, object.EvWarnf, object.EvDebugf, object.EvCat, object.EvSystem, object.EvFail:
+	case object.EvPrintf, object.EvErrorf, object.EvWarnf, object.EvCat, object.EvSystem:
 		f := value.ParseFormat(ev.Format)
 		d.format = f
 		for i := range d.fields {

@@ -67,8 +67,6 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 			if vals, err = d.Fields(rec); err == nil {
 				out = append(value.AppendText(out, vals[0]), '\n')
 			}
-		case object.EvPrintMapKey:
-			out = append(out, "map key\n"...)
 		}
 		if err != nil {
 			return "", err

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,8 @@ func (s *Session) Loaded(i int) (Loaded, error) {
 }
 
 // stateLine matches a line of the verifier's log with an instruction and, behind a semicolon, the registers that it changed.
-var stateLine = regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) [^;]*?\s*; (R\d+.*)$`)
+// It is made when it is first needed: no script that only runs pays for it.
+var stateLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) [^;]*?\s*; (R\d+.*)$`) })
 
 // Knowledge loads program i once more with a full log and gives what the verifier knew of the registers that each instruction changes, by the
 // raw offset of the instruction, the first time that it looked at it.
@@ -98,7 +100,7 @@ func (s *Session) Knowledge(i int) (map[int]string, error) {
 func knowledge(log string) map[int]string {
 	out := map[int]string{}
 	for line := range strings.Lines(log) {
-		m := stateLine.FindStringSubmatch(strings.TrimSpace(line))
+		m := stateLine().FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {
 			continue
 		}

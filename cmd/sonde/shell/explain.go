@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/cilium/ebpf/asm"
@@ -338,21 +339,28 @@ func typesIn(body *check.Body, n ast.Node) []string {
 	return out
 }
 
-var helperCall = regexp.MustCompile(`helper Fn(\w+)`)
+var helperCall = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`helper Fn(\w+)`) })
 
 // irText is a line of IR with helpers by the kernel's names.
 func irText(line string) string {
-	return helperCall.ReplaceAllStringFunc(line, func(s string) string { return "helper bpf_" + snake(strings.TrimPrefix(s, "helper Fn")) })
+	return helperCall().ReplaceAllStringFunc(line, func(s string) string { return "helper bpf_" + snake(strings.TrimPrefix(s, "helper Fn")) })
 }
 
-var aluOps = map[asm.ALUOp]string{
-	asm.Add: "+=", asm.Sub: "-=", asm.Mul: "*=", asm.Div: "/=", asm.Or: "|=", asm.And: "&=", asm.LSh: "<<=", asm.RSh: ">>=", asm.Mod: "%=",
-	asm.Xor: "^=", asm.Mov: "=", asm.ArSh: "s>>=", asm.SDiv: "s/=", asm.SMod: "s%=",
+// aluOp and jumpOp write operators.
+func aluOp(op asm.ALUOp) (string, bool) {
+	s, ok := map[asm.ALUOp]string{
+		asm.Add: "+=", asm.Sub: "-=", asm.Mul: "*=", asm.Div: "/=", asm.Or: "|=", asm.And: "&=", asm.LSh: "<<=", asm.RSh: ">>=", asm.Mod: "%=",
+		asm.Xor: "^=", asm.Mov: "=", asm.ArSh: "s>>=", asm.SDiv: "s/=", asm.SMod: "s%=",
+	}[op]
+	return s, ok
 }
 
-var jumpOps = map[asm.JumpOp]string{
-	asm.JEq: "==", asm.JGT: ">", asm.JGE: ">=", asm.JSet: "&", asm.JNE: "!=", asm.JSGT: "s>", asm.JSGE: "s>=", asm.JLT: "<", asm.JLE: "<=",
-	asm.JSLT: "s<", asm.JSLE: "s<=",
+func jumpOp(op asm.JumpOp) (string, bool) {
+	s, ok := map[asm.JumpOp]string{
+		asm.JEq: "==", asm.JGT: ">", asm.JGE: ">=", asm.JSet: "&", asm.JNE: "!=", asm.JSGT: "s>", asm.JSGE: "s>=", asm.JLT: "<", asm.JLE: "<=",
+		asm.JSLT: "s<", asm.JSLE: "s<=",
+	}[op]
+	return s, ok
 }
 
 // insnText writes an instruction as the kernel's tools do, with helpers and maps by name.
@@ -374,7 +382,7 @@ func insnText(ins *asm.Instruction) string {
 	size := map[asm.Size]string{asm.Byte: "u8", asm.Half: "u16", asm.Word: "u32", asm.DWord: "u64"}
 	switch op.Class() {
 	case asm.ALUClass, asm.ALU64Class:
-		if o, ok := aluOps[op.ALUOp()]; ok {
+		if o, ok := aluOp(op.ALUOp()); ok {
 			return fmt.Sprintf("%s %s %s", reg(ins.Dst), o, operand())
 		}
 		if op.ALUOp() == asm.Neg {
@@ -392,7 +400,7 @@ func insnText(ins *asm.Instruction) string {
 		case asm.Ja:
 			return fmt.Sprintf("goto %+d", ins.Offset)
 		default:
-			if o, ok := jumpOps[op.JumpOp()]; ok {
+			if o, ok := jumpOp(op.JumpOp()); ok {
 				return fmt.Sprintf("if %s %s %s goto %+d", reg(ins.Dst), o, operand(), ins.Offset)
 			}
 		}

@@ -106,7 +106,7 @@ var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[a-zA-Z]|\x1b[78]")
 func (term *terminal) expect(pattern string) string {
 	term.t.Helper()
 	re := regexp.MustCompile(pattern)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second) // a machine that does much else at the same time
 	for {
 		term.mu.Lock()
 		raw := term.out.Bytes()[term.seen:]

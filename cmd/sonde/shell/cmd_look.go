@@ -28,7 +28,7 @@ func lookCommands() []command {
 func (sh *Shell) cmdHelp(_ context.Context, args string) error {
 	topic := strings.TrimPrefix(strings.TrimSuffix(strings.TrimSpace(args), "()"), `\`)
 	if topic == "" {
-		sh.write(helpText())
+		sh.write(helpText(sh.width()))
 		return nil
 	}
 	found := false
@@ -112,32 +112,56 @@ func (sh *Shell) helpDoc(d stdlib.Doc) {
 	}
 }
 
-// helpText lists the commands by group.
-func helpText() string {
+// helpText lists the commands by group, for a terminal of a width.
+func helpText(width int) string {
 	var b strings.Builder
-	b.WriteString("PROBE { ACTION }        attaches at once as an item, which runs on:  tracepoint:raw_syscalls:sys_enter { @[comm] = count() }\n")
-	b.WriteString("EXPRESSION              is evaluated in the kernel and printed:      pid, curtask.comm, kstack, sizeof(struct task_struct), @\n")
-	b.WriteString("STATEMENT               runs once in the kernel; $x = ... is kept:   $big = 1 << 20\n")
-	b.WriteString("macro, struct, #define  are definitions for the items that follow\n")
+	const left = 30
+	row := func(form, text string) {
+		if len(form) > left-3 {
+			for _, l := range fold(form, width-4) {
+				b.WriteString("  " + l + "\n")
+			}
+			form = ""
+		}
+		for _, l := range fold(text, width-left-1) {
+			fmt.Fprintf(&b, "%s\n", strings.TrimRight(fmt.Sprintf("  %-*s%s", left-2, form, l), " "))
+			form = ""
+		}
+	}
+	row("PROBE { ACTION }", "attaches at once as an item, which runs on")
+	row("EXPRESSION", "is evaluated in the kernel and printed: pid, kstack, @")
+	row("STATEMENT", "runs once in the kernel; $x = ... is kept")
+	row("macro, struct, #define", "are definitions for the items that follow")
 	for _, g := range []string{groupItems, groupMaps, groupLearn, groupScreen, groupWork} {
 		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g))
 		for _, c := range commands() {
-			if c.group != g {
-				continue
+			if c.group == g {
+				row(strings.TrimSpace(`\`+c.name+" "+c.args), c.summary)
 			}
-			form := `\` + c.name
-			if c.args != "" {
-				form += " " + c.args
-			}
-			if len(form) > 38 {
-				fmt.Fprintf(&b, "  %s\n  %-38s %s\n", form, "", c.summary)
-				continue
-			}
-			fmt.Fprintf(&b, "  %-38s %s\n", form, c.summary)
 		}
 	}
-	b.WriteString("\nEvery command is a word too (`list`), and any beginning that is unique will do (`\\det #1`). Tab completes, Ctrl-R searches\nthe history, Ctrl-C cancels a line or a view, Ctrl-D leaves.\n")
+	b.WriteByte('\n')
+	for _, l := range fold("Every command is a word too (`list`), and any beginning that is unique will do (`\\det #1`). Tab completes, Ctrl-R searches the history, Ctrl-C cancels a line or a view, Ctrl-D leaves.", width-1) {
+		b.WriteString(l + "\n")
+	}
 	return b.String()
+}
+
+// fold breaks a text into lines of at most width columns, between words.
+func fold(text string, width int) []string {
+	var out []string
+	line := ""
+	for _, w := range strings.Fields(text) {
+		if line != "" && len([]rune(line))+1+len([]rune(w)) > width {
+			out = append(out, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += w
+	}
+	return append(out, line)
 }
 
 // maxListed is how many attach points \d shows.

@@ -276,7 +276,7 @@ func systemRows() []TriageRow {
 	for _, what := range []string{"cpu", "memory", "io"} {
 		if b, err := os.ReadFile(path.Join("/proc/pressure", what)); err == nil {
 			line, _, _ := strings.Cut(string(b), " total")
-			add(what+" pressure", strings.ReplaceAll(line, "some ", "")+" (% of time that somebody waits)")
+			add(what+" pressure", strings.ReplaceAll(line, "some ", "")+" (% of time, somebody waits)")
 		}
 	}
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
@@ -336,7 +336,7 @@ func (r *TriageReport) Text(width int) string {
 			fmt.Fprintf(&b, "  WARNING: %s\n", cut(q, width-11))
 		}
 	}
-	fmt.Fprintf(&b, "cost: %s. `\\d #N` shows a script, `\\attach #N` goes on with it.\n", r.Cost)
+	fmt.Fprintf(&b, "cost: %s; \\d #N shows a script, \\attach #N goes on\n", r.Cost)
 	return b.String()
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sonde-sh/sonde/lang/syntax"
@@ -110,19 +111,30 @@ func (sh *Shell) cmdDetach(_ context.Context, args string) error {
 	if err != nil {
 		return err
 	}
-	for _, it := range list {
+	took := make([]time.Duration, len(list))
+	var wg sync.WaitGroup
+	for i, it := range list {
 		sh.mu.Lock()
 		running := it.session != nil
 		sh.mu.Unlock()
 		if !running {
-			if strings.TrimSpace(args) != "all" {
-				sh.say("#%d is not attached", it.id)
-			}
+			took[i] = -1
 			continue
 		}
-		start := time.Now()
-		sh.stop(it)
-		sh.say("#%d detached in %s", it.id, shortDuration(time.Since(start)))
+		wg.Go(func() { // the kernel's waits overlap
+			start := time.Now()
+			sh.stop(it)
+			took[i] = time.Since(start)
+		})
+	}
+	wg.Wait()
+	for i, it := range list {
+		switch {
+		case took[i] >= 0:
+			sh.say("#%d detached in %s", it.id, shortDuration(took[i]))
+		case strings.TrimSpace(args) != "all":
+			sh.say("#%d is not attached", it.id)
+		}
 	}
 	return nil
 }

@@ -91,10 +91,25 @@ endef
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	$(call run-fuzz,$(FUZZTIME))
 
-.PHONY: soak
-soak: deps $(BIN)/labrun ## long campaigns: fuzz targets and TestSoak tests, SOAKTIME (10m) each
+# Long campaigns. SOAKSCRIPTS random scripts and SOAKFUNCS random functions from SOAKSEED on, here and on SOAKKERNELS. A kernel under emulation
+# loads a few scripts in a second.
+SOAKSCRIPTS ?= 5000
+SOAKFUNCS   ?= 4000
+SOAKSEED    ?= 1
+SOAKKERNELS ?= 5.10,newest
+.PHONY: soak soak-fuzz soak-host soak-kernels
+soak: soak-fuzz soak-host soak-kernels ## long campaigns: fuzz targets (SOAKTIME, 10m each), random scripts and functions here and on SOAKKERNELS
+
+soak-fuzz: ## every fuzz target for SOAKTIME
 	$(call run-fuzz,$(SOAKTIME))
-	SONDE_SOAK=$(SOAKTIME) $(GO) test -run '^TestSoak' -timeout 0 ./...
+
+soak-host: ## random scripts and functions on this kernel
+	$(GO) test -timeout 0 -v -run Random ./stdlib/scriptgen -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED)
+	$(GO) test -timeout 0 -run Random ./codegen/bpf -random $(SOAKFUNCS) -seed $(SOAKSEED)
+	SONDE_SOAK=1 $(GO) test -timeout 0 ./cmd/sonde/shell ./runtime/symbol
+
+soak-kernels: deps $(BIN)/labrun ## random scripts on SOAKKERNELS
+	$(BIN)/labrun -kernel $(SOAKKERNELS) -timeout 24h -test ./stdlib/scriptgen -- -test.v -test.timeout 24h -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED) -shrink 0
 
 $(BIN)/bench: FORCE
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/bench

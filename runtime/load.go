@@ -196,7 +196,7 @@ func (l *loader) load(insns asm.Instructions) (fd int, log string, err error) {
 	fd, err = progLoad(&attr)
 	if err != nil && !errors.Is(err, unix.EPERM) {
 		attr.logLevel = 1
-		if errors.Is(err, unix.E2BIG) {
+		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) { // EFAULT: too many jumps, on older kernels
 			// The steps of a program that has too many are no help, and writing a million of them takes minutes.
 			attr.logLevel = 4 // messages and statistics
 		}

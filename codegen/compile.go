@@ -29,6 +29,8 @@ type Options struct {
 	LoopBudget int
 	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
 	DryActions bool
+	// Filter, when set, emits what each program tests before anything else.
+	Filter func(g *lower.Gen)
 	// Shared compiles for a session of the prompt: maps that it names keep their layout and kind, maps that are new have a kernel map of their
 	// own, and stacks and attach points have the same numbers in all objects of the session. nil compiles a script that stands alone.
 	Shared *object.Shared
@@ -61,7 +63,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 	if diags == nil {
 		diags = &diag.List{}
 	}
-	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions, Shared: opts.Shared}, diags)
+	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions, Filter: opts.Filter, Shared: opts.Shared}, diags)
 	p, err := makePlan(info, u, t)
 	if err != nil {
 		return nil, err

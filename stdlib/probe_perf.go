@@ -36,7 +36,6 @@ type perfEvent struct {
 type perfPoint struct {
 	event  perfEvent
 	period uint64
-	pid    int
 }
 
 var softwareEvents = []perfEvent{
@@ -111,7 +110,7 @@ func (k *perfKind) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List)
 		d.Hint("list them with -l '%s:*'", k.name)
 		return nil
 	}
-	d := &perfPoint{event: k.events[i], period: k.events[i].period, pid: env.PID}
+	d := &perfPoint{event: k.events[i], period: k.events[i].period}
 	name := k.name + ":" + r.seg[0]
 	if len(r.seg) == 2 && r.seg[1] != "" && r.seg[1] != "*" {
 		n, err := parseNumber(r.seg[1])
@@ -153,7 +152,7 @@ func (k *perfKind) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*objec
 	return eachHook(hooks, func(h *lower.Hook) *object.Attach {
 		d := h.Data.(*perfPoint)
 		return &object.Attach{
-			Mechanism: object.PerfEvent, Target: d.event.name, PerfType: k.typ, PerfConfig: d.event.config, Period: d.period, AllCPUs: true, PID: d.pid,
+			Mechanism: object.PerfEvent, Target: d.event.name, PerfType: k.typ, PerfConfig: d.event.config, Period: d.period, AllCPUs: true,
 			Reason: "perf counts the event on each CPU",
 		}
 	})

@@ -28,7 +28,6 @@ type timer struct {
 // timerPoint is the period of a timer.
 type timerPoint struct {
 	periodNS uint64
-	pid      int // profile of one process; 0 for all
 }
 
 func timerKinds(*Machine) []KindEntry {
@@ -89,9 +88,6 @@ func (k *timer) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []
 			d.periodNS = max(1e9/n, 1)
 		}
 		name = fmt.Sprintf("%s:%s:%d", k.name, r.seg[0], n)
-	}
-	if k.all {
-		d.pid = env.PID
 	}
 	p := r.point(k, name)
 	p.Data = d
@@ -160,7 +156,7 @@ func (k *timer) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.A
 		d := h.Data.(*timerPoint)
 		return &object.Attach{
 			Mechanism: object.PerfEvent, PerfType: unix.PERF_TYPE_SOFTWARE, PerfConfig: unix.PERF_COUNT_SW_CPU_CLOCK,
-			Period: d.periodNS, AllCPUs: k.all, PID: d.pid, Reason: "the CPU clock is the only timer that runs programs",
+			Period: d.periodNS, AllCPUs: k.all, Reason: "the CPU clock is the only timer that runs programs",
 		}
 	})
 }

@@ -192,7 +192,7 @@ func (a *app) main(ctx context.Context) (int, error) {
 func (a *app) env() *check.Env {
 	o := a.opts
 	e := &check.Env{
-		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Command: o.command, Unsafe: o.unsafe || o.dryAction,
+		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Children: o.children, Command: o.command, Unsafe: o.unsafe || o.dryAction,
 		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
 		ReadFile: a.readFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
 		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
@@ -250,11 +250,15 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	}
 	target := *a.machine.Target()
 	target.LiteralAttach = info.Config.Extra["attach"] == "literal"
+	filter, err := a.filter(&target)
+	if err != nil {
+		return nil, err
+	}
 	// A loader that the verifier tells that loops are too long for it compiles again with less room for them.
 	a.recompile = func(budget int) (*object.Object, error) {
-		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, LoopBudget: budget})
+		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, LoopBudget: budget, Filter: filter})
 	}
-	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, Diags: diags, Dump: a.dump})
+	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, Diags: diags, Dump: a.dump, Filter: filter})
 	if err := a.reportAll(diags); err != nil {
 		return nil, err
 	}
@@ -279,6 +283,9 @@ func (a *app) dump(stage string, m *ir.Module) {
 
 // trace runs an object.
 func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
+	if a.opts.children {
+		everywhere(obj)
+	}
 	graph, err := a.graph(obj)
 	if err != nil {
 		return 0, err
@@ -330,6 +337,9 @@ func (a *app) load(opts runtime.Options) (*runtime.Session, error) {
 		obj, cerr := a.recompile(budget)
 		if cerr != nil {
 			break
+		}
+		if a.opts.children {
+			everywhere(obj)
 		}
 		opts.Object = obj
 		s, err = runtime.New(opts)

@@ -48,6 +48,11 @@ type options struct {
 	first     string // a line for the prompt
 	usdtFile  bool
 	folded    bool
+	container string
+	pod       string
+	cgroup    string
+	comm      string
+	children  bool
 	pprof     string
 	graphMap  string
 }
@@ -94,6 +99,11 @@ func parseFlags(argv []string) (*options, error) {
 	fs.StringSliceVar(&o.noFeature, "no-feature", nil, "")
 	fs.BoolVar(&o.explain, "explain-attach", false, "")
 	fs.BoolVar(&o.usdtFile, "usdt-file-activation", false, "")
+	fs.StringVar(&o.container, "container", "", "")
+	fs.StringVar(&o.pod, "pod", "", "")
+	fs.StringVar(&o.cgroup, "cgroup", "", "")
+	fs.StringVar(&o.comm, "comm", "", "")
+	fs.BoolVar(&o.children, "children", false, "")
 	fs.BoolVar(&o.folded, "folded", false, "")
 	fs.StringVar(&o.pprof, "pprof", "", "")
 	fs.StringVar(&o.graphMap, "map", "", "")
@@ -154,6 +164,12 @@ func parseFlags(argv []string) (*options, error) {
 			return nil, usagef("debug stage `%s` is not one of %s", st, strings.Join(debugStages, ", "))
 		}
 	}
+	switch {
+	case o.children && o.pid == 0 && o.command == "":
+		return nil, usagef("--children needs -p PID or -c COMMAND")
+	case (o.container != "" && o.pod != "") || (o.container != "" && o.cgroup != "") || (o.pod != "" && o.cgroup != ""):
+		return nil, usagef("--container, --pod and --cgroup cannot be used together")
+	}
 	if o.pid != 0 && o.command != "" {
 		return nil, usagef("-c and -p cannot be used together")
 	}
@@ -207,6 +223,9 @@ OPTIONS:
     -l [PATTERN]     list probes that match the pattern, or those of a program; -lv shows their arguments
     -c COMMAND       run a command and trace it from its first instruction; the run ends with it
     -p PID           attach to this process only; the run ends with it
+    --children       with -p or -c: only the process and what descends from it
+    --comm NAME      only threads of this name (NAME* for those that start so)
+    --container X    only a container, by name or id; --pod X for a pod, --cgroup PATH for a control group
     -f FORMAT        output format: text or json (one JSON object a line)
     -o FILE          write results to FILE; FILE.svg gets a flame graph of the map that is keyed by stacks
     --folded         print that map as folded stacks, one line each

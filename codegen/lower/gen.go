@@ -24,6 +24,8 @@ type Options struct {
 	LoopBudget int
 	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
 	DryActions bool
+	// Filter, when set, emits what each program tests first; it leaves the program with LeaveUnless.
+	Filter func(g *Gen)
 	// Shared is what the session of the prompt has already; nil for a script that stands alone.
 	Shared *object.Shared
 }
@@ -93,10 +95,17 @@ func (u *Unit) Lower(p *Program) (m *ir.Module, err error) {
 	g.fr = newFrame(g.B, nil)
 	g.ret = g.B.NewVar("ret", ir.I64)
 	g.B.Set(g.ret, g.B.Const(0))
-	if g.Hook.Enter != nil {
+	if g.Hook.Enter != nil || u.Opts.Filter != nil {
 		leave := g.B.NewBlock("leave")
 		g.fr.leave = leave
-		g.Hook.Enter(g)
+		if g.Hook.Enter != nil {
+			g.Hook.Enter(g)
+		}
+		if u.Opts.Filter != nil {
+			g.Body = p.Bodies[0]
+			g.B.Span = g.Body.Probe.Span()
+			u.Opts.Filter(g)
+		}
 		g.lowerBodies()
 		g.B.Jump(leave)
 		g.B.SetBlock(leave)

@@ -212,6 +212,7 @@ type Env struct {
 	Arch       string
 	CPUs       int
 	PID        int    // -p, 0 when absent
+	Children   bool   // -p means the process and all that descend from it: no predicate on the number
 	Command    string // -c
 	ChildPID   int    // the process that -c started, 0 when there is none
 	Unsafe     bool

@@ -233,7 +233,7 @@ func (c *checker) addBody(p *ast.Probe, points []*Point) {
 	if p.Predicate != nil {
 		b.Predicate = x.expr(p.Predicate)
 	}
-	if c.env.PID != 0 && filtersByPID(points[0].Kind.Name()) {
+	if c.env.PID != 0 && !c.env.Children && filtersByPID(points[0].Kind.Name()) {
 		b.Predicate = onlyPID(c.env.PID, b.Predicate, p.Sp)
 	}
 	b.Block = x.block(p.Body)
@@ -245,10 +245,11 @@ func (c *checker) addBody(p *ast.Probe, points []*Point) {
 	b.resolve()
 }
 
-// filtersByPID tells for which kinds -p is a predicate. The others attach to the process only, or belong to no process.
+// filtersByPID tells for which kinds -p is a predicate. The others attach to the process only, or belong to no process. A perf event of a
+// process would count for the one thread that gave the process its number.
 func filtersByPID(kind string) bool {
 	switch kind {
-	case "tracepoint", "rawtracepoint", "kprobe", "kretprobe", "fentry", "fexit", "syscall", "lsm":
+	case "tracepoint", "rawtracepoint", "kprobe", "kretprobe", "fentry", "fexit", "syscall", "lsm", "profile", "software", "hardware":
 		return true
 	}
 	return false

@@ -123,6 +123,36 @@ func isELF(path string) bool {
 	return n == 4 && string(magic[:]) == "\x7fELF"
 }
 
+// listedBinaries is findBinaries for a listing, where `*` without a process also stands for every program of the search path.
+func (m *Machine) listedBinaries(name string, pid int) ([]binary, error) {
+	bins, err := m.findBinaries(name, pid)
+	if err != nil || name != "*" || pid != 0 {
+		return bins, err
+	}
+	seen := make(map[string]bool)
+	for _, b := range bins {
+		seen[b.path] = true
+	}
+	root, err := m.root(0)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		found, err := globFiles(root, filepath.Join(dir, "*"))
+		if err != nil {
+			continue // a folder that is not there
+		}
+		for _, b := range found {
+			if st, err := os.Stat(b.host); err != nil || st.Mode()&0o111 == 0 || seen[b.path] {
+				continue
+			}
+			seen[b.path] = true
+			bins = append(bins, b)
+		}
+	}
+	return bins, nil
+}
+
 // mappedFiles lists the files that a process (0: any process) has mapped as code, sorted.
 func (m *Machine) mappedFiles(pid int) ([]binary, error) {
 	pids := []int{pid}

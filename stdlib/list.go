@@ -171,7 +171,7 @@ func listTypes(m *Machine, what, pattern string, opts ListOptions, yield func(Li
 	for _, f := range found {
 		l := Listed{Name: what + " " + f.name}
 		if opts.Verbose {
-			l.Body = cDefinition(b, f.id)
+			l.Body = "vmlinux: " + cDefinition(b, f.id) // the kernel itself, not a module
 		}
 		if !yield(l) {
 			return nil

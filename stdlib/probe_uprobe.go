@@ -397,7 +397,7 @@ func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bo
 	case len(segments) != 2:
 		return nil // without a file there is nothing to list
 	}
-	bins, err := k.m.findBinaries(segments[0], opts.PID)
+	bins, err := k.m.listedBinaries(segments[0], opts.PID)
 	if err != nil {
 		if errors.Is(err, symbol.ErrNoBinary) || errors.Is(err, fs.ErrNotExist) {
 			return nil

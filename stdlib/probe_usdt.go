@@ -275,7 +275,7 @@ func (k *usdt) List(segments []string, opts ListOptions, yield func(Listed) bool
 	default:
 		return nil
 	}
-	bins, err := k.m.findBinaries(path, opts.PID)
+	bins, err := k.m.listedBinaries(path, opts.PID)
 	if err != nil {
 		if errors.Is(err, symbol.ErrNoBinary) || errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -39,7 +39,7 @@ build-arm64: ## bin/sonde-arm64, for arm64 machines and guests
 
 .PHONY: kernels-doc
 kernels-doc: build ## write docs/kernels.md: the examples on every lab kernel
-	@{ printf '%s\n\n' '# The examples on other kernels' 'Written by `make kernels-doc`: `sonde verify` of every script in `examples`, on kernels of the distribution under QEMU.' '```'; \
+	@{ printf '%s\n' '# The examples on other kernels' '' 'Written by `make kernels-doc`: `sonde verify` of every script in `examples`, on kernels of the distribution under QEMU.' '' '```'; \
 		$(BIN)/sonde verify --kernel all examples/*.bt || true; printf '```\n'; } > docs/kernels.md.new; mv docs/kernels.md.new docs/kernels.md
 
 # The programs that tests need and that are not Go's. Missing ones are

@@ -158,13 +158,13 @@ func (b *bench) main(ctx context.Context, stdout io.Writer) error {
 	began := time.Now()
 	failed := b.all(ctx)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		b.table.note("interrupted: what was measured until then")
 	}
 	b.table.facts = append(b.table.facts, fmt.Sprintf("measured in %.0f minutes", math.Ceil(time.Since(began).Minutes())))
 	if _, err := io.WriteString(stdout, b.table.text()); err != nil {
 		return errors.Join(failed, err)
 	}
-	if b.write && b.limits == "" {
+	if b.write && b.limits == "" && ctx.Err() == nil {
 		return errors.Join(failed, b.table.writePage(b.doc))
 	}
 	return failed

@@ -158,6 +158,7 @@ type session struct {
 	mu      sync.Mutex
 	text    strings.Builder
 	word    chan struct{}
+	ended   chan struct{}
 	copied  sync.WaitGroup
 }
 
@@ -175,7 +176,7 @@ func (t *tracer) begin(ctx context.Context, env []string, args ...string) (*sess
 		return nil, err
 	}
 	// A small process of our own starts it, see the package's comment.
-	s := &session{word: make(chan struct{}), report: bufio.NewScanner(r)}
+	s := &session{word: make(chan struct{}), ended: make(chan struct{}), report: bufio.NewScanner(r)}
 	s.cmd = exec.CommandContext(ctx, self, slices.Concat([]string{"launch"}, t.command, args)...)
 	s.cmd.ExtraFiles = []*os.File{w}
 	s.cmd.Env = append(append(os.Environ(), notify+"=1"), env...)
@@ -255,12 +256,23 @@ func (s *session) wait(ctx context.Context) error {
 	}
 }
 
-// interrupt ends the tracer as Ctrl-C does.
-func (s *session) interrupt() error { return syscall.Kill(s.PID, syscall.SIGINT) }
+// interrupt ends the tracer as Ctrl-C does. Old versions of bpftrace lose a signal that comes before their first wait for events: who is still
+// there much later gets another one.
+func (s *session) interrupt() error {
+	time.AfterFunc(10*time.Second, func() {
+		select {
+		case <-s.ended:
+		default:
+			_ = syscall.Kill(s.PID, syscall.SIGINT)
+		}
+	})
+	return syscall.Kill(s.PID, syscall.SIGINT)
+}
 
 // end waits for the tracer's end.
 func (s *session) end() (usage, error) {
 	var u usage
+	defer close(s.ended)
 	if !s.report.Scan() {
 		return u, errors.Join(errors.New("no report of the launched process"), s.cmd.Wait())
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/value"
 )
 
@@ -90,6 +91,17 @@ func (u *userMap) dumpGlobal(d *value.Dump) error {
 	d.ValueSize = d.Stride*(d.Copies-1) + size
 	d.Values = append([]byte(nil), mem[g.Off:g.Off+d.ValueSize]...)
 	return nil
+}
+
+// zeroRow makes an unset scalar the zero of its type, which an explicit print shows; histograms and stacks have none.
+func (u *userMap) zeroRow(d *value.Dump) {
+	switch u.spec.Value.Kind {
+	case types.Hist, types.LHist, types.TSeries, types.KStack, types.UStack:
+		return
+	}
+	size := (max(object.AggSize(u.spec.Value), u.spec.ValueSize) + 7) &^ 7
+	d.N, d.Copies, d.Stride, d.ValueSize = 1, 1, size, size
+	d.Keys, d.Values = make([]byte, d.KeySize), make([]byte, size)
 }
 
 // globals gives the memory of the array of globals, mapped or as a copy.

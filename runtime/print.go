@@ -60,6 +60,13 @@ func (s *Session) printMap(u *userMap, top, div uint64) error {
 	if err != nil {
 		return err
 	}
+	switch {
+	case dump.N > 0:
+	case u.spec.Key == nil:
+		u.zeroRow(dump)
+	case s.out.json:
+		return nil // nothing is printed for an empty map, in neither form
+	}
 	s.out.Append(func(dst []byte) []byte {
 		if s.out.json {
 			return s.values.AppendMapJSON(dst, dump, top, div)

@@ -391,8 +391,10 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 		}
 	}
 	s.resolver.follow(s.obj)
-	if err := s.runRole(object.RoleBegin); err != nil {
-		return 0, err
+	if !s.opts.DryRun {
+		if err := s.runRole(object.RoleBegin); err != nil {
+			return 0, err
+		}
 	}
 	probes, err := s.attachAll(ctx)
 	if err != nil {

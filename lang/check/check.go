@@ -29,6 +29,7 @@ type checker struct {
 	ownMacros      map[string]bool // C macros of the script's own text
 
 	modern  bool // the script uses forms of the newer dialect
+	lenient bool // missing attach points of an old script that names several are no errors
 	partial bool // an attach point is wrong, so that not all bodies are there
 	maps    map[string]*mapState
 	bodies  []*body
@@ -108,6 +109,10 @@ func (c *checker) items(items []ast.Item) {
 		c.declareMap(d)
 	}
 	c.modern = len(macros) > 0 || len(decls) > 0 || newDialect(probes)
+	if c.lenient = !c.info.Config.Set["missing_probes"] && oldAlternatives(probes); c.lenient {
+		c.info.Config.MissingProbes = "warn"
+	}
+	c.iterators(probes)
 	total := 0
 	for _, p := range probes {
 		total += c.probe(p)
@@ -125,6 +130,10 @@ func (c *checker) items(items []ast.Item) {
 // probe expands the attach points of a probe and prepares one body for each scope; it returns the number of points.
 func (c *checker) probe(p *ast.Probe) int {
 	var points []*Point
+	if c.lenient && len(p.Attach) == 1 && !kernelPattern(p.Attach[0]) {
+		c.info.Config.MissingProbes = "error"
+		defer func() { c.info.Config.MissingProbes = "warn" }()
+	}
 	for _, ap := range p.Attach {
 		for _, pt := range c.attach(ap) {
 			if pt.Node == nil {
@@ -132,6 +141,9 @@ func (c *checker) probe(p *ast.Probe) int {
 			}
 			points = append(points, pt)
 		}
+	}
+	if len(points) == 0 && c.info.Config.MissingProbes == "warn" && !c.diags.HasErrors() {
+		c.diags.Warnf(CodeNoPoints, attachSpan(p), "Probe has no valid attach points. It is being removed which may cause issues with program behavior.")
 	}
 	c.partial = c.partial || len(points) == 0
 	key := func(pt *Point) string { return pt.Scope }
@@ -148,6 +160,56 @@ func (c *checker) probe(p *ast.Probe) int {
 		c.addBody(p, groups[scope])
 	}
 	return len(points)
+}
+
+// iterators reports an iterator that stands beside another attach point or probe: its program is run, not attached.
+func (c *checker) iterators(probes []*ast.Probe) {
+	for _, p := range probes {
+		for i, ap := range p.Attach {
+			kind := c.u.Kind(ap.Kind)
+			if kind == nil || kind.Name() != "iter" {
+				continue
+			}
+			switch {
+			case len(p.Attach) > 1:
+				c.diags.Errorf(CodeMixedProbes, p.Attach[max(i, 1)].Sp, "iter probe only supports one attach point.")
+			case len(probes) > 1:
+				c.diags.Errorf(CodeMixedProbes, ap.Sp, "an iter probe cannot be mixed with other probes").Hint("run it as a script of its own")
+			}
+			return
+		}
+	}
+}
+
+func attachSpan(p *ast.Probe) source.Span {
+	if len(p.Attach) == 0 {
+		return p.Sp
+	}
+	return p.Attach[0].Sp.To(p.Attach[len(p.Attach)-1].Sp)
+}
+
+// kernelPattern tells whether an attach point has wildcards.
+func kernelPattern(ap *ast.AttachPoint) bool {
+	for _, s := range ap.Segments {
+		if strings.ContainsAny(s.Text, "*?[") {
+			return true
+		}
+	}
+	return false
+}
+
+// oldAlternatives tells whether a script that says BEGIN or END has a probe with several attach points or a pattern. Before version 0.24 one
+// of them was enough, and scripts list the names that a function had over time; the newer `begin` and `end` stand for the newer rule.
+func oldAlternatives(probes []*ast.Probe) bool {
+	old, several := false, false
+	for _, p := range probes {
+		several = several || len(p.Attach) > 1
+		for _, ap := range p.Attach {
+			old = old || ap.Kind == "BEGIN" || ap.Kind == "END"
+			several = several || kernelPattern(ap)
+		}
+	}
+	return old && several
 }
 
 // group sorts points by a key, in the order of their first appearance.

@@ -91,6 +91,7 @@ const (
 	CodeNoParam        diag.Code = "W0310"
 	CodeDeprecated     diag.Code = "W0401"
 	CodeTooLong        diag.Code = "W0402"
+	CodeNoPoints       diag.Code = "W0601"
 	CodeUnusedMap      diag.Code = "W0501"
 	CodePrintAsync     diag.Code = "W0502"
 )

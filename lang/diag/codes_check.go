@@ -348,6 +348,11 @@ func checkCodes() []Entry {
 			"BEGIN { print($1); }",
 		},
 		{
+			"W0601", "probe without attach points",
+			"Nothing that the attach points of a probe name exists, and `missing_probes` says to go on: the probe is left out.",
+			"",
+		},
+		{
 			"W0401", "deprecated",
 			"An old form that still works; the hint names the new one.",
 			"",

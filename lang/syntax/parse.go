@@ -160,6 +160,10 @@ func looksLikeCode(text string) bool {
 	if i < 0 || text[i] == ':' {
 		return false
 	}
+	switch strings.ToLower(text[i+1:]) {
+	case "begin", "end": // a named probe
+		return text[i] != '='
+	}
 	return text[i] != '=' || !strings.Contains(text, ":") // `name=kind:...` names a probe
 }
 

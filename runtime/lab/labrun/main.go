@@ -222,7 +222,11 @@ func (o *options) testLoad(ctx context.Context, dir string, n int, importPath, p
 		Dir:     guestDir,
 		Timeout: o.timeout + 10*time.Second,
 	}
-	err := filepath.WalkDir(filepath.Join(pkgDir, "testdata"), func(p string, d os.DirEntry, err error) error {
+	var err error
+	if l.files, err = hostFiles(l.files, filepath.Join(pkgDir, "testdata", "host-files")); err != nil {
+		return l, err
+	}
+	err = filepath.WalkDir(filepath.Join(pkgDir, "testdata"), func(p string, d os.DirEntry, err error) error {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
@@ -234,6 +238,27 @@ func (o *options) testLoad(ctx context.Context, dir string, n int, importPath, p
 		return err
 	})
 	return l, err
+}
+
+// hostFiles adds the files of this machine that a package's tests look at in the guest too, at the same place: list has a pattern on each line. What
+// is not installed is left out; the tests skip then.
+func hostFiles(files []lab.File, list string) ([]lab.File, error) {
+	text, err := os.ReadFile(list)
+	if errors.Is(err, os.ErrNotExist) {
+		return files, nil
+	} else if err != nil {
+		return nil, err
+	}
+	for pattern := range strings.FieldsSeq(string(text)) {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", list, err)
+		}
+		for _, f := range found {
+			files = append(files, lab.File{Path: f, Host: f, Mode: 0o644})
+		}
+	}
+	return files, nil
 }
 
 // report prints what a guest gave and tells whether all went well.

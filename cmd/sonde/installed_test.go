@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
+)
+
+// installedLacks are the messages with which a script of the bpftrace package may be refused: what the script names is not on this machine, and
+// bpftrace refuses it there as well. The first group names it.
+var installedLacks = []*regexp.Regexp{
+	regexp.MustCompile(`No matches for \w+probe (\S+?)\.(?: \[|$)`),
+	regexp.MustCompile(`No matches for (tracepoint \S+?)\.(?: \[|$)`),
+	regexp.MustCompile(`Failed to resolve kernel symbol: (\S+)`),
+	regexp.MustCompile(`does not contain a field named '(nr_running)'`), // of cfs_rq, renamed in 6.14
+	regexp.MustCompile(`cannot attach \S+: (this kernel has no kprobes)`),
+	regexp.MustCompile(`(?:cannot find|No such file|not found|does not exist).*?(lib\w+|bash)`),
+}
+
+// TestKernelInstalledScripts runs each script that the distribution's bpftrace package installs, unchanged, and ends it as Ctrl-C does. The lab
+// ships them to its guests (testdata/host-files).
+func TestKernelInstalledScripts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	scripts, err := filepath.Glob("/usr/sbin/*.bt")
+	if err != nil || len(scripts) == 0 {
+		t.Skip("needs the scripts of the bpftrace package")
+	}
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for _, path := range scripts {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			stop := time.AfterFunc(500*time.Millisecond, cancel) // what Ctrl-C does in main
+			defer stop.Stop()
+			var out, errs bytes.Buffer
+			code := run(ctx, []string{"sonde", path}, stdio{strings.NewReader(""), &out, &errs})
+			text := errs.String()
+			if strings.Contains(text, "this kernel has no kprobes") && k.Features().Has(kernel.FeatureKprobes) {
+				t.Errorf("kprobes are there:\n%s", text)
+			}
+			if code == 0 {
+				return
+			}
+			first := ""
+			for line := range strings.Lines(text) {
+				if strings.Contains(line, "ERROR") {
+					first = line
+					break
+				}
+			}
+			for _, re := range installedLacks {
+				if m := re.FindStringSubmatch(strings.TrimSpace(first)); m != nil {
+					t.Skipf("needs %s", strings.Replace(m[1], "this kernel has no ", "", 1))
+				}
+			}
+			t.Errorf("status %d\n%s%s", code, &out, text)
+		})
+	}
+}

@@ -19,9 +19,10 @@ var installedLacks = []*regexp.Regexp{
 	regexp.MustCompile(`No matches for \w+probe (\S+?)\.(?: \[|$)`),
 	regexp.MustCompile(`No matches for (tracepoint \S+?)\.(?: \[|$)`),
 	regexp.MustCompile(`Failed to resolve kernel symbol: (\S+)`),
-	regexp.MustCompile(`does not contain a field named '(nr_running)'`), // of cfs_rq, renamed in 6.14
+	regexp.MustCompile(`does not contain a field named '(nr_running|disk)'`), // of cfs_rq until 6.14, of request_queue since 5.17
 	regexp.MustCompile(`cannot attach \S+: (this kernel has no kprobes)`),
-	regexp.MustCompile(`(?:cannot find|No such file|not found|does not exist).*?(lib\w+|bash)`),
+	regexp.MustCompile(`target file '(\S+)' does not exist`),
+	regexp.MustCompile("Can't find function parameter (\\w+) in `args` of `tracepoint"), // newer than the kernel
 }
 
 // TestKernelInstalledScripts runs each script that the distribution's bpftrace package installs, unchanged, and ends it as Ctrl-C does. The lab

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,6 +20,8 @@ import (
 type testCase struct {
 	file, name, prog string
 	run, env         []string
+	before, after    string // commands of the shell beside the program
+	requires         string
 	expect           []string
 	regex, none      []string
 	exit             int
@@ -73,6 +76,12 @@ func parseCases(name, text string) ([]testCase, error) {
 			_, err = regexp.Compile(rest)
 		case "EXIT":
 			c.exit, err = strconv.Atoi(rest)
+		case "BEFORE":
+			c.before = rest
+		case "AFTER":
+			c.after = rest
+		case "REQUIRES":
+			c.requires = rest
 		case "TIMEOUT":
 			var n int
 			n, err = strconv.Atoi(rest)
@@ -136,14 +145,72 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// output collects what a program prints and tells when it says that its probes are attached.
+type output struct {
+	mu       sync.Mutex
+	buf      bytes.Buffer
+	attached chan struct{}
+	told     bool
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := o.buf.Write(p)
+	if !o.told && bytes.Contains(o.buf.Bytes(), []byte("Attach")) {
+		o.told = true
+		close(o.attached)
+	}
+	return n, err
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// start starts a command of the shell; the function that it returns ends it with all that it started.
+func start(command string) (stop func()) {
+	cmd := exec.Command("sh", "-c", command)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.Start() != nil {
+		return func() {}
+	}
+	return func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	}
+}
+
+// lacks is what keeps a case from running here, "" for nothing.
+func (c *testCase) lacks() string {
+	if c.requires == "" || exec.Command("sh", "-c", c.requires).Run() == nil {
+		return ""
+	}
+	return c.requires
+}
+
 // runCase runs one case and gives both streams in one, and the status.
 func runCase(path string, c testCase) (text string, status int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"-e", c.prog}, c.run...)...)
 	cmd.Env = append(append(os.Environ(), "BPFTRACE_COLOR=never"), c.env...)
-	var buf bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &buf, &buf
+	buf := &output{attached: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = buf, buf
+	if c.before != "" {
+		defer start(c.before)()
+	}
+	if c.after != "" {
+		go func() {
+			select {
+			case <-buf.attached:
+				_ = exec.CommandContext(ctx, "sh", "-c", c.after).Run()
+			case <-ctx.Done():
+			}
+		}()
+	}
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		return buf.String(), 0, fmt.Errorf("still running after %v", c.timeout)
@@ -167,6 +234,9 @@ func TestCompat(t *testing.T) {
 	}
 	for _, c := range cases(t) {
 		t.Run(c.file+"/"+c.name, func(t *testing.T) {
+			if what := c.lacks(); what != "" {
+				t.Skipf("needs %s", what)
+			}
 			out, status, err := runCase(path, c)
 			if err != nil {
 				t.Fatalf("%v\n%s\n%s", err, c.prog, out)
@@ -216,6 +286,40 @@ func results(out string) string {
 	return strings.Join(kept, "\n")
 }
 
+// batchSize is how many cases become one script, because bpftrace takes a second to start.
+const batchSize = 16
+
+// joinable is a case that only prints: one action without maps.
+var joinable = regexp.MustCompile(`^BEGIN \{ ([^@]*) exit\(\); \}$`)
+
+var scratch = regexp.MustCompile(`\$([a-z]\w*)`)
+
+func (c *testCase) joins() bool {
+	return joinable.MatchString(c.prog) && len(c.run)+len(c.env) == 0 && c.exit == 0 && c.before+c.after+c.requires == ""
+}
+
+// runJoined runs cases as one script, with a line between them and variables of their own, and gives what each printed.
+func runJoined(t *testing.T, path string, list []testCase) []string {
+	t.Helper()
+	const mark = "-- next --"
+	var b strings.Builder
+	b.WriteString("BEGIN { ")
+	for i, c := range list {
+		body := joinable.FindStringSubmatch(c.prog)[1]
+		fmt.Fprintf(&b, "%s printf(\"%s\\n\"); ", scratch.ReplaceAllString(body, fmt.Sprintf("$$c%d_$1", i)), mark)
+	}
+	b.WriteString("exit(); }")
+	out, _, err := runCase(path, testCase{prog: b.String(), run: []string{"--no-warnings"}, timeout: time.Minute})
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, &b, out)
+	}
+	parts := strings.Split(out, mark+"\n")
+	if len(parts) != len(list)+1 {
+		t.Fatalf("%s: %d parts for %d cases\n%s\n%s", path, len(parts), len(list), &b, out)
+	}
+	return parts
+}
+
 func TestSameAsBpftrace(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -231,11 +335,32 @@ func TestSameAsBpftrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var single []testCase
+	var batches [][]testCase
 	for _, c := range cases(t) {
-		if !c.same {
-			continue
+		switch n := len(batches); {
+		case !c.same:
+		case !c.joins():
+			single = append(single, c)
+		case n == 0 || len(batches[n-1]) == batchSize:
+			batches = append(batches, []testCase{c})
+		default:
+			batches[n-1] = append(batches[n-1], c)
 		}
+	}
+	for _, list := range batches {
+		ours, theirs := runJoined(t, path, list), runJoined(t, peer, list)
+		for i, c := range list {
+			t.Run(c.file+"/"+c.name, func(t *testing.T) {
+				if results(ours[i]) != results(theirs[i]) {
+					t.Errorf("%s\nsonde prints:\n%s\nbpftrace prints:\n%s", c.prog, results(ours[i]), results(theirs[i]))
+				}
+			})
+		}
+	}
+	for _, c := range single {
 		t.Run(c.file+"/"+c.name, func(t *testing.T) {
+			c.run = append([]string{"--no-warnings"}, c.run...)
 			ours, _, err := runCase(path, c)
 			if err != nil {
 				t.Fatal(err)

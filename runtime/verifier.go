@@ -95,6 +95,10 @@ func Diagnose(err error) *diag.Diagnostic {
 		return d
 	}
 	off, complaint := verdict(le.Log)
+	if strings.Contains(le.Log, "__noreturn") {
+		d.Message = fmt.Sprintf("cannot attach %s: this function never returns, and the kernel says so", p.Name)
+		return d.Hint("use fentry: nothing happens behind the entry")
+	}
 	if off >= 0 {
 		d.Span = p.SpanOf(asm.RawInstructionOffset(off))
 	}

@@ -89,6 +89,9 @@ func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	}
 	var points []*check.Point
 	for _, f := range found {
+		if k.exit && slices.Contains(neverReturning, f.fn) {
+			continue
+		}
 		if p := k.point(r, f); p != nil {
 			points = append(points, p)
 		}
@@ -97,6 +100,13 @@ func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		r.noMatch(at, strings.Join(r.seg, ":"), nil)
 	}
 	return points
+}
+
+// neverReturning are functions of the kernel that end the caller. Newer kernels (6.16) refuse an exit probe on them, older ones take it and it
+// never fires; a wildcard leaves them out, a name goes to the kernel, whose refusal is explained.
+var neverReturning = []string{
+	"do_exit", "do_group_exit", "do_task_dead", "kthread_complete_and_exit", "kthread_exit", "make_task_dead", "panic", "rewind_stack_and_make_dead",
+	"__module_put_and_kthread_exit", "__do_sys_exit", "__do_sys_exit_group",
 }
 
 // find lists the functions that match and that BTF describes.

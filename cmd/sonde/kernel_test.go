@@ -31,7 +31,9 @@ var kernelScripts = []struct {
 		want: `(?s)@c\[1\]: 1.*@h\[2\]:\n\[64, 128\).*@m\[1, b\]: 9.*@s\[a\]: 5.*@t\[3\]: \{ .count = 1, .average = 4, .total = 4 \}`,
 	},
 	{
-		name: "many histograms", prog: `BEGIN { @n = 1; $v = @n; unroll (40) { @h = hist($v); if (@n > $v) { $v *= 2; } else { $v += 3; } @g = hist($v, 2); } @h = hist(-1); @g = hist(3, 2); }`,
+		// Verifiers before Linux 6.5 cannot follow a value back through a call and see every way through the script as different from all
+		// others; the instructions of 6.6 stand for the newer one.
+		name: "many histograms", feature: kernel.FeatureCPUv4, prog: `BEGIN { @n = 1; $v = @n; unroll (40) { @h = hist($v); if (@n > $v) { $v *= 2; } else { $v += 3; } @g = hist($v, 2); } @h = hist(-1); @g = hist(3, 2); }`,
 		want: `(?s)@g:\n\[3\] +1 .*\[112, 128\) +4 .*@h:\n\(\.\.\., 0\) +1 .*\[64, 128\) +19 `,
 	},
 	{name: "maps", prog: `BEGIN { @m[1] = 10; @m[2] = 20; @m[1]++; delete(@m, 2); if (has_key(@m, 1)) { printf("%d\n", @m[1]); } }`, want: `(?m)^11$`},

@@ -89,7 +89,7 @@ func (h *host) sites(t testing.TB) []string {
 		out = append(out, "tracepoint:"+n)
 	}
 	f := h.kernel.Features()
-	for _, k := range []string{"vfs_read", "vfs_open", "do_exit", "tcp_sendmsg", "tcp_connect", "schedule", "wake_up_new_task", "security_file_open", "do_nanosleep", "ip_output", "dput"} {
+	for _, k := range []string{"vfs_read", "vfs_open", "tcp_sendmsg", "tcp_connect", "schedule", "wake_up_new_task", "security_file_open", "do_nanosleep", "ip_output", "dput"} {
 		if f.Has(kernel.FeatureKprobes) {
 			out = append(out, "kprobe:"+k, "kretprobe:"+k)
 		}

@@ -105,6 +105,7 @@ func TestRules(t *testing.T) {
 		{"address", "v7:stack = slot s90\nv8 = const 8\nv9:stack = ptradd v7 v8\nstore.8 [v9] v3\nv10 = helper FnKtimeGetNs v9\nret v8", "slot store.8 helper"},
 		{"distance", "v7:stack = slot s90+3\nv8:stack = slot s90+12\nv9 = ptrdiff v8 v7\nret v9", ""},
 		{"narrow-store", "v7:mapval = mapval \"m\"\nv8 = zext.32 v3\nstore.2 [v7] v8\nret v4", "mapval store.2"},
+		{"bare-address", "v7:btf = helper FnGetCurrentTaskBtf\nv8 = ptrint v7\nv9:stack = slot s90\nv10 = const 8\nv11 = helper FnProbeReadKernel v9 v10 v8\nret v11", "helper slot helper"},
 		{"unused-old-value", "v7:mapval = mapval \"m\"\nv8 = fetchadd.8 [v7] v3\nret v4", "mapval atomicadd.8"},
 		{"loaded-address", "v7:mapval = mapval \"m\"\nv8:mapval = ptradd v7 v3\nv9 = const 16\nv10:mapval = ptradd v8 v9\nv11 = load.8 [v10]\nret v11", "mapval ptradd load.8"},
 	}

@@ -142,10 +142,19 @@ func (c *checker) probe(p *ast.Probe) int {
 			points = append(points, pt)
 		}
 	}
+	if len(points) == 0 && c.lenient && !c.diags.HasErrors() {
+		// Alternatives may be missing, but not all of them: what is left of the script would wait for what never comes.
+		saved := c.info.Config.MissingProbes
+		c.info.Config.MissingProbes = "error"
+		for _, ap := range p.Attach {
+			c.attach(ap)
+		}
+		c.info.Config.MissingProbes = saved
+	}
 	if len(points) == 0 && c.info.Config.MissingProbes == "warn" && !c.diags.HasErrors() {
 		c.diags.Warnf(CodeNoPoints, attachSpan(p), "Probe has no valid attach points. It is being removed which may cause issues with program behavior.")
 	}
-	c.partial = c.partial || len(points) == 0
+	c.partial = c.partial || len(points) == 0 && c.diags.HasErrors()
 	key := func(pt *Point) string { return pt.Scope }
 	order, groups := group(points, key)
 	if len(order) > 1 && !c.probeUsesScope(p) {

@@ -57,7 +57,7 @@ deps: ## install QEMU when it is missing (as root, with apt)
 	fi
 
 HOST_TESTS = $(GO) test -json -timeout 15m ./...
-LAB_TESTS = $(if $(strip $(LAB_PACKAGES)),$(BIN)/labrun -kernel $(KERNELS) -json -test '$(LAB_PACKAGES)' -- -test.run '$(LAB_RUN)',true)
+LAB_TESTS = $(if $(strip $(LAB_PACKAGES)),$(BIN)/labrun -kernel $(KERNELS) -timeout 10m -json -test '$(LAB_PACKAGES)' -- -test.run '$(LAB_RUN)',true)
 
 $(BIN)/labrun: FORCE
 	@CGO_ENABLED=0 $(GO) build -o $@ ./runtime/lab/labrun

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sonde-sh/sonde/runtime/lab"
+
 	"github.com/sonde-sh/sonde/runtime/kernel"
 
 	"github.com/sonde-sh/sonde/lang/diag"
@@ -98,7 +100,15 @@ func olderVerifier(t *testing.T) bool {
 func campaign(t *testing.T, g *scriptgen.Generator, f func(c *tally, s *scriptgen.Script)) {
 	c := &tally{t: t, known: olderVerifier(t), codes: map[diag.Code]int{}, failed: map[string]int{}, start: time.Now()}
 	until := c.start.Add(*duration)
-	for i := int64(0); i < int64(*scripts) || time.Now().Before(until); i++ {
+	n := *scripts
+	switch {
+	case n > 0:
+	case lab.InGuest():
+		n = 40
+	default:
+		n = 100
+	}
+	for i := int64(0); i < int64(n) || time.Now().Before(until); i++ {
 		s := g.Script(*seed + i)
 		if s == nil {
 			c.empty++

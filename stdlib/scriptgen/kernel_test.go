@@ -17,7 +17,7 @@ import (
 
 // Flags rather than the environment, because they reach a lab guest: labrun -kernel 5.10 -test ./stdlib/scriptgen -- -scripts 5000
 var (
-	scripts  = flag.Int("scripts", 100, "random scripts of each test that loads or runs them")
+	scripts  = flag.Int("scripts", 0, "random scripts of each test that loads or runs them; 0 means 100, and 40 under emulation")
 	seed     = flag.Int64("seed", 1, "first seed")
 	duration = flag.Duration("campaign", 0, "go on with new seeds for so long")
 	failures = flag.Int("failures", 5, "stop after so many failures")

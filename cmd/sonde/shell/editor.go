@@ -114,6 +114,7 @@ func (sh *Shell) RunTerminal(ctx context.Context, in, out *os.File) error {
 	sh.editor = e
 	defer func() {
 		sh.out.retarget(out)
+		_ = e.keys.Close() // the line editor may still be waiting for a key, and its end waits for it
 		_ = e.rl.Close()
 		sh.editor = nil
 	}()

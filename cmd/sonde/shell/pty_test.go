@@ -205,6 +205,14 @@ func TestTerminalHistory(t *testing.T) {
 	again.expect(`333\s+sonde> `)
 }
 
+// TestTerminalTypeAhead presses Ctrl-D while a command runs, when the terminal and not the editor takes the key.
+func TestTerminalTypeAhead(t *testing.T) {
+	term := startTerminal(t, "")
+	term.send("\\sleep 0.5\r")
+	time.Sleep(200 * time.Millisecond)
+	term.leave()
+}
+
 func TestTerminalPaste(t *testing.T) {
 	term := startTerminal(t, "")
 	// Tabs and line breaks inside of a paste are text, not keys.

@@ -243,7 +243,7 @@ func TestGuestFailures(t *testing.T) {
 		{
 			"too little memory for its files",
 			Config{Jobs: []Job{guestJob("facts")}, MemoryMiB: 128, Files: []File{{Path: "/big", Data: bytes.Repeat([]byte("x"), 90<<20)}}},
-			KindMemory, "128 MiB",
+			KindMemory, "has 128 MiB",
 		},
 		{"bad plan", Config{Jobs: []Job{guestJob("facts")}, Files: []File{{Path: planPath, Data: []byte("{")}}}, KindInit, "JSON"},
 	}
@@ -270,6 +270,26 @@ func TestGuestFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFindPanic has last words of kernels that are hard to bring about at will.
+func TestFindPanic(t *testing.T) {
+	tests := []struct {
+		console, want string
+		noMemory      bool
+	}{
+		{"[    0.9] Initramfs unpacking failed: write error\n[    1.0] Kernel panic - not syncing: No working init found.\n", "Initramfs unpacking failed: write error", true},
+		{"[    3.1] Kernel panic - not syncing: System is deadlocked on memory\n", "Kernel panic - not syncing: System is deadlocked on memory", true},
+		{"[    3.1] Out of memory and no killable processes...\n", "Out of memory and no killable processes...", true},
+		{"[    2.0] BUG: kernel NULL pointer dereference\n[    2.1] Kernel panic - not syncing: Fatal exception\n", "BUG: kernel NULL pointer dereference", false},
+		{"[    2.1] Kernel panic - not syncing: sysrq triggered crash\n", "sysrq triggered crash", false},
+		{"[    0.1] Linux version 5.10\n", "", false},
+	}
+	for _, tt := range tests {
+		if line, noMemory := findPanic(tt.console); line != tt.want || noMemory != tt.noMemory {
+			t.Errorf("%q: got %q, %v", tt.console, line, noMemory)
+		}
 	}
 }
 

@@ -250,6 +250,9 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		return Result{}, err
 	}
 	defer initrd.Close()
+	if err := enoughMemory(&c, initrd); err != nil {
+		return Result{}, err
+	}
 	return runProbed(ctx, &c, machine, qemu, initrd)
 }
 
@@ -278,6 +281,26 @@ func buildInitrd(c *Config, m *machine) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lab: initramfs: %w", err), f.Close())
 	}
 	return f, nil
+}
+
+// kernelMiB is what a kernel of the lab takes at the least, its image and tables together.
+const kernelMiB = 24
+
+// enoughMemory refuses a guest whose files cannot fit. The kernel holds the archive and what comes out of it at the same time; with too
+// little memory for both it may stop before it can say anything.
+func enoughMemory(c *Config, initrd *os.File) error {
+	st, err := initrd.Stat()
+	if err != nil {
+		return fmt.Errorf("lab: initramfs: %w", err)
+	}
+	size := int((st.Size() + 1<<20 - 1) >> 20)
+	if need := 2*size + kernelMiB; need > c.MemoryMiB {
+		return &Error{
+			Kernel: c.Kernel.String(), Kind: KindMemory,
+			Detail: fmt.Sprintf("its files are %d MiB, and twice that while they are unpacked; it needs at least %d MiB (the guest has %d MiB)", size, need, c.MemoryMiB),
+		}
+	}
+	return nil
 }
 
 // tail keeps the last bytes written to it.

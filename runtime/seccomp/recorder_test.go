@@ -184,6 +184,8 @@ func TestRecordArguments(t *testing.T) {
 	if s == nil || s.Args == nil || s.Args.Wide {
 		t.Fatalf("socket: %+v", s)
 	}
+	// With a home that is not set, Python may still ask the C library for it, and that a daemon: a stream that does not block.
+	s.Args.Values = slices.DeleteFunc(s.Args.Values, func(v []Hex) bool { return slices.Equal(v, []Hex{1, 0x80801, 0}) })
 	want := [][]Hex{{1, 0x80001, 0}, {2, 0x80002, 0}}
 	if !slices.EqualFunc(s.Args.Values, want, slices.Equal[[]Hex]) {
 		t.Errorf("socket was learned as %s", s.Args)

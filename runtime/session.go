@@ -24,7 +24,11 @@ import (
 
 // Options say how a session runs.
 type Options struct {
-	Object  *object.Object
+	Object *object.Object
+	// Recompile makes the object again with room for fewer rounds in loops of unknown length. It is for kernels without bpf_loop, whose
+	// verifier walks through loops up to a limit on steps that cannot be foretold; nil elsewhere.
+	Recompile func(budget int) (*object.Object, error)
+
 	Kernel  *kernel.Kernel
 	Targets Targets
 	// Output takes what the script prints; Report takes warnings and errors with their place in the script.
@@ -97,8 +101,33 @@ type lostRecords struct {
 	err error
 }
 
+// loopBudget is the room for loops that is tried first when a program was too long for the verifier; then an eighth of it, down to minLoopBudget.
+const (
+	loopBudget    = 40_000
+	minLoopBudget = 100
+)
+
 // New makes the maps and loads the programs. On an error nothing stays open. A refused program gives a *LoadError, a refused map a *MapError.
-func New(opts Options) (s *Session, err error) {
+// Where programs are too long for the verifier, New compiles again with less room for loops, if it can; rounds that are cut off are counted.
+func New(opts Options) (*Session, error) {
+	s, err := load(opts)
+	for budget := loopBudget; opts.Recompile != nil && budget > minLoopBudget && tooLong(err); budget /= 8 {
+		obj, cerr := opts.Recompile(budget)
+		if cerr != nil {
+			break
+		}
+		opts.Object = obj
+		s, err = load(opts)
+	}
+	return s, err
+}
+
+// tooLong tells whether the verifier gave up on a program for its length.
+func tooLong(err error) bool {
+	return errors.As(err, new(*LoadError)) && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT))
+}
+
+func load(opts Options) (s *Session, err error) {
 	s = &Session{opts: opts, obj: opts.Object, out: opts.Output, maps: map[string]*ebpf.Map{}, user: map[string]*userMap{}, exit: make(chan struct{})}
 	defer func() {
 		if err != nil {

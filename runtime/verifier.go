@@ -17,8 +17,9 @@ import (
 // insnLine matches the verifier's line for one instruction: its raw offset, the opcode, the text.
 var insnLine = regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) `)
 
-// verdict takes the useful part of a verifier log: the offset of the last instruction it looked at and its last complaint.
-func verdict(log string) (offset int, complaint string) {
+// Verdict takes the useful part of a verifier log: the offset of the last instruction that it looked at (in slots, -1 without one) and its
+// last complaint.
+func Verdict(log string) (offset int, complaint string) {
 	offset = -1
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
@@ -94,7 +95,7 @@ func Diagnose(err error) *diag.Diagnostic {
 		}
 		return d
 	}
-	off, complaint := verdict(le.Log)
+	off, complaint := Verdict(le.Log)
 	if strings.Contains(le.Log, "__noreturn") {
 		d.Message = fmt.Sprintf("cannot attach %s: this function never returns, and the kernel says so", p.Name)
 		return d.Hint("use fentry: nothing happens behind the entry")

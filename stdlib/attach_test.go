@@ -19,7 +19,10 @@ import (
 	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
-// hostMachine is the machine that the test runs on.
+// HostMachine is hostMachine for the tests outside of the package.
+var HostMachine = hostMachine
+
+// hostMachine is the machine that the test runs on; the test needs root.
 func hostMachine(t testing.TB) *Machine {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -1,14 +1,11 @@
 package stdlib_test
 
 import (
-	"errors"
 	"io"
-	"os"
 	"testing"
 
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime"
-	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
@@ -16,20 +13,8 @@ import (
 // put its own code in place of calls with what it holds of bpftrace 0.27.1's (Linux 6.18). codegen's TestInstructionCounts keeps the counts
 // before that.
 func TestKernelCodeSize(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := stdlib.NewMachine(k)
-	t.Cleanup(func() {
-		if err := errors.Join(m.Close(), k.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := k.Tracefs(); err != nil {
+	m := stdlib.HostMachine(t)
+	if _, err := m.Kernel.Tracefs(); err != nil {
 		t.Skip("needs tracefs: ", err)
 	}
 	const enter = "t:syscalls:sys_enter_getpgid "

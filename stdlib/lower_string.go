@@ -384,18 +384,23 @@ func findComputed(g *lower.Gen, hay lower.Place, nh int, needle lower.Place, nn 
 		g.B.If(g.B.Cmp(ir.OpEq, x, y), func() {
 			g.B.Store(st, 16, 8, g.B.AddImm(a, 1))
 		}, func() {
-			more, end := g.B.NewBlock("more"), g.B.NewBlock("end")
-			g.B.Branch(ir.OpNe, x, g.B.Const(0), more, end)
-			g.B.Seal(end)
-			g.B.SetBlock(end)
-			stop()
-			g.B.Seal(more)
-			g.B.SetBlock(more)
+			stopAtNUL(g, x, stop)
 			g.B.Store(st, 8, 8, g.B.AddImm(s, 1))
 			g.B.Store(st, 16, 8, g.B.Const(0))
 		})
 	})
 	return g.B.Load(state.Ptr, 0, 8, false)
+}
+
+// stopAtNUL ends the loop that it stands in when a character is the end of its text.
+func stopAtNUL(g *lower.Gen, x *ir.Value, stop func()) {
+	more, end := g.B.NewBlock("more"), g.B.NewBlock("end")
+	g.B.Branch(ir.OpNe, x, g.B.Const(0), more, end)
+	g.B.Seal(end)
+	g.B.SetBlock(end)
+	stop()
+	g.B.Seal(more)
+	g.B.SetBlock(more)
 }
 
 // lowerPath asks the kernel for the full path of a struct path.

@@ -3,6 +3,7 @@ package stdlib
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -11,6 +12,11 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/sonde-sh/sonde/codegen/target"
+	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/syntax"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
@@ -75,6 +81,36 @@ func (m *Machine) newTarget() *target.Target {
 		}
 	}
 	return t
+}
+
+// TargetFor is the target of one script, whose config may ask for the literal way to attach.
+func (m *Machine) TargetFor(c *check.Config) *target.Target {
+	t := *m.Target()
+	t.LiteralAttach = c.Extra["attach"] == "literal"
+	return &t
+}
+
+// Env is what the checker needs of the machine and of the files of a script; the caller adds what the user said.
+func (m *Machine) Env(set *source.Set) *check.Env {
+	return &check.Env{
+		Types: m.Types, Arch: m.Kernel.Arch(), CPUs: m.Target().CPUs, Machine: m, Named: map[string]string{}, NamedUsed: map[string]bool{},
+		ReadFile: os.ReadFile, ReadDir: readDir,
+		ParseScript: func(f *source.File, diags *diag.List) *ast.Script { return syntax.Parse(set, f, diags) },
+		ParseExpr:   func(f *source.File) ast.Expr { return syntax.ParseExpr(f, &diag.List{}) },
+		ParseC:      ParseC(set),
+	}
+}
+
+func readDir(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
 }
 
 // HasKfunc tells whether the kernel has a function of this name that programs may call.

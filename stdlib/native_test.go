@@ -1,7 +1,6 @@
 package stdlib_test
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
@@ -82,16 +80,7 @@ func TestNativeProgram(t *testing.T) {
 	if out, err := exec.Command(cc, "-g", "-O1", "-o", exe, src).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := stdlib.NewMachine(k)
-	t.Cleanup(func() {
-		if err := errors.Join(m.Close(), k.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	m := stdlib.HostMachine(t)
 	before, _, _ := strings.Cut(nativeSource, "// the line")
 	line := strconv.Itoa(strings.Count(before, "\n") + 1)
 	run := func() { _ = exec.Command(exe).Run() }

@@ -91,20 +91,8 @@ func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func
 
 // TestKernelScripts runs scripts of every kind and compares what they print, with the mechanisms that the kinds choose and with the literal ones.
 func TestKernelScripts(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := stdlib.NewMachine(k)
-	t.Cleanup(func() {
-		if err := errors.Join(m.Close(), k.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := k.Tracefs(); err != nil {
+	m := stdlib.HostMachine(t)
+	if _, err := m.Kernel.Tracefs(); err != nil {
 		t.Skip("needs tracefs: ", err)
 	}
 	exe, err := os.Executable()
@@ -174,7 +162,7 @@ func TestKernelScripts(t *testing.T) {
 					t.Skip("needs a machine that is not emulated: detaching hundreds of perf events takes minutes there")
 				}
 				for _, f := range c.needs {
-					if err := k.Features().Check(f); err != nil {
+					if err := m.Kernel.Features().Check(f); err != nil {
 						t.Skip("needs ", err)
 					}
 				}
@@ -192,20 +180,8 @@ func probed(n int, s string) int { return n + len(s) + len(os.Args) }
 
 // TestKernelBPFProgram traces a BPF program with another.
 func TestKernelBPFProgram(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := stdlib.NewMachine(k)
-	t.Cleanup(func() {
-		if err := errors.Join(m.Close(), k.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := k.Features().Check(kernel.FeatureFentry); err != nil {
+	m := stdlib.HostMachine(t)
+	if err := m.Kernel.Features().Check(kernel.FeatureFentry); err != nil {
 		t.Skip("needs ", err)
 	}
 	fn := &btf.Func{Name: "sonde_target", Linkage: btf.GlobalFunc, Type: &btf.FuncProto{

@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-isatty"
-	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -29,7 +28,7 @@ import (
 
 // app is one run of the program.
 type app struct {
-	// recompile makes the object again with another budget for loops.
+	// recompile is what [runtime.Options] asks for; nil where the kernel has bpf_loop.
 	recompile func(budget int) (*object.Object, error)
 
 	opts    *options
@@ -191,34 +190,18 @@ func (a *app) main(ctx context.Context) (int, error) {
 // env is what the checker is told from outside.
 func (a *app) env() *check.Env {
 	o := a.opts
-	e := &check.Env{
-		Types: a.machine.Types, Arch: a.kernel.Arch(), CPUs: a.machine.Target().CPUs, PID: o.pid, Children: o.children, Command: o.command, Unsafe: o.unsafe || o.dryAction,
-		Positional: o.args, Named: o.named, NamedUsed: map[string]bool{}, Environ: environ(os.Environ()),
-		ReadFile: a.readFile, ReadDir: readDir, IncludeDirs: o.incDirs, Includes: o.include, NoWarnings: o.noWarn,
-		TestMode: o.test, BenchMode: o.bench, Machine: a.machine,
-		ParseScript: func(f *source.File, diags *diag.List) *ast.Script { return syntax.Parse(a.set, f, diags) },
-		ParseExpr:   func(f *source.File) ast.Expr { return syntax.ParseExpr(f, &diag.List{}) },
-		ParseC:      stdlib.ParseC(a.set),
-	}
-	if e.ReadFile == nil {
-		e.ReadFile = os.ReadFile
+	e := a.machine.Env(a.set)
+	e.PID, e.Children, e.Command, e.Unsafe = o.pid, o.children, o.command, o.unsafe || o.dryAction
+	e.Positional, e.Named, e.Environ = o.args, o.named, environ(os.Environ())
+	e.IncludeDirs, e.Includes, e.NoWarnings = o.incDirs, o.include, o.noWarn
+	e.TestMode, e.BenchMode = o.test, o.bench
+	if a.readFile != nil {
+		e.ReadFile = a.readFile
 	}
 	if a.child != nil {
 		e.PID, e.ChildPID = 0, a.child.PID
 	}
 	return e
-}
-
-func readDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names, nil
 }
 
 // compile takes the script to an object. A nil object without an error means that only stages were printed or help was asked for.
@@ -231,16 +214,9 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	if a.opts.stage("ast") {
 		fmt.Fprint(a.std.out, ast.Dump(script))
 	}
-	if diags.HasErrors() {
-		return nil, a.reportAll(diags)
-	}
-	reg := stdlib.New(stdlib.ProbeKinds(a.machine))
-	info := check.Check(script, a.set, reg, a.env(), diags)
-	if a.opts.help {
-		return nil, a.scriptHelp(info)
-	}
-	if diags.HasErrors() {
-		return nil, a.reportAll(diags)
+	info, err := a.check(script, diags)
+	if info == nil || err != nil {
+		return nil, err
 	}
 	if a.opts.stage("checked") {
 		fmt.Fprint(a.std.out, check.Dump(info))
@@ -248,17 +224,28 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	if err := a.unknownOptions(info); err != nil {
 		return nil, err
 	}
-	target := *a.machine.Target()
-	target.LiteralAttach = info.Config.Extra["attach"] == "literal"
-	filter, err := a.filter(&target)
+	t := a.machine.TargetFor(info.Config)
+	filter, err := a.filter(t)
 	if err != nil {
 		return nil, err
 	}
-	// A loader that the verifier tells that loops are too long for it compiles again with less room for them.
-	a.recompile = func(budget int) (*object.Object, error) {
-		return codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, LoopBudget: budget, Filter: filter})
+	opts := codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, Filter: filter}
+	generate := func(opts codegen.Options) (*object.Object, error) {
+		obj, err := codegen.Compile(info, t, opts)
+		if err == nil && a.opts.children {
+			everywhere(obj)
+		}
+		return obj, err
 	}
-	obj, err := codegen.Compile(info, &target, codegen.Options{HelperErrors: a.opts.helperErr, DryActions: a.opts.dryAction || a.opts.dryRun, Diags: diags, Dump: a.dump, Filter: filter})
+	if !t.Features.Has(target.BpfLoop) {
+		a.recompile = func(budget int) (*object.Object, error) {
+			again := opts
+			again.LoopBudget = budget
+			return generate(again)
+		}
+	}
+	opts.Diags, opts.Dump = diags, a.dump
+	obj, err := generate(opts)
 	if err := a.reportAll(diags); err != nil {
 		return nil, err
 	}
@@ -274,6 +261,21 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 	return obj, nil
 }
 
+// check types a script. A nil info without an error means that the script's help was asked for.
+func (a *app) check(script *ast.Script, diags *diag.List) (*check.Info, error) {
+	if diags.HasErrors() {
+		return nil, a.reportAll(diags)
+	}
+	info := check.Check(script, a.set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
+	if a.opts.help {
+		return nil, a.scriptHelp(info)
+	}
+	if diags.HasErrors() {
+		return nil, a.reportAll(diags)
+	}
+	return info, nil
+}
+
 // dump prints an intermediate stage of the compiler.
 func (a *app) dump(stage string, m *ir.Module) {
 	if a.opts.stage(stage) {
@@ -283,9 +285,6 @@ func (a *app) dump(stage string, m *ir.Module) {
 
 // trace runs an object.
 func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
-	if a.opts.children {
-		everywhere(obj)
-	}
 	graph, err := a.graph(obj)
 	if err != nil {
 		return 0, err
@@ -301,7 +300,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	}
 	out := runtime.NewOutput(w, a.opts.format == "json", a.opts.buffer)
 	opts := runtime.Options{
-		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
+		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
 		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe || a.opts.dryAction, DryActions: a.opts.dryAction || a.opts.dryRun, NoWarnings: a.opts.noWarn,
 		Attached: func(n int) { a.attached(out, n) },
 	}
@@ -309,7 +308,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		opts.Log = a.std.err
 	}
 	graph.set(&opts)
-	s, err := a.load(opts)
+	s, err := runtime.New(opts)
 	if err != nil {
 		return 0, kernelError{err}
 	}
@@ -324,27 +323,6 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		return 0, kernelError{err}
 	}
 	return code, a.quality(s)
-}
-
-// load makes the session. Kernels without bpf_loop have loops walked through by the verifier, whose limit on steps cannot be foretold: on
-// a refusal for that reason loops get fewer rounds, which are counted and reported where they were not enough.
-func (a *app) load(opts runtime.Options) (*runtime.Session, error) {
-	s, err := runtime.New(opts)
-	if a.recompile == nil || a.machine.Target().Features.Has(target.BpfLoop) {
-		return s, err
-	}
-	for budget := 40_000; budget > 100 && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)); budget /= 8 {
-		obj, cerr := a.recompile(budget)
-		if cerr != nil {
-			break
-		}
-		if a.opts.children {
-			everywhere(obj)
-		}
-		opts.Object = obj
-		s, err = runtime.New(opts)
-	}
-	return s, err
 }
 
 // attached prints what bpftrace prints once all probes are attached, and the word that wrappers wait for.

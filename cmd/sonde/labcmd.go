@@ -183,7 +183,7 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 	if cfg.Kernel, err = f.catalogue.Fetch(ctx, f.Arg(0), arch); err != nil {
 		return 0, err
 	}
-	if cfg.Init, err = (&verifyOptions{}).initBinary(arch); err != nil {
+	if cfg.Init, err = guestBinary(arch, ""); err != nil {
 		return 0, err
 	}
 	job.Args = args

@@ -117,12 +117,9 @@ func (a *app) portability(path string) (*portability, error) {
 	a.set = set
 	diags := &diag.List{}
 	script := syntax.Parse(set, file, diags)
-	if diags.HasErrors() {
-		return nil, a.reportAll(diags)
-	}
-	info := check.Check(script, set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
-	if diags.HasErrors() {
-		return nil, a.reportAll(diags)
+	info, err := a.check(script, diags)
+	if err != nil {
+		return nil, err
 	}
 	asked := map[target.Feature]bool{}
 	full, errs := a.compileFor(info, func(f target.Feature) bool { asked[f] = true; return true })
@@ -183,11 +180,10 @@ func (a *app) portability(path string) (*portability, error) {
 
 // compileFor compiles for a kernel with the features that has names.
 func (a *app) compileFor(info *check.Info, has func(target.Feature) bool) (*object.Object, *diag.List) {
-	t := *a.machine.Target()
-	t.LiteralAttach = info.Config.Extra["attach"] == "literal"
+	t := a.machine.TargetFor(info.Config)
 	t.Features = target.Lazy(has)
 	diags := &diag.List{}
-	obj, err := codegen.Compile(info, &t, codegen.Options{Diags: diags})
+	obj, err := codegen.Compile(info, t, codegen.Options{Diags: diags})
 	if err != nil && !diags.HasErrors() {
 		diags.Add(&diag.Diagnostic{Message: err.Error()})
 	}

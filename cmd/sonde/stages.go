@@ -49,28 +49,8 @@ func firstLine(s string) string {
 // printPlan prints how each program is attached, and why.
 func printPlan(w io.Writer, obj *object.Object) {
 	for _, p := range obj.Programs {
-		if len(p.Attach) == 0 {
-			fmt.Fprintf(w, "%s: run by sonde itself\n", p.Name)
-		}
-		for _, a := range p.Attach {
-			var names []string
-			for _, i := range a.Points {
-				if i < len(obj.Points) {
-					names = append(names, obj.Points[i])
-				}
-			}
-			what := strings.Join(names, ", ")
-			if len(names) > 4 {
-				what = fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
-			}
-			fmt.Fprintf(w, "%s: %v", what, a.Mechanism)
-			if a.Reason != "" {
-				fmt.Fprintf(w, " (%s)", a.Reason)
-			}
-			for f := a.Fallback; f != nil; f = f.Fallback {
-				fmt.Fprintf(w, ", else %v", f.Mechanism)
-			}
-			fmt.Fprintln(w)
+		for _, l := range obj.Plan(p) {
+			fmt.Fprintln(w, l)
 		}
 	}
 }

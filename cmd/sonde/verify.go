@@ -132,7 +132,7 @@ func verifyFailed(std stdio, err error) int {
 func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, error) {
 	v := &verify.Options{
 		Objects: o.object, Seconds: o.run, Unsafe: o.unsafe, Parallel: o.parallel, Release: kernelRelease(),
-		Catalogue: lab.NewCatalogue(), Init: o.initBinary, Here: o.here,
+		Catalogue: lab.NewCatalogue(), Init: func(a lab.Arch) (string, error) { return guestBinary(a, o.guest) }, Here: o.here,
 	}
 	v.Catalogue.Mirror = o.mirror
 	v.Catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
@@ -174,8 +174,8 @@ func (o *verifyOptions) boots(specs []string) bool {
 	return false
 }
 
-// initBinary is the program that a guest of an architecture runs: this one, or one built for it.
-func (o *verifyOptions) initBinary(arch lab.Arch) (string, error) {
+// guestBinary is the program that a guest of an architecture runs: this one, or one built for it, which guest may name.
+func guestBinary(arch lab.Arch, guest string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -186,7 +186,6 @@ func (o *verifyOptions) initBinary(arch lab.Arch) (string, error) {
 		}
 		return self, nil
 	}
-	guest := o.guest
 	if guest == "" {
 		guest = filepath.Join(filepath.Dir(self), "sonde-"+string(arch))
 	}
@@ -245,8 +244,8 @@ func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.
 		return fail(err)
 	}
 	row.State = verify.Load
-	s, err := a.load(runtime.Options{
-		Object: obj, Kernel: a.kernel, Targets: a.machine, Output: runtime.NewOutput(&limitedWriter{&out, verify.MaxOutput}, false, runtime.BufferLine),
+	s, err := runtime.New(runtime.Options{
+		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: runtime.NewOutput(&limitedWriter{&out, verify.MaxOutput}, false, runtime.BufferLine),
 		Report: a.report, DryRun: a.opts.dryRun, Unsafe: o.unsafe, Attached: func(n int) { row.Probes, row.State = n, verify.Running },
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sonde-sh/sonde/lang/source"
 
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -63,7 +63,8 @@ func openHost(t testing.TB) *host {
 }
 
 func (h *host) env() *check.Env {
-	return &check.Env{Types: h.machine.Types, Arch: h.kernel.Arch(), CPUs: h.machine.Target().CPUs, NamedUsed: map[string]bool{}, Machine: h.machine}
+	set, _ := source.NewSet("script", "")
+	return h.machine.Env(set)
 }
 
 // sites are attach points of every kind; the generator leaves out what the machine does not have.
@@ -167,26 +168,24 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 	if out.Report == nil {
 		out.Report = func(*diag.Diagnostic) {}
 	}
-	for budget := 40_000; ; budget /= 8 {
-		out.Object = o.obj
-		out.Object.Config.PrintMapsOnExit = false
-		s, err := runtime.New(out)
-		if err == nil {
-			return s, o, true
-		}
-		var le *runtime.LoadError
-		again := errors.As(err, &le) && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)) && !h.machine.Target().Features.Has(target.BpfLoop)
-		if again && budget > 100 {
-			if o, _ = h.compile(g, text, codegen.Options{LoopBudget: budget}); o.obj != nil {
-				continue
+	out.Object = o.obj
+	if !h.machine.Target().Features.Has(target.BpfLoop) {
+		out.Recompile = func(budget int) (*object.Object, error) {
+			if o, _ = h.compile(g, text, codegen.Options{LoopBudget: budget}); o.obj == nil {
+				return nil, o.err
 			}
+			o.obj.Config.PrintMapsOnExit = false
+			return o.obj, nil
 		}
-		o.err = err
-		if le != nil {
-			o.log = le.Log
-		}
-		return nil, o, true
 	}
+	o.obj.Config.PrintMapsOnExit = false
+	s, err := runtime.New(out)
+	var le *runtime.LoadError
+	if errors.As(err, &le) {
+		o.log = le.Log
+	}
+	o.err = err
+	return s, o, true
 }
 
 // run runs a text to its end and gives what it printed.

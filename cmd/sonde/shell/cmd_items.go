@@ -179,13 +179,10 @@ func (sh *Shell) compileText(text string) (*unit, error) {
 	if u.diags.HasErrors() || !sh.check(u) {
 		return nil, sh.report(u.set, u.diags)
 	}
-	if err := sh.generate(u, 0); err != nil {
-		if rerr := sh.report(u.set, u.diags); rerr != nil {
-			return nil, rerr
-		}
+	if err := sh.compile(u); err != nil {
 		return nil, err
 	}
-	return u, sh.report(u.set, u.diags)
+	return u, nil
 }
 
 func (sh *Shell) mute(args string, on bool) error {

@@ -15,7 +15,6 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/syntax"
 	"github.com/sonde-sh/sonde/runtime"
-	"github.com/sonde-sh/sonde/stdlib"
 )
 
 // hiddenPrefix starts the name of the map that keeps a variable of the prompt: `$x` lives in `@$x`, which nobody can write.
@@ -55,27 +54,10 @@ func (sh *Shell) env(u *unit) *check.Env {
 			prior[name] = m
 		}
 	}
-	return &check.Env{
-		Types: sh.cfg.Machine.Types, Arch: sh.cfg.Kernel.Arch(), CPUs: sh.cfg.Machine.Target().CPUs, PID: sh.cfg.PID, Unsafe: sh.cfg.Unsafe,
-		Named: map[string]string{}, NamedUsed: map[string]bool{}, Environ: sh.set.environ(os.Environ()),
-		ReadFile: os.ReadFile, ReadDir: readDir, IncludeDirs: sh.cfg.IncludeDirs, Includes: sh.cfg.Includes,
-		Machine: sh.cfg.Machine, Prior: prior,
-		ParseScript: func(f *source.File, diags *diag.List) *ast.Script { return syntax.Parse(u.set, f, diags) },
-		ParseExpr:   func(f *source.File) ast.Expr { return syntax.ParseExpr(f, &diag.List{}) },
-		ParseC:      stdlib.ParseC(u.set),
-	}
-}
-
-func readDir(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names, nil
+	e := sh.cfg.Machine.Env(u.set)
+	e.PID, e.Unsafe, e.Environ, e.Prior = sh.cfg.PID, sh.cfg.Unsafe, sh.set.environ(os.Environ()), prior
+	e.IncludeDirs, e.Includes = sh.cfg.IncludeDirs, sh.cfg.Includes
+	return e
 }
 
 // check types the unit's script, together with the definitions of the session.
@@ -113,16 +95,23 @@ func (sh *Shell) hintDrop(u *unit) {
 	}
 }
 
-// generate compiles a checked unit for the session.
+// compile compiles a checked unit for the session and prints what there is to say about it.
+func (sh *Shell) compile(u *unit) error {
+	err := sh.generate(u, 0)
+	if rerr := sh.report(u.set, u.diags); rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// generate compiles a checked unit; the budget is that of [codegen.Options].
 func (sh *Shell) generate(u *unit, budget int) error {
-	target := *sh.cfg.Machine.Target()
-	target.LiteralAttach = u.info.Config.Extra["attach"] == "literal"
 	shared := sh.hub.Shared()
 	for name := range u.drop {
 		delete(shared.Maps, name)
 		delete(shared.Maps, object.ScalarArray(name))
 	}
-	obj, err := codegen.Compile(u.info, &target, codegen.Options{Diags: u.diags, Shared: shared, Dump: u.stages, LoopBudget: budget})
+	obj, err := codegen.Compile(u.info, sh.cfg.Machine.TargetFor(u.info.Config), codegen.Options{Diags: u.diags, Shared: shared, Dump: u.stages, LoopBudget: budget})
 	if u.diags.HasErrors() {
 		return errReported
 	}
@@ -269,13 +258,7 @@ func (sh *Shell) statements(ctx context.Context, u *unit, body *ast.Block) error
 
 // evaluate runs a unit of begin probes and waits for it.
 func (sh *Shell) evaluate(ctx context.Context, u *unit) error {
-	if err := sh.generate(u, 0); err != nil {
-		if rerr := sh.report(u.set, u.diags); rerr != nil {
-			return rerr
-		}
-		return err
-	}
-	if err := sh.report(u.set, u.diags); err != nil {
+	if err := sh.compile(u); err != nil {
 		return err
 	}
 	for name := range u.drop {

@@ -67,40 +67,11 @@ type ExplainedInsn struct {
 	Knew   string `json:"verifier,omitempty"`
 }
 
-// planLines says how a program is attached, and why.
-func planLines(obj *object.Object, p *object.Program) []string {
-	if len(p.Attach) == 0 {
-		return []string{p.Name + ": run by sonde itself"}
-	}
-	var out []string
-	for _, a := range p.Attach {
-		var names []string
-		for _, i := range a.Points {
-			if i < len(obj.Points) {
-				names = append(names, obj.Points[i])
-			}
-		}
-		what := strings.Join(names, ", ")
-		if len(names) > 4 {
-			what = fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
-		}
-		line := fmt.Sprintf("%s: %v", what, a.Mechanism)
-		if a.Reason != "" {
-			line += fmt.Sprintf(" (%s)", a.Reason)
-		}
-		for f := a.Fallback; f != nil; f = f.Fallback {
-			line += fmt.Sprintf(", else %v", f.Mechanism)
-		}
-		out = append(out, line)
-	}
-	return out
-}
-
-// planText is planLines for all programs of an object, indented.
+// planText is the attach plan of all programs of an object, indented.
 func planText(obj *object.Object) string {
 	var b strings.Builder
 	for _, p := range obj.Programs {
-		for _, l := range planLines(obj, p) {
+		for _, l := range obj.Plan(p) {
 			b.WriteString("    " + l + "\n")
 		}
 	}
@@ -160,8 +131,7 @@ func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.
 			return nil, err
 		}
 	} else {
-		target := *sh.cfg.Machine.Target()
-		obj, err := codegen.Compile(u.info, &target, codegen.Options{Diags: u.diags, Dump: u.stages})
+		obj, err := codegen.Compile(u.info, sh.cfg.Machine.TargetFor(u.info.Config), codegen.Options{Diags: u.diags, Dump: u.stages})
 		if u.diags.HasErrors() {
 			return nil, sh.report(u.set, u.diags)
 		}
@@ -205,7 +175,7 @@ func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.
 }
 
 func (sh *Shell) explainProgram(u *unit, i int, p *object.Program, modules []*ir.Module, s *runtime.Session) (*ExplainedProgram, error) {
-	ep := &ExplainedProgram{Name: p.Name, Type: p.Type.String(), Attach: planLines(u.obj, p), Insns: p.Stats.Insns, Stack: p.Stats.StackBytes}
+	ep := &ExplainedProgram{Name: p.Name, Type: p.Type.String(), Attach: u.obj.Plan(p), Insns: p.Stats.Insns, Stack: p.Stats.StackBytes}
 	loaded, err := s.Loaded(i)
 	if err != nil {
 		return nil, err

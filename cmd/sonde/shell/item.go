@@ -2,13 +2,10 @@ package shell
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
@@ -47,13 +44,7 @@ func (sh *Shell) addItem(ctx context.Context, u *unit, text string) error {
 	if !sh.check(u) {
 		return sh.report(u.set, u.diags)
 	}
-	if err := sh.generate(u, 0); err != nil {
-		if rerr := sh.report(u.set, u.diags); rerr != nil {
-			return rerr
-		}
-		return err
-	}
-	if err := sh.report(u.set, u.diags); err != nil {
+	if err := sh.compile(u); err != nil {
 		return err
 	}
 	if len(u.obj.Programs) == 0 {
@@ -105,18 +96,13 @@ func (sh *Shell) open(it *item) (*runtime.Session, *itemWriter, error) {
 			}
 		}
 	}
-	s, err := runtime.New(opts)
-	if sh.cfg.Machine.Target().Features.Has(target.BpfLoop) {
-		return s, w, err
-	}
-	// Kernels without bpf_loop walk through loops while they verify them: fewer rounds where that was too much.
-	for budget := 40_000; budget > 100 && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)); budget /= 8 {
-		if sh.generate(it.unit, budget) != nil {
-			break
+	if !sh.cfg.Machine.Target().Features.Has(target.BpfLoop) {
+		opts.Recompile = func(budget int) (*object.Object, error) {
+			err := sh.generate(it.unit, budget)
+			return it.unit.obj, err
 		}
-		opts.Object = it.unit.obj
-		s, err = runtime.New(opts)
 	}
+	s, err := runtime.New(opts)
 	return s, w, err
 }
 

@@ -3,10 +3,10 @@ package verify
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/sonde-sh/sonde/runtime"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -94,7 +94,8 @@ func loadProgram(spec *ebpf.CollectionSpec, name string) *Diagnostic {
 		d.Text = "ERROR: " + d.Message + "\n"
 		return d
 	}
-	offset, complaint, source := verdict(ve.Log)
+	source := lastSource(ve.Log)
+	offset, complaint := runtime.Verdict(strings.Join(ve.Log, "\n"))
 	if complaint == "" {
 		complaint = ve.Cause.Error()
 	}
@@ -131,27 +132,14 @@ func usedMaps(p *ebpf.ProgramSpec) map[string]bool {
 	return used
 }
 
-var insnLine = regexp.MustCompile(`^(\d+): \([0-9a-f]{2}\) `)
-
-// verdict takes from a verifier log the offset of the last instruction that it looked at, the last complaint, and the last source line.
-func verdict(log []string) (offset int, complaint, source string) {
-	offset = -1
-	for _, l := range log {
-		l = strings.TrimSpace(l)
-		switch {
-		case strings.HasPrefix(l, ";"):
-			source = strings.TrimSpace(strings.TrimPrefix(l, ";"))
-		case l == "", strings.HasPrefix(l, "processed "), strings.HasPrefix(l, "verification time"), strings.HasPrefix(l, "stack depth"),
-			strings.HasPrefix(l, "from "), strings.HasPrefix(l, "func#"), strings.HasPrefix(l, "max_states"), strings.HasPrefix(l, "mark_precise"):
-		default:
-			if m := insnLine.FindStringSubmatch(l); m != nil {
-				offset, _ = strconv.Atoi(m[1])
-			} else if _, err := strconv.Atoi(strings.SplitN(l, ":", 2)[0]); err != nil {
-				complaint = l
-			}
+// lastSource is the source line that a verifier log names last.
+func lastSource(log []string) string {
+	for _, l := range slices.Backward(log) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(l), ";"); ok {
+			return strings.TrimSpace(text)
 		}
 	}
-	return offset, complaint, source
+	return ""
 }
 
 // lineAt is the source line of an offset in slots. Offsets behind the program belong to functions that are linked to it when it is loaded;

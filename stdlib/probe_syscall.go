@@ -32,8 +32,10 @@ func syscallKinds(m *Machine) []KindEntry {
 	return []KindEntry{{Kind: &syscallKind{m}, Aliases: []string{"sc"}, Doc: Doc{
 		Group: "kernel", Summary: "a system call begins, or returns",
 		Text: "`syscall:NAME` has the call's arguments in `args`; pointers are addresses of user space. `syscall:NAME:return` has the same arguments and `retval`. " +
-			"Wildcards are allowed in NAME.",
-		Example: `syscall:openat { printf("%s %s\n", comm, str(args.filename)); exit(); }`, SeeAlso: []string{"tracepoint"},
+			"Wildcards are allowed in NAME.\n\n" +
+			"Flags, modes, signals, address families and the like print by name (`O_WRONLY|O_CREAT`, `PROT_READ`, `AT_FDCWD`), and are numbers to compute with. An argument that is a path or a name " +
+			"stands for its text: `args.filename == \"/etc/passwd\"`, `@[args.filename]`; where a number is needed it is the address.",
+		Example: `syscall:openat { printf("%s %s %s\n", comm, args.filename, args.flags); exit(); }`, SeeAlso: []string{"tracepoint"},
 	}}}
 }
 
@@ -111,12 +113,12 @@ func (k *syscallKind) point(r *request, tr *kernel.Tracefs, d *syscallPoint) *ch
 	if d.ret {
 		p.Base, p.Retval = "syscall:return", types.TInt64
 	}
-	p.Args = k.args(tr, d)
+	p.Args = k.args(tr, r.env.Arch, d)
 	return p
 }
 
 // args are the arguments of the call: the fields of its entry event that are none of the bookkeeping.
-func (k *syscallKind) args(tr *kernel.Tracefs, d *syscallPoint) *types.Type {
+func (k *syscallKind) args(tr *kernel.Tracefs, arch string, d *syscallPoint) *types.Type {
 	def := &types.StructDef{Name: "syscall_" + d.name + "_args"}
 	def.Resolve = sync.OnceValue(func() []types.Field {
 		ev, err := tr.Event("syscalls", "sys_enter_"+d.event)
@@ -128,7 +130,9 @@ func (k *syscallKind) args(tr *kernel.Tracefs, d *syscallPoint) *types.Type {
 			if f.Name == "__syscall_nr" || strings.HasPrefix(f.Name, "__") && f.Loc != kernel.InPlace {
 				continue // newer kernels add copies of what pointers point to
 			}
-			out = append(out, types.Field{Name: f.Name, Type: fieldType(k.m.Types, f, types.SpaceUser), Offset: f.Offset, ArgIndex: len(out)})
+			out = append(out, types.Field{
+				Name: f.Name, Type: syscallArgType(k.m.Types, arch, d.name, f), Offset: f.Offset, ArgIndex: len(out), Text: isText(d.name, f),
+			})
 		}
 		return out
 	})
@@ -238,7 +242,7 @@ var syscallRegisters = map[string]struct {
 // Member implements lower.Context.
 func (syscallExit) Member(g *lower.Gen, f types.Field) lower.Operand {
 	v := readRegister(g, syscallRegisters[g.Target.Arch].args[min(f.ArgIndex, 5)], 8)
-	if f.Type.Kind != types.Pointer && f.Type.Size < 8 && f.Type.Size > 0 {
+	if f.Type.Kind != types.Pointer && f.Type.Size < 8 && f.Type.Size > 0 { // the upper half of a register may hold anything
 		v = g.B.Ext(v, f.Type.Size*8, f.Type.Signed)
 	}
 	return lower.Scalar(f.Type, v)

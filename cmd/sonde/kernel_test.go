@@ -66,6 +66,16 @@ var kernelScripts = []struct {
 	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
 	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); } interval:ms:400 { exit(); }`, want: `@o: \d+`},
 	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename, 64)] = count(); } interval:ms:400 { exit(); }`, want: `@\[/proc/self/stat\]: \d+`},
+	{
+		name: "arguments of system calls by name",
+		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[args.filename, args.flags] = count(); exit(); } interval:s:5 { exit(); }`,
+		want: `(?s)/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 0\n.*@\[/proc/self/stat, O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC\]: \d+`,
+	},
+	{
+		name: "arguments of system calls at the return",
+		prog: `syscall:openat:return /strcontains(args.filename, "self/stat") && retval > 2/ { $p = args.filename; printf("%s %s %s %d\n", $p, args.flags, args.dfd, (uint64)args.filename > 4096); exit(); } interval:s:5 { exit(); }`,
+		want: `/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 1\n`,
+	},
 	{name: "wildcard", prog: `tracepoint:syscalls:sys_enter_open* { @[probe] = count(); } interval:ms:400 { exit(); }`, want: `@\[tracepoint:syscalls:sys_enter_openat\]: \d+`},
 	{name: "other tracepoint", prog: `tracepoint:sched:sched_switch { @[args.prev_pid >= 0] = count(); } interval:ms:300 { exit(); }`, want: `@\[(1|true)\]: \d+`},
 	{name: "raw tracepoint", prog: `rawtracepoint:sched_switch { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},

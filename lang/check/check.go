@@ -300,7 +300,7 @@ func (c *checker) addBody(p *ast.Probe, points []*Point) {
 		},
 	}
 	n := 0
-	x := &expander{c: c, diags: c.diags, counter: &n}
+	x := &expander{c: c, diags: c.diags, counter: &n, args: textArgs(points)}
 	if p.Predicate != nil {
 		b.Predicate = x.expr(p.Predicate)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
+	"github.com/sonde-sh/sonde/lang/types"
 )
 
 // expander copies a body: macros are expanded, C macros and positional parameters replaced, branches whose condition is made of literals
@@ -18,6 +19,7 @@ type expander struct {
 	raw     bool   // copies what was expanded before: an argument of a macro
 	counter *int   // nodes copied for this body
 	defines []string
+	args    *types.Type // where a member of args may stand for a string; nil elsewhere
 }
 
 func (x *expander) count() bool {
@@ -168,21 +170,27 @@ func (x *expander) expr(e ast.Expr) ast.Expr {
 	case *ast.Positional:
 		return x.positional(e)
 	case *ast.Unary:
-		return &ast.Unary{Base: e.Base, Op: e.Op, OpSp: e.OpSp, X: x.expr(e.X), Postfix: e.Postfix}
+		if e.Op == "!" {
+			return &ast.Unary{Base: e.Base, Op: e.Op, OpSp: e.OpSp, X: x.expr(e.X), Postfix: e.Postfix}
+		}
+		return &ast.Unary{Base: e.Base, Op: e.Op, OpSp: e.OpSp, X: x.address(e.X), Postfix: e.Postfix}
 	case *ast.Binary:
-		return &ast.Binary{Base: e.Base, Op: e.Op, OpSp: e.OpSp, X: x.expr(e.X), Y: x.expr(e.Y)}
+		return &ast.Binary{Base: e.Base, Op: e.Op, OpSp: e.OpSp, X: x.operand(e.Op, e.X, e.Y), Y: x.operand(e.Op, e.Y, e.X)}
 	case *ast.Ternary:
 		return x.ternary(e)
 	case *ast.Call:
 		return x.call(e)
 	case *ast.Field:
+		if x.isText(e) {
+			return x.text(e)
+		}
 		return &ast.Field{Base: e.Base, X: x.expr(e.X), Name: e.Name, NameSp: e.NameSp, Arrow: e.Arrow}
 	case *ast.TupleField:
 		return &ast.TupleField{Base: e.Base, X: x.expr(e.X), Index: e.Index}
 	case *ast.Index:
-		return &ast.Index{Base: e.Base, X: x.expr(e.X), Keys: x.exprs(e.Keys)}
+		return &ast.Index{Base: e.Base, X: x.address(e.X), Keys: x.exprs(e.Keys)}
 	case *ast.Cast:
-		return &ast.Cast{Base: e.Base, Type: x.typeSpec(e.Type), X: x.expr(e.X)}
+		return &ast.Cast{Base: e.Base, Type: x.typeSpec(e.Type), X: x.address(e.X)}
 	case *ast.Sizeof:
 		t, v := x.typeOrExpr(e.Type, e.X)
 		return &ast.Sizeof{Base: e.Base, Type: t, X: v}
@@ -253,7 +261,7 @@ func (x *expander) typeOrExpr(t *ast.TypeSpec, e ast.Expr) (*ast.TypeSpec, ast.E
 		}
 		return x.typeSpec(t), nil
 	}
-	v := x.expr(e)
+	v := x.address(e)
 	if ta, ok := unparen(v).(*ast.TypeArg); ok {
 		return ta.Type, nil
 	}
@@ -441,7 +449,7 @@ func (x *expander) define(e *ast.Ident) ast.Expr {
 		x.diags.Errorf(CodeDefine, e.Sp, "macro `%s` is not an expression: %s", e.Name, text)
 		return &ast.Bad{Base: e.Base}
 	}
-	sub := &expander{c: x.c, diags: x.diags, counter: x.counter, defines: append(x.defines[:len(x.defines):len(x.defines)], e.Name)}
+	sub := &expander{c: x.c, diags: x.diags, counter: x.counter, args: x.args, defines: append(x.defines[:len(x.defines):len(x.defines)], e.Name)}
 	out := sub.expr(parsed)
 	respan(out, e.Sp)
 	return &ast.Paren{Base: e.Base, X: out}
@@ -472,7 +480,7 @@ func (x *expander) call(e *ast.Call) ast.Expr {
 		case i == 0 && e.Func == "str":
 			out.Args[i] = x.positionalText(a)
 		default:
-			out.Args[i] = x.expr(a)
+			out.Args[i] = x.argument(f, e, i)
 		}
 	}
 	return out
@@ -537,7 +545,7 @@ func (x *expander) positionalText(a ast.Expr) ast.Expr {
 			}
 		}
 	}
-	return x.expr(a)
+	return x.address(a)
 }
 
 // parseInt reads an integer as the language writes it; neg is set for a minus sign.

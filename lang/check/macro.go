@@ -122,7 +122,7 @@ func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Ex
 			f.exprs[p.Name] = args[i]
 		}
 	}
-	sub := &expander{c: x.c, diags: &diag.List{}, frame: f, counter: x.counter}
+	sub := &expander{c: x.c, diags: &diag.List{}, frame: f, counter: x.counter, args: x.args}
 	block := sub.block(m.Body)
 	e := &expansion{name: m.Name, call: call, library: m.library}
 	x.c.adopt(x.diags, sub.diags, e)

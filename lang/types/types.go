@@ -4,6 +4,11 @@
 // kernel: structs, enums and function prototypes come from a [Source] (BTF, DWARF, C definitions of the script, fixtures).
 package types
 
+import (
+	"strconv"
+	"strings"
+)
+
 // Kind is the kind of a type. The zero Kind is invalid.
 type Kind uint8
 
@@ -126,6 +131,8 @@ type Field struct {
 	// ArgIndex is the position of a function argument (Args structs of fentry, rawtracepoint, uprobe); -1 when it lives in
 	// memory at Offset. CtxOffset fields are read from the context with plain loads.
 	ArgIndex int
+	// Text marks a pointer to text: where no number is needed, the member stands for the string that it points to.
+	Text bool
 }
 
 // StructDef is a C struct or union. Fields are read lazily, because kernel structs are large.
@@ -158,6 +165,12 @@ type EnumDef struct {
 	Size   int
 	Signed bool
 	Values []EnumValue
+	// Bits marks a set of flags: a value prints as the names of its bits, joined by |. The bits in Choice are one number, which Values
+	// names as a whole (the access mode of open's flags).
+	Bits   bool
+	Choice int64
+	// Base is the base in which what has no name prints: 8, 16, or 0 for the usual one (16 for flags, 10 for all else).
+	Base int
 }
 
 // EnumValue is one enumerator.
@@ -174,6 +187,50 @@ func (e *EnumDef) ValueName(v int64) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Text writes a value as it prints: by name where it has one.
+func (e *EnumDef) Text(v int64) string {
+	if !e.Bits {
+		if name, ok := e.ValueName(v); ok {
+			return name
+		}
+		return e.number(v)
+	}
+	var names []string
+	rest := uint64(v)
+	if e.Choice != 0 {
+		if name, ok := e.ValueName(v & e.Choice); ok {
+			names, rest = append(names, name), rest&^uint64(e.Choice)
+		}
+	}
+	for _, x := range e.Values { // names of several bits stand before those of their parts
+		bits := uint64(x.Value)
+		if bits == 0 || bits&uint64(e.Choice) != 0 || rest&bits != bits {
+			continue
+		}
+		names, rest = append(names, x.Name), rest&^bits
+	}
+	switch {
+	case len(names) == 0 && rest == 0:
+		if name, ok := e.ValueName(0); ok {
+			return name
+		}
+		return "0"
+	case rest != 0:
+		names = append(names, e.number(int64(rest)))
+	}
+	return strings.Join(names, "|")
+}
+
+func (e *EnumDef) number(v int64) string {
+	switch {
+	case e.Base == 8:
+		return "0" + strconv.FormatUint(uint64(v), 8)
+	case e.Base == 16 || e.Bits && e.Base == 0:
+		return "0x" + strconv.FormatUint(uint64(v), 16)
+	}
+	return strconv.FormatInt(v, 10)
 }
 
 // Proto is a function's prototype.

@@ -114,10 +114,7 @@ func (d *Decoder) Value(t *types.Type, b []byte) V {
 		return integer(Word(b, t.Size, t.Signed), t.Signed)
 	case types.Enum:
 		v := Word(b, t.Size, t.Signed)
-		if name, ok := t.Enum.ValueName(int64(v)); ok {
-			return V{Kind: Sym, S: name, U: v}
-		}
-		return V{Kind: Sym, S: strconv.FormatInt(int64(v), 10), U: v}
+		return V{Kind: Sym, S: t.Enum.Text(int64(v)), U: v}
 	case types.Pointer:
 		v := order.Uint64(b)
 		return V{Kind: Sym, S: "0x" + strconv.FormatUint(v, 16), U: v}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os/user"
@@ -144,6 +145,15 @@ func frameText(f symbol.Frame, addr uint64, offset bool) string {
 	return f.Name + "+" + strconv.FormatUint(f.Offset, 10)
 }
 
+// buildIDText is the place of an address in its file, for machines that have the files' symbols: the build id and the offset. Memory
+// without a file, and files without a build id, give the bare address.
+func buildIDText(f symbol.Frame, addr uint64) string {
+	if len(f.BuildID) == 0 {
+		return strconv.FormatUint(addr, 16)
+	}
+	return hex.EncodeToString(f.BuildID) + " 0x" + strconv.FormatUint(f.FileOffset, 16)
+}
+
 // KernelSymbol names a kernel address.
 func (r *resolver) KernelSymbol(addr uint64, offset bool) string {
 	return frameText(r.symbolizer().Kernel(addr), addr, offset)
@@ -182,6 +192,12 @@ func (r *resolver) Stack(t *types.Type, id uint64, indent int) string {
 			list = []symbol.Frame{{}}
 		}
 		for _, f := range list {
+			if t.Mode == types.StackBuildID {
+				if !f.Inlined {
+					b.WriteString(buildIDText(f, addr) + "\n")
+				}
+				continue
+			}
 			text := frameText(f, addr, !f.Inlined)
 			if t.Mode == types.StackPerf {
 				if t.Kind == types.UStack {

@@ -216,5 +216,13 @@ func (m *Machine) nearestBinaries(name string, pid int) []string {
 				}
 			}
 		}
+		if strings.Contains(name, "/") {
+			return
+		}
+		for _, lib := range (symbol.Finder{Root: root}).Libraries() {
+			if short, _, _ := strings.Cut(lib, ".so"); !yield(short) {
+				return
+			}
+		}
 	})
 }

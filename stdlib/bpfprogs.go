@@ -106,6 +106,11 @@ func (k *fentry) expandBPF(r *request) []*check.Point {
 					}
 				}
 			})
+			if len(near) == 0 {
+				for _, f := range all[:min(len(all), maxNearest)] {
+					near = append(near, f.name)
+				}
+			}
 		}
 		r.noMatch(len(r.seg)-1, strings.Join(r.seg, ":"), near)
 		return nil

@@ -91,7 +91,7 @@ func addressFuncs() []Builtin {
 		{
 			Name: "ustack", Doc: Doc{
 				Group: "stack", Summary: "stack of user space",
-				Text:    "The call stack of the process in user space at the probe. Modes and limit are those of `kstack`; `build_id` prints places in files. Programs need frame pointers for complete stacks.",
+				Text:    "The call stack of the process in user space at the probe. Modes and limit are those of `kstack`; `build_id` prints the build id of each file and the offset in it, for a machine that has the symbols. Programs need frame pointers for complete stacks.",
 				Example: "profile:hz:99 { @[ustack(3), comm] = count(); }", SeeAlso: []string{"kstack", "usym"},
 			},
 			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw", "build_id"), Result: stackResult(types.UStack)},

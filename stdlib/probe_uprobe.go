@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,7 +158,7 @@ func (k *uprobe) expandLine(r *request) []*check.Point {
 				if errors.Is(err, symbol.ErrNoDebugInfo) {
 					d.Hint("compile %s with -g, or install its debug symbols", bin.path)
 				} else if files, err := file.SourceFiles(); err == nil {
-					suggest(d, nearest(r.seg[1], slices.Values(files)))
+					suggest(d, nearestSource(r.seg[1], files))
 				}
 				return nil
 			}
@@ -501,4 +502,18 @@ func (k *uprobe) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*o
 		}
 	}
 	return out
+}
+
+// nearestSource compares the last parts of the paths where the wanted name has no folder.
+func nearestSource(want string, files []string) []string {
+	if strings.Contains(want, "/") {
+		return nearest(want, slices.Values(files))
+	}
+	return nearest(want, func(yield func(string) bool) {
+		for _, f := range files {
+			if !yield(filepath.Base(f)) {
+				return
+			}
+		}
+	})
 }

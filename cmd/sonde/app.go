@@ -154,6 +154,21 @@ func (a *app) openMachine() error {
 	return nil
 }
 
+// checkPID refuses a process that does not exist.
+func (a *app) checkPID() error {
+	if a.opts.pid == 0 {
+		return nil
+	}
+	if err := syscall.Kill(a.opts.pid, 0); !errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	u := &userError{fmt.Sprintf("there is no process %d", a.opts.pid), "`ps -e` lists the processes"}
+	if inInit, err := a.kernel.InInitPIDNamespace(); err == nil && !inInit {
+		u.hint = "ids are those of this pid namespace: `ps -e` lists its processes"
+	}
+	return u
+}
+
 func (a *app) main(ctx context.Context) (int, error) {
 	if err := a.openMachine(); err != nil {
 		return 0, err
@@ -166,6 +181,9 @@ func (a *app) main(ctx context.Context) (int, error) {
 		return exitOK, a.listProbes()
 	case a.opts.prompt():
 		return a.shell(ctx)
+	}
+	if err := a.checkPID(); err != nil {
+		return 0, err
 	}
 	set, file, err := a.script()
 	if err != nil {

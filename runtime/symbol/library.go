@@ -139,6 +139,17 @@ func better(a, b libraryMatch) int {
 	return cmp.Or(cmp.Compare(b.rank, a.rank), compareVersions(b.name, a.name))
 }
 
+// Libraries lists the names in the dynamic loader's cache that fit the architecture: libc.so.6.
+func (f Finder) Libraries() []string {
+	var out []string
+	for _, e := range f.cache() {
+		if e.fits(f.machine()) {
+			out = append(out, e.Name)
+		}
+	}
+	return out
+}
+
 func (f Finder) library(name string) (string, bool) {
 	var found []libraryMatch
 	for _, e := range f.cache() {

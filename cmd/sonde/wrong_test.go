@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestKernelWrongInput names what does not exist: the message says so, with the nearest real name where there is one.
+func TestKernelWrongInput(t *testing.T) {
+	k := openKernel(t)
+	if _, err := k.Tracefs(); err != nil {
+		t.Skip("needs tracefs: ", err)
+	}
+	for _, c := range []struct {
+		what, probe, want string
+		args              []string
+	}{
+		{"a kind", "kprob:vfs_read", "Invalid probe type: kprob(?s:.*)use `kprobe`", nil},
+		{"an event", "tracepoint:sched:sched_swich", "No matches for tracepoint sched:sched_swich(?s:.*)`sched:sched_switch`", nil},
+		{"a category", "tracepoint:shed:sched_switch", "No matches for(?s:.*)`sched:sched_switch`", nil},
+		{"a system call", "syscall:opnat", "No matches for syscall opnat(?s:.*)openat", nil},
+		{"a raw tracepoint", "rawtracepoint:sched_swich", "No matches for(?s:.*)`sched_switch`", nil},
+		{"a software event", "software:cpu-clok:1", "cpu-clok is not a software probe(?s:.*)`cpu-clock`", nil},
+		{"a program", "uprobe:/proc/self/exee:main", "does not exist or is not executable", nil},
+		{"a function", "uprobe:/proc/self/exe:main.mian", "No matches for uprobe(?s:.*)main\\.main", nil},
+		{"a source file", "uprobe:/proc/self/exe:mian.go:1", "no source file mian.go|no debug information", nil},
+		{"an offset inside of an instruction", "uprobe:/proc/self/exe:main.main+100000", "offset 100000|outside|No matches", nil},
+		{"an address", "uprobe:/proc/self/exe:0xffffffffffff", "is not in the code of", nil},
+		{"a unit of time", "profile:hertz:9", "hertz is not an accepted unit of time", nil},
+		{"a process", "interval:s:1", "there is no process 4194303", []string{"-p", "4194303"}},
+		{"a container", "interval:s:1", "there is no container `nosuch`", []string{"--container", "nosuch"}},
+		{"a pod", "interval:s:1", "there is no pod `nosuch`", []string{"--pod", "nosuch"}},
+		{"a control group", "interval:s:1", "there is no control group `/nosuch`", []string{"--cgroup", "/nosuch"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(context.Background(), append([]string{"sonde", "-e", c.probe + " { exit(); }"}, c.args...), stdio{strings.NewReader(""), &out, &errs})
+			if code != exitUser || !regexp.MustCompile(c.want).MatchString(errs.String()) {
+				t.Errorf("%s: status %d, %s\nwant %s", c.probe, code, errs.String(), c.want)
+			}
+		})
+	}
+}

@@ -83,6 +83,7 @@ type Session struct {
 	exitOnce sync.Once
 	exitCode atomic.Int64
 	stats    io.Closer
+	unwind   *unwinder // nil when there is no dw_ustack
 	started  time.Time
 	lost     lostRecords
 	commands uint64 // run by system(), or not run with DryActions
@@ -420,6 +421,9 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 		}
 	}
 	s.resolver.follow(s.obj)
+	if err := s.startUnwinder(); err != nil {
+		return 0, err
+	}
 	if !s.opts.DryRun {
 		if err := s.runRole(object.RoleBegin); err != nil {
 			return 0, err
@@ -491,6 +495,7 @@ func (s *Session) read(ctx context.Context) error {
 // finish detaches, runs the end programs, prints the maps.
 func (s *Session) finish() (int, error) {
 	errs := []error{s.detach()}
+	s.stopUnwinder()
 	if c := s.opts.Child; c != nil {
 		errs = append(errs, c.Stop())
 	}
@@ -574,6 +579,7 @@ func (s *Session) Close() error {
 		links[i] = l.link
 	}
 	errs = append(errs, attach.Leave(links))
+	s.stopUnwinder()
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())
 	}

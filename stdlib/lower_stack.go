@@ -23,6 +23,11 @@ func lowerStackCall(user bool) lower.Func {
 	}
 }
 
+func lowerUnwoundCall(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	return lower.Scalar(t, g.UnwoundStack(c.Node, t.Frames))
+}
+
 // lowerScalarOf passes the first argument on as a value that user space renders (ksym, strerror, signal_name, syscall_name), or under another
 // type (kptr, uptr).
 func lowerScalarOf(g *lower.Gen, c *check.Call) lower.Operand {

@@ -37,7 +37,7 @@ func lowerFuncs() map[string]any {
 
 		"nsecs": lowerNsecs, "strftime": lowerStrftime,
 
-		"kstack": lowerStackCall(false), "ustack": lowerStackCall(true), "reg": lowerReg,
+		"kstack": lowerStackCall(false), "ustack": lowerStackCall(true), "dw_ustack": lowerUnwoundCall, "reg": lowerReg,
 		"kaddr": lowerKaddr, "uaddr": lowerUaddr, "percpu_kaddr": lowerPercpuKaddr, "cgroupid": lowerCgroupID,
 		"socket_cookie": lowerSocketCookie, "write_user": lowerWriteUser,
 		"ksym": lowerScalarOf, "usym": lowerUSym, "kptr": lowerScalarOf, "uptr": lowerScalarOf,

@@ -62,6 +62,7 @@ var kernelScripts = []struct {
 	{name: "part of a pointer as a key", prog: `BEGIN { @a[(uint16)curtask->stack, (uint16)1] = 1; @b[(int16)curtask->mm, 1] = 1; print(len(@a)); }`, want: `(?m)^1$`, feature: "bpf_for_each_map_elem"},
 	{name: "an array of an iterator's object", prog: `iter:task /args.task->comm != "x" && args.task->comm[0] != 0/ { @n = count(); }`, want: `@n: \d+`, feature: kernel.FeatureIter},
 	{name: "kstack", prog: `BEGIN { @[kstack(3)] = count(); }`, want: `@\[\n +\S+\+\d+\n`},
+	{name: "stacks by unwind tables", prog: `profile:hz:99 { @[dw_ustack] = count(); @n[len(dw_ustack(raw, 3)) <= 3] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `^`, feature: "bpf_loop"},
 	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|1[0-9])`},
 	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
 	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); } interval:ms:400 { exit(); }`, want: `@o: \d+`},

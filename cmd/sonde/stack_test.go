@@ -94,3 +94,63 @@ func TestKernelStacks(t *testing.T) {
 		})
 	}
 }
+
+// TestKernelUnwoundStacks samples a program that keeps no frame pointers, through the C library, a signal handler and the linkage table.
+func TestKernelUnwoundStacks(t *testing.T) {
+	k := openKernel(t)
+	if !k.Features().Has("bpf_loop") {
+		t.Skip("needs bpf_loop")
+	}
+	if k.Arch() != "amd64" {
+		t.Skip("needs x86-64")
+	}
+	const text = `#define _GNU_SOURCE
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+static volatile int x;
+__attribute__((noinline)) void work(int n) { for (int i = 0; i < n; i++) x += i; __asm__ volatile(""); }
+__attribute__((noinline)) int cmp(const void *a, const void *b) { work(20000); return *(int *)a - *(int *)b; }
+__attribute__((noinline)) void handler(int s) { work(200000); x++; }
+__attribute__((noinline)) void sorter(void) { int a[8]; for (int i = 0; i < 8; i++) a[i] = (i * 7919) % 8; qsort(a, 8, 4, cmp); x += a[3]; }
+int main(void) {
+	struct timespec a, b;
+	signal(SIGUSR1, handler);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	do { sorter(); raise(SIGUSR1); clock_gettime(CLOCK_MONOTONIC, &b); } while (b.tv_sec - a.tv_sec < 2);
+	return 0;
+}
+`
+	dir := t.TempDir()
+	source, bin := filepath.Join(dir, "nofp.c"), filepath.Join(dir, "nofp")
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("gcc", "-O2", "-fomit-frame-pointer", "-o", bin, source).CombinedOutput(); err != nil {
+		t.Skipf("needs gcc: %v\n%s", err, out)
+	}
+	var out, errs bytes.Buffer
+	code := run(context.Background(), []string{"sonde", "-c", bin, "-e", `profile:hz:499 /pid == cpid/ { @[dw_ustack] = count(); @b[ustack(build_id)] = count(); }`}, stdio{strings.NewReader(""), &out, &errs})
+	if code != 0 {
+		t.Errorf("status %d", code)
+	}
+	for _, want := range []string{
+		`(?m)^\s+work\+\d+\n\s+cmp\+\d+\n(\s+\S+\+\d+\n){1,8}\s+sorter\+\d+\n\s+main\+\d+\n`, // through the C library
+		`(?m)^\s+work\+\d+\n\s+handler\+\d+\n(\s+\S+\+\d+\n){1,6}\s+main\+\d+\n`,             // through the signal
+		`(?m)\s+_start\+\d+\n\]: \d+$`,
+		`(?m)^@b\[\n[0-9a-f]{40} 0x[0-9a-f]+\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no stack like %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(errs.String(), out.String()[:min(out.Len(), 4000)])
+	}
+	out.Reset()
+	errs.Reset()
+	if code := run(context.Background(), []string{"sonde", "-e", `profile:hz:99 { @[dw_ustack] = count(); }`}, stdio{strings.NewReader(""), &out, &errs}); code != exitUser ||
+		!strings.Contains(errs.String(), "needs a process") {
+		t.Errorf("without a process: status %d, %s", code, errs.String())
+	}
+}

@@ -165,6 +165,7 @@ const (
 	MapStacks                  // stack storage: id -> StackRecord
 	MapConst                   // read-only tables
 	MapState                   // other internal state; never printed
+	MapUnwind                  // tables of dw_ustack, filled by the runtime; see UnwindRowsMap
 )
 
 // Map is one BPF map.
@@ -275,6 +276,34 @@ const (
 	StackMaxFrames  = 127
 	StackHeader     = 16
 	StackRecordSize = StackHeader + 8*StackMaxFrames
+)
+
+// Unwinding of stacks without frame pointers: three maps that the runtime fills for given processes while they map files.
+//
+// UnwindProcsMap is a hash from u32 process id, as the tool's pid namespace has it, to {u32 first, u32 count}: its ranges. UnwindRangesMap is
+// an array of {u64 start, u64 end, u64 base, u32 first, u32 count}: code from start to end, sorted, whose rows are first to first+count-1 of
+// UnwindRowsMap and count their places from base. A row is a u64: 32 bits of place, 3 bits of kind, 13 bits CFA, 16 bits BP (signed), see
+// the kinds. A row holds up to the next one.
+const (
+	UnwindProcsMap    = "unwind_procs"
+	UnwindRangesMap   = "unwind_ranges"
+	UnwindRowsMap     = "unwind_rows"
+	UnwindProcs       = 1024
+	UnwindRanges      = 1 << 14
+	UnwindRows        = 1 << 20
+	UnwindRangeSize   = 32
+	UnwindKindShift   = 32
+	UnwindKindMask    = 7
+	UnwindCFAShift    = 35
+	UnwindCFAMask     = 1<<13 - 1
+	UnwindBPShift     = 48
+	UnwindKindUnknown = 0 // step by the frame pointer
+	UnwindKindEnd     = 1 // the outermost function
+	UnwindKindSP      = 2 // the frame is at rsp + CFA*8
+	UnwindKindBP      = 3 // the frame is at rbp + CFA*8
+	UnwindKindPLT     = 4 // the frame is at rsp + 8, or rsp + 16 from byte BP of a 16-byte entry on
+	UnwindKindSignal  = 5 // rsp points to a struct ucontext
+	UnwindKindAligned = 6 // the frame's address is stored at rbp - CFA*8, the caller's rbp at rbp
 )
 
 // GlobalsMap is the one-entry mmap-able array (role MapState) that holds what all programs share. It starts with a header of GlobalsHeader

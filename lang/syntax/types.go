@@ -12,7 +12,7 @@ import (
 func IsBuiltinVariable(name string) bool {
 	switch name {
 	case "args", "cgroup", "comm", "cpid", "cpu", "ctx", "curtask", "elapsed", "func", "gid", "jiffies", "kstack", "ncpus",
-		"nsecs", "numaid", "pid", "ppid", "probe", "probetype", "rand", "retval", "stack", "tid", "uid", "usermode", "username", "ustack":
+		"nsecs", "numaid", "pid", "ppid", "probe", "probetype", "rand", "retval", "stack", "tid", "uid", "usermode", "username", "ustack", "dw_ustack":
 		return true
 	}
 	for _, prefix := range []string{"arg", "sarg"} {

@@ -391,6 +391,15 @@ func (s *Symbolizer) display(name string) string {
 	return name
 }
 
+// Image gives the file behind mapping i of a picture of a process, and the difference between addresses in memory and in the file; nil
+// where there is none. The file belongs to the Symbolizer.
+func (s *Symbolizer) Image(p *Process, i int) (*File, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	img := s.image(p, i)
+	return img.file, img.bias
+}
+
 // image returns the file behind a mapping and the difference between addresses in memory and in the file.
 func (s *Symbolizer) image(p *Process, i int) *image {
 	if img := p.images[i]; img != nil {

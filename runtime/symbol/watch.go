@@ -39,6 +39,7 @@ type watched struct {
 	maps []Mapping
 	exe  string
 	all  bool     // its start or an exec was seen, so that nothing is missing
+	from int      // its parent at its start, 0 when that was not seen
 	last *Process // what Process gave, until the mappings change
 }
 
@@ -112,6 +113,20 @@ func (w *Watcher) Process(pid int) *Process {
 		t.last = &Process{Namespace: Namespace{PID: pid}, Exe: t.exe, Mappings: t.maps, proc: "/proc", images: make([]*image, len(t.maps))}
 	}
 	return t.last
+}
+
+// Children lists processes whose parent, when they were started, is one that of tells.
+func (w *Watcher) Children(of func(pid int) bool) []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain(true)
+	var out []int
+	for pid, t := range w.tasks {
+		if t.from != 0 && of(t.from) {
+			out = append(out, pid)
+		}
+	}
+	return out
 }
 
 func (w *Watcher) follow() {
@@ -198,10 +213,14 @@ func (w *Watcher) apply(r *mmapRecord) {
 			return // a thread
 		}
 		if p := w.tasks[r.parent]; p != nil {
-			w.tasks[r.pid] = &watched{maps: p.maps, exe: p.exe, all: p.all}
+			w.tasks[r.pid] = &watched{maps: p.maps, exe: p.exe, all: p.all, from: r.parent}
 		}
 	case recordComm: // exec
-		w.tasks[r.pid] = &watched{all: true}
+		from := 0
+		if t := w.tasks[r.pid]; t != nil {
+			from = t.from
+		}
+		w.tasks[r.pid] = &watched{all: true, from: from}
 	case recordExit:
 		if r.pid != r.parent { // a thread
 			return

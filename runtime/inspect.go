@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/runtime/symbol"
@@ -18,11 +21,18 @@ import (
 
 // Loaded is what the kernel made of one program.
 type Loaded struct {
-	Verified int      // instructions that the verifier looked at, 0 when the kernel does not say (before 5.16)
-	Memory   uint64   // bytes
-	Native   []string // the translated code, one line for each instruction; empty when the kernel does not let us read it
-	NativeAt uint64   // bytes of native code
-	Why      string   // why there is no native code
+	Verified int          // instructions that the verifier looked at, 0 when the kernel does not say (before 5.16)
+	Memory   uint64       // bytes
+	Native   []NativeInsn // the translated code; empty when the kernel does not let us read it
+	NativeAt uint64       // bytes of native code
+	Why      string       // why there is no native code
+}
+
+// NativeInsn is one instruction of the machine.
+type NativeInsn struct {
+	Offset int    // bytes from the start of the program's code
+	Insn   int    // raw offset of the BPF instruction that it was made from, -1 when that is not known
+	Text   string // in GNU syntax; where a jump within the program goes is an offset, a helper has its name
 }
 
 // Loaded reads what the kernel made of program i.
@@ -38,18 +48,147 @@ func (s *Session) Loaded(i int) (Loaded, error) {
 	if n, ok := info.Memlock(); ok {
 		l.Memory = n
 	}
-	code, ok := info.JitedInsns()
-	if !ok || len(code) == 0 {
+	image, ok := imageOf(info)
+	if !ok {
 		l.Why = "the kernel does not show native code here (it needs root, net.core.bpf_jit_enable=1 and kernel.kptr_restrict below 2)"
 		return l, nil
 	}
-	addr := uint64(0)
-	if addrs, ok := info.JitedKsymAddrs(); ok && len(addrs) > 0 {
-		addr = uint64(addrs[0])
+	l.NativeAt = uint64(len(image.code))
+	origin, err := s.origins(i, image)
+	if err != nil {
+		origin = nil // the code is worth showing without it
 	}
-	l.NativeAt = uint64(len(code))
-	l.Native = symbol.NativeCode(code, addr)
+	l.Native = image.disassemble(origin, s.kernelSymbol())
 	return l, nil
+}
+
+// image is the native code of a program: its functions one behind the other, each at an address of its own.
+type image struct {
+	code  []byte
+	addrs []uint64 // of the functions
+	lens  []int
+}
+
+func imageOf(info *ebpf.ProgramInfo) (image, bool) {
+	code, ok := info.JitedInsns()
+	if !ok {
+		return image{}, false
+	}
+	im := image{code: code}
+	lens, _ := info.JitedFuncLens()
+	addrs, _ := info.JitedKsymAddrs()
+	if len(lens) == 0 || len(lens) != len(addrs) {
+		im.lens, im.addrs = []int{len(code)}, []uint64{0}
+		if len(addrs) > 0 {
+			im.addrs[0] = uint64(addrs[0])
+		}
+		return im, true
+	}
+	for k, n := range lens {
+		im.lens, im.addrs = append(im.lens, int(n)), append(im.addrs, uint64(addrs[k]))
+	}
+	return im, true
+}
+
+// offset is where an address lies in the code.
+func (im *image) offset(addr uint64) (int, bool) {
+	at := 0
+	for k, n := range im.lens {
+		if addr >= im.addrs[k] && addr < im.addrs[k]+uint64(n) {
+			return at + int(addr-im.addrs[k]), true
+		}
+		at += n
+	}
+	return 0, false
+}
+
+// disassemble gives the instructions with the BPF instruction that each belongs to: the last of origin at or before it.
+func (im *image) disassemble(origin []origin, symbolAt func(uint64) (string, uint64)) []NativeInsn {
+	name := func(addr uint64) (string, uint64) {
+		if at, ok := im.offset(addr); ok {
+			return fmt.Sprintf("%x", at), addr
+		}
+		return symbolAt(addr)
+	}
+	var out []NativeInsn
+	at, k := 0, -1
+	for f, n := range im.lens {
+		if at+n > len(im.code) {
+			break
+		}
+		for _, in := range symbol.NativeCode(im.code[at:at+n], im.addrs[f], name) {
+			here := at + in.Offset
+			for k+1 < len(origin) && origin[k+1].native <= here {
+				k++
+			}
+			insn := -1
+			if k >= 0 {
+				insn = origin[k].insn
+			}
+			out = append(out, NativeInsn{Offset: here, Insn: insn, Text: in.Text})
+		}
+		at += n
+	}
+	return out
+}
+
+// origin says that the code of a BPF instruction starts here.
+type origin struct{ native, insn int }
+
+// origins loads program i once more with a line for each instruction, and reads back where the native code of each line starts. The result is
+// in the order of the code; it fits the image only when both have the same functions.
+func (s *Session) origins(i int, loaded image) ([]origin, error) {
+	p := s.obj.Programs[i]
+	insns, err := linkMaps(p, s.maps)
+	if err != nil {
+		return nil, err
+	}
+	for it := insns.Iterate(); it.Next(); {
+		*it.Ins = it.Ins.WithSource(asm.Comment(strconv.Itoa(int(it.Offset))))
+	}
+	prog, err := loadInstructions(p, insns, s.obj.License, s.opts.Targets, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	info, err := prog.Info()
+	if err != nil {
+		return nil, err
+	}
+	im, _ := imageOf(info)
+	starts, _ := info.JitedLineInfos()
+	lines, err := info.LineInfos()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(im.lens, loaded.lens) || len(starts) != len(lines) {
+		return nil, errors.New("the kernel made other code of it the second time")
+	}
+	var out []origin
+	for k, l := range lines {
+		// The kernel moves and drops instructions; the text of the line is the number that the instruction had.
+		insn, err := strconv.Atoi(l.Line.Line())
+		if err != nil {
+			return nil, err
+		}
+		if at, ok := im.offset(starts[k]); ok {
+			out = append(out, origin{native: at, insn: insn})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b origin) int { return a.native - b.native })
+	return out, nil
+}
+
+// kernelSymbol finds the functions that native code calls.
+func (s *Session) kernelSymbol() func(uint64) (string, uint64) {
+	syms := kernelSymbols{s.opts.Kernel}
+	return func(addr uint64) (string, uint64) {
+		name, off, _, ok := syms.Lookup(addr)
+		if !ok {
+			return "", 0
+		}
+		return name, addr - off
+	}
 }
 
 // stateLine matches a line of the verifier's log with an instruction and, behind a semicolon, the registers that it changed.

@@ -114,6 +114,11 @@ func loadProgram(p *object.Program, license string, maps map[string]*ebpf.Map, t
 	if err != nil {
 		return nil, err
 	}
+	return loadInstructions(p, insns, license, targets, logSize)
+}
+
+// loadInstructions loads the instructions of a program, whose maps are linked.
+func loadInstructions(p *object.Program, insns asm.Instructions, license string, targets Targets, logSize int) (_ *ebpf.Program, err error) {
 	l := loader{program: p, license: license, logSize: max(logSize, 1<<16)}
 	if p.AttachTo != "" {
 		if targets == nil {
@@ -173,15 +178,21 @@ func (l *loader) load(insns asm.Instructions) (fd int, log string, err error) {
 	if err != nil {
 		return 0, "", fmt.Errorf("function information: %w", err)
 	}
-	if len(funcs) > 0 {
+	if len(funcs)+len(lines) > 0 {
+		if len(funcs) == 0 { // the kernel wants a type, even where only lines are told
+			if _, err := builder.Add(&btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}); err != nil {
+				return 0, "", fmt.Errorf("function information: %w", err)
+			}
+		}
 		handle, err := btf.NewHandle(&builder)
 		if err != nil {
 			return 0, "", fmt.Errorf("load function information: %w", err)
 		}
 		defer handle.Close()
 		attr.btfFD = uint32(handle.FD())
-		attr.funcInfoSize, attr.funcInfoCount = btf.FuncInfoSize, uint32(len(funcs))/btf.FuncInfoSize
-		attr.funcInfo = pointer(funcs)
+		if len(funcs) > 0 {
+			attr.funcInfoSize, attr.funcInfoCount, attr.funcInfo = btf.FuncInfoSize, uint32(len(funcs))/btf.FuncInfoSize, pointer(funcs)
+		}
 		if len(lines) > 0 {
 			attr.lineInfoSize, attr.lineInfoCount, attr.lineInfo = btf.LineInfoSize, uint32(len(lines))/btf.LineInfoSize, pointer(lines)
 		}

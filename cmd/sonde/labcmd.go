@@ -18,22 +18,24 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime/lab"
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
 
 const labUsage = `USAGE: sonde lab list
-       sonde lab fetch [--arch ARCH] [--refresh] [--mirror URL] SPEC...
+       sonde lab fetch [--arch ARCH] [--refresh] [--modules] [--mirror URL] SPEC...
        sonde lab run [OPTIONS] SPEC -- COMMAND [ARGS]
        sonde lab shell [OPTIONS] SPEC [-- COMMAND [ARGS]]
 
 Kernels of the distribution for sonde verify, and a command on one of them, under QEMU, with this program as the init. SPEC is a
-catalogue name or release (5.10, debian:12, newest), ` + "`all`" + `, or the path of a vmlinuz. Kernels are fetched through the package mirror that
-apt is configured with, checked against the archive's checksums, and cached.
+catalogue name or release (5.10, debian:12, newest), ` + "`all`" + `, or the path of a vmlinuz or of its package (.deb). Kernels are fetched through the
+package mirror that apt is configured with, checked against the archive's checksums, and cached; their modules when they are needed, or with --modules.
 
 Options of run and shell:
     --arch ARCH         x86_64 or arm64
     --file HOST[:PATH]  bring a file along; may be repeated
+    --module LIST       load kernel modules, and those that they need
     --timeout DURATION  limit for the command, on the guest's clock (default 1m)
     --memory MIB        the guest's memory, which holds the files too (default 768)
     --cpus N            the guest's CPUs (default 2)
@@ -134,6 +136,7 @@ func (f *labFlags) parse(argv []string) (lab.Arch, error) {
 
 func labFetch(ctx context.Context, argv []string, std stdio) error {
 	f := newLabFlags("fetch", std)
+	modules := f.Bool("modules", false, "")
 	arch, err := f.parse(argv)
 	if err != nil {
 		return err
@@ -145,6 +148,16 @@ func labFetch(ctx context.Context, argv []string, std stdio) error {
 				return err
 			}
 			fmt.Fprintf(std.out, "%s  %s  %s\n", k.Name, k.Release, k.Image)
+			if *modules {
+				m, err := f.catalogue.Modules(ctx, k)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(std.out, "%s  %d modules\n", k.Name, len(m.Names()))
+				if err := m.Close(); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -153,10 +166,11 @@ func labFetch(ctx context.Context, argv []string, std stdio) error {
 // labRun runs one command on one kernel, on this terminal or without any.
 func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, error) {
 	f := newLabFlags("run", std)
-	var files []string
+	var files, modules []string
 	cfg := lab.Config{}
 	job := lab.Job{}
 	f.StringArrayVar(&files, "file", nil, "")
+	f.StringSliceVar(&modules, "module", nil, "")
 	f.DurationVar(&job.Timeout, "timeout", time.Minute, "")
 	f.IntVar(&cfg.MemoryMiB, "memory", 768, "")
 	f.IntVar(&cfg.CPUs, "cpus", 2, "")
@@ -202,6 +216,9 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 		}
 		job.Args = append([]string{path}, args[1:]...)
 	}
+	if cfg.Modules, err = moduleFiles(ctx, f.catalogue, cfg.Kernel, modules); err != nil {
+		return 0, err
+	}
 	if shell {
 		restore, err := labTerminal(&cfg, &job, std)
 		if err != nil {
@@ -236,6 +253,30 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 		_, _ = w.Write(p)
 	}
 	return labResult(ctx, cfg, std, *console)
+}
+
+// moduleFiles reads modules of a kernel, with those that they need.
+func moduleFiles(ctx context.Context, c *lab.Catalogue, k lab.Kernel, names []string) ([]lab.ModuleFile, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	m, err := c.Modules(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	files, err := m.Load(names...)
+	if errors.Is(err, lab.ErrNoModule) {
+		hint := "the kernel may have it built in: then nothing needs to be loaded"
+		for _, n := range names {
+			if near := diag.Nearest(n, m.Names()); near != "" && near != n {
+				hint = fmt.Sprintf("did you mean `%s`? %s", near, hint)
+				break
+			}
+		}
+		return nil, &userError{strings.TrimPrefix(err.Error(), "lab: "), hint}
+	}
+	return files, err
 }
 
 // shellTools are brought along for a shell, as far as they are installed.
@@ -293,6 +334,11 @@ func labResult(ctx context.Context, cfg lab.Config, std stdio, console bool) (in
 	if err != nil {
 		fmt.Fprintf(std.err, "ERROR: %s\n", strings.TrimPrefix(err.Error(), "lab: "))
 		return exitKernel, nil
+	}
+	for _, m := range res.Modules {
+		if m.Error != "" {
+			fmt.Fprintf(std.err, "WARNING: the module `%s` is not loaded: %s\n", m.Name, m.Error)
+		}
 	}
 	j := &res.Jobs[0]
 	if j.Code > 0 || j.Err() == nil {

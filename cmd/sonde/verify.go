@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,13 +31,14 @@ const verifyUsage = `USAGE: sonde verify [OPTIONS] SCRIPT...
 Says for each kernel whether a script compiles there, whether the verifier takes it, whether its probes attach, and with --run what it
 prints. Kernels other than the running one are booted under QEMU; no root is needed for them.
 
-    --kernel SPEC      a catalogue name or release (5.10, debian:12, newest), the path of a vmlinuz, ` + "`running`" + `, or ` + "`all`" + ` (default);
-                       may be repeated, or a list with commas
+    --kernel SPEC      a catalogue name or release (5.10, debian:12, newest), the path of a vmlinuz or of its package
+                       (.deb), ` + "`running`" + `, or ` + "`all`" + ` (default); may be repeated, or a list with commas
     --arch LIST        x86_64, arm64; default: this machine's
     --guest FILE       sonde built for the other architecture; default: sonde-ARCH beside this program
     --run SECONDS      run each script that long and show what it prints
     --object           the files are compiled BPF objects
     --unsafe           allow actions
+    --module LIST      kernel modules to load, beside those that the probes name
     -f FORMAT          text, json or junit
     --parallel N       guests at a time; default: one for each CPU
     --mirror URL       a Debian archive in place of the one that apt is configured with
@@ -51,6 +53,7 @@ type verifyOptions struct {
 	mirror         string
 	run, parallel  int
 	object, unsafe bool
+	modules        []string
 	files          []string
 }
 
@@ -68,6 +71,7 @@ func parseVerify(argv []string) (*verifyOptions, error) {
 	fs.IntVar(&o.parallel, "parallel", 0, "")
 	fs.BoolVar(&o.object, "object", false, "")
 	fs.BoolVar(&o.unsafe, "unsafe", false, "")
+	fs.StringSliceVar(&o.modules, "module", nil, "")
 	if err := fs.Parse(argv); err != nil {
 		return nil, err
 	}
@@ -120,7 +124,7 @@ func verifyFailed(std stdio, err error) int {
 	var us *userError
 	switch {
 	case errors.Is(err, lab.ErrNoKernel):
-		fmt.Fprintf(std.err, "HINT: use one of %s, `running`, `all`, or the path of a kernel image\n", strings.Join(lab.Names(), ", "))
+		fmt.Fprintf(std.err, "HINT: use one of %s, `running`, `all`, or the path of a kernel image or of its package\n", strings.Join(lab.Names(), ", "))
 	case errors.As(err, &us) && us.hint != "":
 		fmt.Fprintf(std.err, "HINT: %s\n", us.hint)
 	case errors.As(err, new(*lab.MissingError)):
@@ -132,7 +136,7 @@ func verifyFailed(std stdio, err error) int {
 func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, error) {
 	v := &verify.Options{
 		Objects: o.object, Seconds: o.run, Unsafe: o.unsafe, Parallel: o.parallel, Release: kernelRelease(),
-		Catalogue: lab.NewCatalogue(), Init: func(a lab.Arch) (string, error) { return guestBinary(a, o.guest) }, Here: o.here,
+		Catalogue: lab.NewCatalogue(), Modules: o.modules, Init: func(a lab.Arch) (string, error) { return guestBinary(a, o.guest) }, Here: o.here,
 	}
 	v.Catalogue.Mirror = o.mirror
 	v.Catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
@@ -158,7 +162,7 @@ func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, 
 		}
 		it := verify.Item{Path: f, Host: host}
 		if !o.object && o.boots(v.Kernels) {
-			it.Files = companions(host)
+			it.Files, it.Names = companions(host, o.unsafe)
 		}
 		v.Items = append(v.Items, it)
 	}
@@ -215,8 +219,8 @@ func (o *verifyOptions) here(ctx context.Context, it verify.Item) verify.Row {
 func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.Row) {
 	row.State = verify.Compile
 	a := &app{opts: &options{name: "sonde", file: it.Host, named: map[string]string{}, unsafe: o.unsafe, dryRun: o.run == 0, quiet: true}}
-	var out, log bytes.Buffer
-	a.std = stdio{in: strings.NewReader(""), out: io.Discard, err: &limitedWriter{&log, verify.MaxOutput}}
+	out, log := &limitedWriter{max: verify.MaxOutput}, &limitedWriter{max: verify.MaxOutput}
+	a.std = stdio{in: strings.NewReader(""), out: io.Discard, err: log}
 	a.collect = func(d *diag.Diagnostic) { row.Diagnostics = append(row.Diagnostics, finding(a, d, it.Path)) }
 	defer a.close()
 	fail := func(err error) verify.Row {
@@ -245,7 +249,7 @@ func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.
 	}
 	row.State = verify.Load
 	s, err := runtime.New(runtime.Options{
-		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: runtime.NewOutput(&limitedWriter{&out, verify.MaxOutput}, false, runtime.BufferLine),
+		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: runtime.NewOutput(out, false, runtime.BufferLine),
 		Report: a.report, DryRun: a.opts.dryRun, Unsafe: o.unsafe, Attached: func(n int) { row.Probes, row.State = n, verify.Running },
 	})
 	if err != nil {
@@ -263,7 +267,7 @@ func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.
 	}
 	code, err := s.Run(ctx)
 	if o.run > 0 {
-		row.Output = out.String()
+		row.Output = out.text()
 	}
 	if err != nil {
 		return fail(err)
@@ -271,9 +275,13 @@ func (o *verifyOptions) script(ctx context.Context, it verify.Item) (row verify.
 	if err := a.quality(s); err != nil {
 		return fail(err)
 	}
-	row.Log = log.String()
+	row.Log = log.text()
 	if code != 0 {
 		row.State, row.Reason = verify.Running, fmt.Sprintf("exit status %d", code)
+		return row
+	}
+	if row.Reason = verify.FirstError(row.Diagnostics); row.Reason != "" { // it went on, but not everything worked
+		row.State = verify.Running
 		return row
 	}
 	row.State = verify.OK
@@ -297,23 +305,34 @@ func finding(a *app, d *diag.Diagnostic, path string) verify.Diagnostic {
 	return f
 }
 
-// limitedWriter keeps the first bytes and drops the rest.
+// limitedWriter keeps the first bytes and counts the rest.
 type limitedWriter struct {
-	b   *bytes.Buffer
-	max int
+	b       bytes.Buffer
+	max     int
+	dropped int
 }
 
 func (l *limitedWriter) Write(p []byte) (int, error) {
-	if room := l.max - l.b.Len(); room > 0 {
-		l.b.Write(p[:min(room, len(p))])
-	}
+	n := min(len(p), max(l.max-l.b.Len(), 0))
+	l.b.Write(p[:n])
+	l.dropped += len(p) - n
 	return len(p), nil
 }
 
+// text is what was kept, whole lines, and how much was not.
+func (l *limitedWriter) text() string {
+	s := l.b.String()
+	if l.dropped == 0 {
+		return s
+	}
+	end := strings.LastIndexByte(s, '\n') + 1
+	return fmt.Sprintf("%s... and %d bytes more\n", s[:end], l.dropped+len(s)-end)
+}
+
 // companions are the files that a script needs in a guest: what it imports and includes, and the programs and libraries that its probes
-// name, with the cache by which libraries are found. What is not found here is missed there, and said there.
-func companions(path string) []lab.File {
-	var files []lab.File
+// name, with the cache by which libraries are found, and the shell of actions. What is not found here is missed there, and said there. names are those of the kernel
+// that its probes have, which may be a module's.
+func companions(path string, unsafe bool) (files []lab.File, names verify.KernelNames) {
 	add := func(p string) {
 		abs, err := filepath.Abs(p)
 		if st, serr := os.Stat(abs); err == nil && serr == nil && st.Mode().IsRegular() {
@@ -332,11 +351,12 @@ func companions(path string) []lab.File {
 	defer a.close()
 	set, file, err := a.script()
 	if err != nil {
-		return nil
+		return nil, names
 	}
 	a.set = set
 	libraries := false
 	for _, p := range attachPoints(set, file) {
+		namesOf(&names, p)
 		switch p.Kind {
 		case "uprobe", "uretprobe", "u", "ur", "usdt", "U":
 		default:
@@ -354,11 +374,49 @@ func companions(path string) []lab.File {
 	if libraries {
 		add("/etc/ld.so.cache")
 	}
+	if unsafe && strings.Contains(file.Text, "system") { // its commands are a shell's
+		if sh, err := programFiles("/bin/sh"); err == nil {
+			files = append(files, sh...)
+		}
+	}
 	if a.openMachine() == nil {
 		_, _ = a.compile(file)
 	}
-	return files
+	return files, names
 }
+
+// namesOf adds what an attach point names in the kernel.
+func namesOf(n *verify.KernelNames, p *ast.AttachPoint) {
+	var seg []string
+	for _, s := range p.Segments {
+		seg = append(seg, s.Text)
+	}
+	switch p.Kind {
+	case "kprobe", "k", "kretprobe", "kr", "fentry", "f", "kfunc", "fexit", "fr", "kretfunc":
+		if len(seg) > 1 && seg[0] != "vmlinux" && !glob(seg[0]) {
+			n.Modules = append(n.Modules, seg[0])
+		} else if len(seg) == 1 {
+			if name, _, _ := strings.Cut(seg[0], "+"); !glob(name) {
+				n.Functions = append(n.Functions, name)
+			}
+		}
+	case "tracepoint", "t":
+		if len(seg) == 2 && !glob(seg[0]) {
+			n.Tracepoints = append(n.Tracepoints, verify.Tracepoint{Category: seg[0], Event: seg[1]})
+		}
+	case "rawtracepoint", "rt":
+		if len(seg) > 1 && seg[0] != "vmlinux" && !glob(seg[0]) {
+			n.Modules = append(n.Modules, seg[0])
+		}
+		if len(seg) > 0 && !glob(seg[len(seg)-1]) {
+			n.Tracepoints = append(n.Tracepoints, verify.Tracepoint{Event: seg[len(seg)-1]})
+		}
+	}
+	slices.Sort(n.Modules)
+	n.Modules = slices.Compact(n.Modules)
+}
+
+func glob(s string) bool { return strings.ContainsAny(s, "*?[") }
 
 func attachPoints(set *source.Set, file *source.File) []*ast.AttachPoint {
 	var out []*ast.AttachPoint

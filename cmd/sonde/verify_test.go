@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/cmd/sonde/verify"
 	"github.com/sonde-sh/sonde/runtime/kernel"
@@ -173,6 +178,166 @@ func TestVerifyKernels(t *testing.T) {
 			t.Errorf("uses.bt on %s: %+v", r.Columns[i].Release, row)
 		}
 	}
+}
+
+// TestVerifyModules names functions and events of modules, which the kernel of the lab has not loaded by itself.
+func TestVerifyModules(t *testing.T) {
+	bin := guestSonde(t)
+	c := lab.NewCatalogue()
+	k, err := c.Fetch(t.Context(), "6.12", lab.HostArch())
+	if err != nil {
+		t.Skipf("needs a kernel: %v", err)
+	}
+	m, err := c.Modules(t.Context(), k)
+	if err != nil {
+		t.Skipf("needs the modules of the kernel: %v", err)
+	}
+	m.Close()
+	dir := writeScripts(t, map[string]string{
+		"named.bt":   `fentry:xfs:xfs_file_open { printf("%s", args.file.f_path.dentry.d_name.name); }`,
+		"unnamed.bt": `kprobe:nf_conntrack_in { @ = count(); }`,
+		"event.bt":   `tracepoint:sunrpc:rpc_* { @[probe] = count(); }`,
+		"none.bt":    `kprobe:nosuch_module:f { @ = count(); }`,
+	})
+	cmd := exec.Command(bin, "verify", "--kernel", "6.12", "-f", "json", "--module", "dummy", "named.bt", "unnamed.bt", "event.bt", "none.bt")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUser {
+		t.Fatalf("status: %v\n%s", err, out)
+	}
+	var r verify.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for i, want := range []verify.State{verify.OK, verify.OK, verify.OK, verify.Compile} {
+		if row := r.Columns[0].Rows[i]; row.State != want || want == verify.OK && row.Probes == 0 {
+			t.Errorf("%s: %s, %d probes, %s", row.Path, row.State, row.Probes, row.Reason)
+		}
+	}
+	loaded := map[string]string{}
+	for _, m := range r.Columns[0].Modules {
+		loaded[m.Name] = m.Error
+	}
+	for _, name := range []string{"xfs", "nf_conntrack", "nf_defrag_ipv4", "sunrpc", "dummy"} {
+		if why, ok := loaded[name]; !ok || why != "" {
+			t.Errorf("%s is not loaded: %q", name, why)
+		}
+	}
+	if loaded["nosuch_module"] == "" {
+		t.Error("it does not say that there is no such module")
+	}
+}
+
+// TestVerifyMisbehaving runs scripts that flood, eat memory and bring the kernel down; the other rows keep their results.
+func TestVerifyMisbehaving(t *testing.T) {
+	bin := guestSonde(t)
+	dir := writeScripts(t, map[string]string{
+		"good.bt":  `begin { printf("fine\n"); exit(); }`,
+		"flood.bt": `rawtracepoint:sys_enter { printf("%s %d ........................................................\n", comm, nsecs); } interval:us:50 { printf("%d ........................................................................................................\n", nsecs); }`,
+		"large.bt": "let @m = hash(16777216);\nbegin { @m[1, 2, 3] = 1; }",
+		"shell.bt": `begin { system("exit 3; nonsense"); } interval:s:1 { exit(); }`,
+		"crash.bt": `begin { system("echo c > /proc/sysrq-trigger"); } interval:s:9 { exit(); }`,
+	})
+	names := []string{"good.bt", "flood.bt", "large.bt", "shell.bt", "crash.bt"}
+	cmd := exec.Command(bin, append([]string{"verify", "--kernel", "5.10", "--unsafe", "--run", "3", "-f", "json"}, names...)...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitKernel {
+		t.Fatalf("status: %v\n%s", err, out)
+	}
+	var r verify.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := []struct {
+		state          verify.State
+		reason, output string
+	}{
+		{verify.OK, "", "fine\n"},
+		{verify.OK, "", " bytes more\n"},
+		{verify.Load, "line 1: cannot make map `@m`", ""},
+		{verify.OK, "", ""},
+		{verify.Guest, "kernel panic: sysrq triggered crash", ""},
+	}
+	for i, w := range want {
+		row := r.Columns[0].Rows[i]
+		if row.State != w.state || !strings.Contains(row.Reason, w.reason) || !strings.Contains(row.Output, w.output) || len(row.Output) > verify.MaxOutput+100 {
+			t.Errorf("%s: %s, %q, %d bytes of output", row.Path, row.State, row.Reason, len(row.Output))
+		}
+	}
+	if c := r.Columns[0]; !strings.Contains(c.Failure, "kernel panic") || !strings.Contains(c.Console, "sysrq") {
+		t.Errorf("the column says %q\n%s", c.Failure, c.Console)
+	}
+}
+
+// TestVerifyKilled kills sonde while a guest runs: neither QEMU nor a file stays.
+func TestVerifyKilled(t *testing.T) {
+	bin := guestSonde(t)
+	dir := writeScripts(t, map[string]string{"long.bt": `interval:s:1 { printf("tick\n"); }`})
+	tmp := t.TempDir()
+	before := cacheNames(t)
+	cmd := exec.Command(bin, "verify", "--kernel", "5.10", "--run", "600", "long.bt")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+tmp)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var guest int
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("waited too long for ", what)
+			}
+		}
+	}
+	wait("QEMU to start", func() bool {
+		guest = childNamed(cmd.Process.Pid, "qemu")
+		return guest != 0
+	})
+	time.Sleep(time.Second) // it boots
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	wait("QEMU to end", func() bool { return unix.Kill(guest, 0) != nil || zombie(guest) })
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("%v stays in the folder for temporary files (%v)", left, err)
+	}
+	if after := cacheNames(t); after != before {
+		t.Errorf("the cache held\n%s\nand now\n%s", before, after)
+	}
+}
+
+// childNamed finds a child of a process whose name begins so; 0 when there is none.
+func childNamed(parent int, name string) int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, p := range stats {
+		b, _ := os.ReadFile(p) // it may have ended
+		pid, rest, _ := strings.Cut(string(b), " (")
+		comm, rest, _ := strings.Cut(rest, ") ")
+		f := strings.Fields(rest)
+		if len(f) > 1 && f[1] == strconv.Itoa(parent) && strings.HasPrefix(comm, name) {
+			n, _ := strconv.Atoi(pid)
+			return n
+		}
+	}
+	return 0
+}
+
+// zombie tells a process that has ended and that nobody has asked for yet, as below an init that is slow.
+func zombie(pid int) bool {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return strings.Contains(string(b), ") Z ")
+}
+
+func cacheNames(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(lab.DefaultCacheDir(), "kernels", string(lab.HostArch()), "*"))
+	hidden, herr := filepath.Glob(filepath.Join(lab.DefaultCacheDir(), "kernels", string(lab.HostArch()), ".*"))
+	if err != nil || herr != nil {
+		t.Fatal(err, herr)
+	}
+	return strings.Join(append(names, hidden...), "\n")
 }
 
 // TestLabRun runs a program with its libraries, and gives its status back.

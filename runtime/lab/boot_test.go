@@ -164,6 +164,7 @@ func TestJobs(t *testing.T) {
 		guestJob("noise"),
 		{Args: []string{"/init", "sleep"}, Background: true},
 		guestJob("exit", "0"),
+		{Args: []string{"/init", "flood", "1000000"}, MaxOutputBytes: 32 << 10}, // a limit that pieces of output fill exactly
 	}
 	var streamed bytes.Buffer
 	res, err := Run(t.Context(), Config{
@@ -224,6 +225,7 @@ func TestJobs(t *testing.T) {
 	}
 	wantErr(12, "SIGKILL") // stopped at the end
 	wantErr(13, "")
+	wantErr(14, "too much output")
 }
 
 // TestGuestFailures boots guests that fail as a whole.

@@ -60,15 +60,19 @@ func (c *Catalogue) Cached(spec string, arch Arch) (Kernel, bool) {
 }
 
 // Fetch returns the kernel for a spec: a catalogue name ("6.12", "newest"), a
-// release ("debian:12"), or the path of a vmlinuz. What the cache does not
-// have is downloaded, once even when several processes ask.
+// release ("debian:12"), or the path of a vmlinuz or of a package with one.
+// What the cache does not have is downloaded, once even when several processes
+// ask; a package is unpacked there once.
 func (c *Catalogue) Fetch(ctx context.Context, spec string, arch Arch) (Kernel, error) {
 	if strings.ContainsRune(spec, '/') {
+		if strings.HasSuffix(spec, ".deb") {
+			return c.unpack(ctx, spec)
+		}
 		return KernelFromFile(spec)
 	}
 	e, ok := findEntry(spec)
 	if !ok {
-		return Kernel{}, fmt.Errorf("lab: kernel `%s`: %w: use one of %s, or the path of a vmlinuz",
+		return Kernel{}, fmt.Errorf("lab: kernel `%s`: %w: use one of %s, or the path of a vmlinuz or of its package",
 			spec, ErrNoKernel, strings.Join(Names(), ", "))
 	}
 	if _, err := machineFor(arch); err != nil {
@@ -104,6 +108,9 @@ func (c *Catalogue) kernelDir(name string, arch Arch) string {
 	return filepath.Join(c.Dir, "kernels", string(arch), name)
 }
 
+// Say passes a line to Log.
+func (c *Catalogue) Say(text string) { c.log("%s", text) }
+
 func (c *Catalogue) log(format string, args ...any) {
 	if c.Log != nil {
 		c.Log(fmt.Sprintf(format, args...))
@@ -130,7 +137,16 @@ func readKernel(dir string) (Kernel, error) {
 }
 
 // fetch tries the suites of e until one has the kernel.
-func (c *Catalogue) fetch(ctx context.Context, e entry, arch Arch, dir string) (Kernel, error) {
+func (c *Catalogue) fetch(ctx context.Context, e entry, arch Arch, dir string) (k Kernel, err error) {
+	err = c.eachArchive(ctx, e, func(s suite, uri string) (err error) {
+		k, err = c.fetchFrom(ctx, e, s, uri, arch, dir)
+		return err
+	})
+	return k, err
+}
+
+// eachArchive calls try for the suites of e in the archives that may have them, until it succeeds.
+func (c *Catalogue) eachArchive(ctx context.Context, e entry, try func(s suite, uri string) error) error {
 	var failures []error
 	for _, s := range e.suites {
 		uris := []string{c.Mirror}
@@ -142,17 +158,17 @@ func (c *Catalogue) fetch(ctx context.Context, e entry, arch Arch, dir string) (
 			}
 		}
 		for _, uri := range uris {
-			k, err := c.fetchFrom(ctx, e, s, uri, arch, dir)
+			err := try(s, uri)
 			if err == nil {
-				return k, nil
+				return nil
 			}
 			failures = append(failures, fmt.Errorf("suite %s: %w", s.name, err))
 			if ctx.Err() != nil {
-				return Kernel{}, errors.Join(failures...)
+				return errors.Join(failures...)
 			}
 		}
 	}
-	return Kernel{}, errors.Join(failures...)
+	return errors.Join(failures...)
 }
 
 func (c *Catalogue) fetchFrom(ctx context.Context, e entry, s suite, uri string, arch Arch, dir string) (Kernel, error) {
@@ -196,6 +212,63 @@ func (c *Catalogue) fetchFrom(ctx context.Context, e entry, s suite, uri string,
 	}
 	if err := os.Rename(done, dir); err != nil {
 		return Kernel{}, err
+	}
+	return readKernel(dir)
+}
+
+// unpack takes the kernel of a package file, and its modules when it has them, into the cache. What is unpacked is found again by its checksum.
+func (c *Catalogue) unpack(ctx context.Context, deb string) (Kernel, error) {
+	sum, err := fileSHA256(deb)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("lab: %w", err)
+	}
+	dir := filepath.Join(c.Dir, "kernels", "packages", sum[:16])
+	if k, err := readKernel(dir); err == nil {
+		return k, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
+	}
+	unlock, err := lockFile(ctx, dir+".lock")
+	if err != nil {
+		return Kernel{}, err
+	}
+	defer unlock()
+	if k, err := readKernel(dir); err == nil {
+		return k, nil
+	}
+	work, err := os.MkdirTemp(filepath.Dir(dir), ".unpack-")
+	if err != nil {
+		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
+	}
+	defer os.RemoveAll(work)
+	release, err := extractImage(deb, filepath.Join(work, "vmlinuz"))
+	if err != nil {
+		return Kernel{}, fmt.Errorf("lab: %s: %w", deb, err)
+	}
+	k, err := KernelFromFile(filepath.Join(work, "vmlinuz"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	k.Name, k.Release = strings.TrimSuffix(filepath.Base(deb), ".deb"), release
+	k.Name, _, _ = strings.Cut(k.Name, "_") // without version and architecture
+	if err := repackModules(deb, filepath.Join(work, modulesFile)); errors.Is(err, ErrNoModule) {
+		_ = os.Remove(filepath.Join(work, modulesFile)) // they are in a package of their own
+	} else if err != nil {
+		return Kernel{}, fmt.Errorf("lab: %s: %w", deb, err)
+	}
+	b, err := json.MarshalIndent(k, "", "\t")
+	if err != nil {
+		return Kernel{}, err
+	}
+	if err := os.WriteFile(filepath.Join(work, "kernel.json"), b, 0o644); err != nil {
+		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
+	}
+	if err := os.Chmod(work, 0o755); err != nil {
+		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
+	}
+	if err := os.Rename(work, dir); err != nil {
+		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
 	}
 	return readKernel(dir)
 }

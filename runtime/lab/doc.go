@@ -42,6 +42,12 @@
 //		Jobs:   []lab.Job{{Args: []string{"/init", "-e", "BEGIN { exit(); }"}}},
 //	})
 //
+// # Modules
+//
+// The kernels of the lab have most drivers and file systems as modules. [Catalogue.Modules] gives those that belong to a kernel,
+// [Modules.Load] the files of one with all that it needs, in order, for [Config.Modules]; the guest's init loads them before the first job.
+// What a module needs is read from the module itself: the distribution's package has no modules.dep, which is made at installation.
+//
 // # Failures
 //
 // A guest that does not come up, panics, hangs, or floods gives an [*Error]

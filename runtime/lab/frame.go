@@ -35,6 +35,7 @@ const (
 	frameExit              // JSON jobExit
 	frameFatal             // text: init could not go on
 	frameDone              // all jobs have ended
+	frameModules           // JSON []ModuleResult, before the first job
 	frameKindEnd
 )
 

@@ -24,6 +24,7 @@ const (
 	// does not know into init's environment.
 	guestMarker = "SONDE_LAB"
 	planPath    = "/lab/plan.json"
+	modulesPath = "/lab/modules/"
 	hangForever = 1 << 62
 	// initComplaint starts what init says on the console.
 	initComplaint = "lab: init: "
@@ -37,6 +38,8 @@ type plan struct {
 	// Terminal is the device of the terminal, empty for none.
 	Terminal      string `json:",omitempty"`
 	Rows, Columns int    `json:",omitempty"`
+	// Modules are loaded in this order before the first job; their files are in modulesPath.
+	Modules []string `json:",omitempty"`
 }
 
 type guestHello struct {
@@ -128,6 +131,11 @@ func (g *guest) run() error {
 	if err := g.sendJSON(frameHello, 0, guestHello{Release: release(), CPUs: runtime.NumCPU(), UptimeMS: up.Milliseconds()}); err != nil {
 		return err
 	}
+	if len(p.Modules) > 0 {
+		if err := g.sendJSON(frameModules, 0, loadModules(p.Modules)); err != nil {
+			return err
+		}
+	}
 	var background []func()
 	for i := range p.Jobs {
 		finish := g.start(i, &p.Jobs[i])
@@ -141,6 +149,25 @@ func (g *guest) run() error {
 		finish()
 	}
 	return g.out.write(frameDone, 0, nil)
+}
+
+// loadModules loads files of modulesPath.
+func loadModules(names []string) []ModuleResult {
+	var out []ModuleResult
+	for _, name := range names {
+		r := ModuleResult{Name: name}
+		f, err := os.Open(modulesPath + name)
+		if err == nil {
+			err = unix.FinitModule(int(f.Fd()), "", 0)
+			f.Close()
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			r.Error = err.Error()
+		}
+		_ = os.Remove(modulesPath + name) // the root is memory
+		out = append(out, r)
+	}
+	return out
 }
 
 func (g *guest) sendJSON(kind frameKind, job int, v any) error {
@@ -164,6 +191,9 @@ func (l *limited) Write(p []byte) (int, error) {
 	n := len(p)
 	left := l.left.Add(-int64(n)) + int64(n) // before this write
 	if left <= 0 {
+		if n > 0 {
+			l.flood() // exactly the limit was not too much; this is
+		}
 		return n, nil // the job is being killed; its pipe is drained
 	}
 	if int64(n) > left {

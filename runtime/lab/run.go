@@ -39,6 +39,8 @@ type Config struct {
 	Init string
 	// Files are put into the guest's root beside /init.
 	Files []File
+	// Modules are loaded in this order before the first job, see [Modules.Load]. One that cannot be loaded is noted in the result.
+	Modules []ModuleFile
 	// Jobs run one after the other.
 	Jobs []Job
 	// MemoryMiB is the guest's memory; zero means [DefaultMemoryMiB]. The
@@ -160,7 +162,9 @@ type Result struct {
 	Console string
 	// SkippedBytes counts bytes on the result line that belonged to no frame.
 	SkippedBytes int64
-	Jobs         []JobResult
+	// Modules are those of the config, each with why it is not loaded.
+	Modules []ModuleResult
+	Jobs    []JobResult
 }
 
 // Err returns the first failure of a job.
@@ -262,6 +266,9 @@ func buildInitrd(c *Config, m *machine) (*os.File, error) {
 	if c.Terminal != nil {
 		todo.Terminal, todo.Rows, todo.Columns = m.terminal, c.Terminal.Rows, c.Terminal.Columns
 	}
+	for _, m := range c.Modules {
+		todo.Modules = append(todo.Modules, m.Name)
+	}
 	p, err := json.Marshal(todo)
 	if err != nil {
 		return nil, err
@@ -272,6 +279,9 @@ func buildInitrd(c *Config, m *machine) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), "lab-initramfs")
 	files := append([]File{{Path: "/init", Host: c.Init}, {Path: planPath, Data: p, Mode: 0o600}}, c.Files...)
+	for _, m := range c.Modules {
+		files = append(files, File{Path: modulesPath + m.Name, Data: m.Data, Mode: 0o600})
+	}
 	for i := range c.Jobs {
 		if d := path.Clean(c.Jobs[i].Dir); d != "/" && d != "/tmp" {
 			files = append(files, File{Path: path.Join(d, ".lab"), Data: []byte{}, Mode: 0o600})
@@ -363,6 +373,8 @@ func (r *receiver) take(f frame) (done bool) {
 			r.res.Boot = time.Since(r.begin)
 			close(r.hello)
 		}
+	case frameModules:
+		_ = json.Unmarshal(f.payload, &r.res.Modules) // its sum was right; a list that cannot be read stays empty
 	case frameFatal:
 		r.fatal = string(f.payload)
 		return true

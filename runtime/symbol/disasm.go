@@ -75,7 +75,7 @@ func (f *File) Instruction(addr uint64) (Instruction, error) {
 	if err != nil {
 		return Instruction{}, fmt.Errorf("%s: %#x: %w", f.path, addr, err)
 	}
-	in.Text = disassemble(f.elf.Machine, code, addr, in)
+	in.Text = disassemble(f.elf.Machine, code, addr, in, nil)
 	if next, err := decode(f.elf.Machine, code[in.Len:], addr+uint64(in.Len)); err == nil {
 		in.Next = next.Class
 	}
@@ -166,14 +166,14 @@ func decode(machine elf.Machine, code []byte, addr uint64) (Instruction, error) 
 	return in, fmt.Errorf("%w: %v", ErrNoDecoder, machine)
 }
 
-func disassemble(machine elf.Machine, code []byte, addr uint64, in Instruction) string {
+func disassemble(machine elf.Machine, code []byte, addr uint64, in Instruction, name func(uint64) (string, uint64)) string {
 	switch machine {
 	case elf.EM_X86_64:
 		if in.Class == InstructionLanding {
 			return "endbr64"
 		}
 		if x, err := x86asm.Decode(code, 64); err == nil && x.Len == in.Len {
-			return x86asm.GNUSyntax(x, addr, nil)
+			return x86asm.GNUSyntax(x, addr, name)
 		}
 	case elf.EM_AARCH64:
 		if x, err := arm64asm.Decode(code); err == nil {
@@ -210,22 +210,28 @@ func arm64Class(w uint32) InstructionClass {
 	return InstructionOther
 }
 
-// NativeCode disassembles machine code of this machine, such as the kernel's translation of a BPF program: one line for each instruction, its
-// offset first. What cannot be decoded ends the list with its bytes.
-func NativeCode(code []byte, addr uint64) []string {
-	var out []string
+// NativeInsn is one instruction of machine code.
+type NativeInsn struct {
+	Offset int // bytes from the start of the code
+	Text   string
+}
+
+// NativeCode disassembles machine code of this machine, such as the kernel's translation of a BPF program. name, which may be nil, gives the
+// symbol that an address belongs to and where it starts, "" for none. What cannot be decoded ends the list with its bytes.
+func NativeCode(code []byte, addr uint64, name func(uint64) (string, uint64)) []NativeInsn {
+	var out []NativeInsn
 	machine := NativeMachine()
 	for at := 0; at < len(code); {
 		here := addr + uint64(at)
 		in, err := decode(machine, code[at:], here)
 		if err != nil || in.Len <= 0 || at+in.Len > len(code) {
-			return append(out, fmt.Sprintf("%4x: % x", at, code[at:min(at+8, len(code))]))
+			return append(out, NativeInsn{at, fmt.Sprintf(".byte % x", code[at:min(at+8, len(code))])})
 		}
-		text := disassemble(machine, code[at:at+in.Len], here, in)
+		text := disassemble(machine, code[at:at+in.Len], here, in, name)
 		if text == "" {
 			text = fmt.Sprintf(".byte % x", code[at:at+in.Len])
 		}
-		out = append(out, fmt.Sprintf("%4x: %s", at, text))
+		out = append(out, NativeInsn{at, text})
 		at += in.Len
 	}
 	return out

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/chzyer/readline"
+	"golang.org/x/sys/unix"
 )
 
 // The prompts of a new line and of a line that continues a block.
@@ -25,6 +26,7 @@ const (
 type editor struct {
 	rl    *readline.Instance
 	keys  *keyboard
+	raw   *rawTerminal
 	block string // the lines of the block so far
 	comp  *completer
 	out   *os.File
@@ -61,8 +63,10 @@ func newEditor(sh *Shell, in, out *os.File) (*editor, error) {
 		FuncIsTerminal: func() bool { return true },
 		FuncGetWidth:   func() int { cols, _ := screenSize(out); return cols },
 	}
-	raw := rawState(in)
-	cfg.FuncMakeRaw, cfg.FuncExitRaw = raw.enter, raw.leave
+	if e.raw, err = newRawTerminal(in); err != nil {
+		return nil, err
+	}
+	cfg.FuncMakeRaw, cfg.FuncExitRaw = e.raw.enter, e.raw.leave
 	if sh.cfg.Color {
 		cfg.Painter = &painter{sh: sh, editor: e}
 	}
@@ -72,25 +76,37 @@ func newEditor(sh *Shell, in, out *os.File) (*editor, error) {
 	return e, nil
 }
 
-// rawTerminal switches the terminal between editing and the mode that it was found in.
+// rawTerminal switches the terminal between editing, waiting for one of our commands, and the mode that it was found in.
 type rawTerminal struct {
 	fd    int
-	state *readline.State
+	found unix.Termios
 }
 
-func rawState(f *os.File) *rawTerminal { return &rawTerminal{fd: int(f.Fd())} }
+func newRawTerminal(f *os.File) (*rawTerminal, error) {
+	r := &rawTerminal{fd: int(f.Fd())}
+	t, err := unix.IoctlGetTermios(r.fd, unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	r.found = *t
+	return r, nil
+}
 
-func (r *rawTerminal) enter() (err error) {
-	r.state, err = readline.MakeRaw(r.fd)
+func (r *rawTerminal) enter() error {
+	_, err := readline.MakeRaw(r.fd)
 	return err
 }
 
+// leave is for the time of a command. A Ctrl-D that is typed then must wait for us as the key that it is: as the end of the input it would come
+// as a zero byte once the line is edited again, and so does Ctrl-Space.
 func (r *rawTerminal) leave() error {
-	if r.state == nil {
-		return nil
-	}
-	return readline.Restore(r.fd, r.state)
+	t := r.found
+	t.Cc[unix.VEOF] = 0 // _POSIX_VDISABLE
+	return unix.IoctlSetTermios(r.fd, unix.TCSETS, &t)
 }
+
+// restore gives the terminal back, to a program that we start or at the end.
+func (r *rawTerminal) restore() { _ = unix.IoctlSetTermios(r.fd, unix.TCSETS, &r.found) }
 
 // Do is what readline asks for candidates: what may follow, and how many runes before the cursor they share.
 func (e *editor) Do(line []rune, pos int) ([][]rune, int) {
@@ -116,6 +132,7 @@ func (sh *Shell) RunTerminal(ctx context.Context, in, out *os.File) error {
 		sh.out.retarget(out)
 		_ = e.keys.Close() // the line editor may still be waiting for a key, and its end waits for it
 		_ = e.rl.Close()
+		e.raw.restore()
 		sh.editor = nil
 	}()
 	sh.out.retarget(e.rl.Stdout())
@@ -268,7 +285,15 @@ func commentStart(line string) int {
 // handOver gives the terminal to another program until the result is called.
 func (sh *Shell) handOver() func() {
 	sh.out.view(true)
-	return func() { sh.out.view(false) }
+	e := sh.editor
+	if e == nil {
+		return func() { sh.out.view(false) }
+	}
+	e.raw.restore()
+	return func() {
+		_ = e.raw.leave()
+		sh.out.view(false)
+	}
 }
 
 // width is the number of columns of the terminal, 100 where there is none.

@@ -46,8 +46,9 @@ type ExplainedProgram struct {
 	Looked int             `json:"verified_instructions,omitempty"`
 	Cost   string          `json:"cost,omitempty"`
 	Parts  []ExplainedPart `json:"parts"`
-	Native []string        `json:"native,omitempty"`
-	Why    string          `json:"native_missing,omitempty"`
+	// Native is the number of native instructions; they are in the parts.
+	Native int    `json:"native_instructions,omitempty"`
+	Why    string `json:"native_missing,omitempty"`
 }
 
 // ExplainedPart is a statement of the script with what became of it.
@@ -57,7 +58,9 @@ type ExplainedPart struct {
 	Types []string        `json:"types,omitempty"`
 	IR    []string        `json:"ir,omitempty"`
 	Code  []ExplainedInsn `json:"bpf,omitempty"`
-	span  source.Span
+	// Native is the code that the kernel made of Code, in the order of the program.
+	Native []ExplainedNative `json:"native,omitempty"`
+	span   source.Span
 }
 
 // ExplainedInsn is one eBPF instruction and what the verifier knew behind it.
@@ -65,6 +68,13 @@ type ExplainedInsn struct {
 	Offset int    `json:"offset"`
 	Text   string `json:"text"`
 	Knew   string `json:"verifier,omitempty"`
+}
+
+// ExplainedNative is one instruction of the machine and the eBPF instruction that it was made from, -1 when the kernel does not say.
+type ExplainedNative struct {
+	Offset int    `json:"offset"` // bytes from the start of the code
+	From   int    `json:"from"`
+	Text   string `json:"text"`
 }
 
 // planText is the attach plan of all programs of an object, indented.
@@ -180,7 +190,7 @@ func (sh *Shell) explainProgram(u *unit, i int, p *object.Program, modules []*ir
 	if err != nil {
 		return nil, err
 	}
-	ep.Looked, ep.Native, ep.Why = loaded.Verified, loaded.Native, loaded.Why
+	ep.Looked, ep.Native, ep.Why = loaded.Verified, len(loaded.Native), loaded.Why
 	knew, err := s.Knowledge(i)
 	if err != nil {
 		knew = nil // the rest is worth showing without it
@@ -209,12 +219,21 @@ func (sh *Shell) explainProgram(u *unit, i int, p *object.Program, modules []*ir
 			}
 		}
 	}
+	partOf := map[int]*ExplainedPart{}
 	for it := p.Insns.Iterate(); it.Next(); {
 		q := at(p.SpanOf(it.Offset))
+		partOf[int(it.Offset)] = q
 		q.Code = append(q.Code, ExplainedInsn{Offset: int(it.Offset), Text: insnText(it.Ins), Knew: knew[int(it.Offset)]})
 	}
+	for _, n := range loaded.Native {
+		q := partOf[n.Insn]
+		if q == nil {
+			q = &parts[0]
+		}
+		q.Native = append(q.Native, ExplainedNative{n.Offset, n.Insn, n.Text})
+	}
 	for _, q := range parts {
-		if len(q.Code) > 0 || len(q.Types) > 0 {
+		if len(q.Code) > 0 || len(q.Types) > 0 || len(q.Native) > 0 {
 			ep.Parts = append(ep.Parts, q)
 		}
 	}
@@ -431,8 +450,8 @@ func (e *Explanation) Text(width int) string {
 		if p.Looked > 0 {
 			fmt.Fprintf(&b, "; the verifier looked at %d", p.Looked)
 		}
-		if len(p.Native) > 0 {
-			fmt.Fprintf(&b, "; %d native instructions", len(p.Native))
+		if p.Native > 0 {
+			fmt.Fprintf(&b, "; %d native instructions", p.Native)
 		}
 		b.WriteByte('\n')
 		if p.Cost != "" {
@@ -459,13 +478,21 @@ func (e *Explanation) Text(width int) string {
 				}
 				fmt.Fprintf(&b, "       %-6s %s\n", label, cut(line, width-15))
 			}
-		}
-		if len(p.Native) > 0 {
-			b.WriteString("\n  native code\n")
-			for _, l := range p.Native {
-				fmt.Fprintf(&b, "       %s\n", cut(l, width-8))
+			from := -1
+			for k, n := range q.Native {
+				label := ""
+				if k == 0 {
+					label = "native"
+				}
+				line := fmt.Sprintf("%4x: %s", n.Offset, n.Text)
+				if n.From != from { // the first of those that one eBPF instruction became
+					from = n.From
+					line = fmt.Sprintf("%-41s ; %d", cut(line, 41), from)
+				}
+				fmt.Fprintf(&b, "       %-6s %s\n", label, cut(line, width-15))
 			}
-		} else if p.Why != "" {
+		}
+		if p.Why != "" {
 			fmt.Fprintf(&b, "\n  native code: %s\n", p.Why)
 		}
 	}

@@ -35,13 +35,13 @@ func (e *Explanation) HTML() string {
 	}
 	for _, p := range e.Programs {
 		fmt.Fprintf(&b, "<h2>Program %s</h2>\n<p>%s<br>%d instructions, %d bytes of stack; the verifier looked at %d; %d native instructions. %s</p>\n",
-			esc(p.Name), esc(strings.Join(p.Attach, "; ")), p.Insns, p.Stack, p.Looked, len(p.Native), esc(p.Cost))
+			esc(p.Name), esc(strings.Join(p.Attach, "; ")), p.Insns, p.Stack, p.Looked, p.Native, esc(p.Cost))
 		for _, q := range p.Parts {
 			fmt.Fprintf(&b, "<details open><summary class=source>%d: <code>%s</code></summary>\n", q.Line, esc(q.Text))
 			if len(q.Types) > 0 {
 				fmt.Fprintf(&b, "<p><code>%s</code></p>\n", strings.Join(escapeAll(q.Types), "</code> &nbsp; <code>"))
 			}
-			b.WriteString("<table><tr><th>IR<th>eBPF, and what the verifier knew</tr><tr><td><pre>")
+			b.WriteString("<table><tr><th>IR<th>eBPF, and what the verifier knew<th>native code, and the eBPF that it was</tr><tr><td><pre>")
 			b.WriteString(strings.Join(escapeAll(q.IR), "\n"))
 			b.WriteString("</pre><td><pre>")
 			for _, c := range q.Code {
@@ -51,10 +51,18 @@ func (e *Explanation) HTML() string {
 				}
 				b.WriteByte('\n')
 			}
+			b.WriteString("</pre><td><pre>")
+			for _, n := range q.Native {
+				fmt.Fprintf(&b, "%4x: %s", n.Offset, esc(n.Text))
+				if n.From >= 0 {
+					fmt.Fprintf(&b, "  <span class=knew>; %d</span>", n.From)
+				}
+				b.WriteByte('\n')
+			}
 			b.WriteString("</pre></tr></table></details>\n")
 		}
-		if len(p.Native) > 0 {
-			fmt.Fprintf(&b, "<details><summary>native code</summary><pre>%s</pre></details>\n", strings.Join(escapeAll(p.Native), "\n"))
+		if p.Why != "" {
+			fmt.Fprintf(&b, "<p>Native code: %s</p>\n", esc(p.Why))
 		}
 	}
 	return page("sonde explain", b.String())

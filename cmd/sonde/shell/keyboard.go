@@ -19,7 +19,7 @@ const (
 )
 
 // keyboard reads a terminal only while somebody asks: the line editor, a view, or a program that got the terminal in between. It takes the marks
-// of bracketed paste away and makes pasted tabs blanks, so that a paste never asks for completion.
+// of bracketed paste away and makes pasted tabs blanks, so that a paste never asks for completion. Zero bytes (Ctrl-Space) do nothing.
 type keyboard struct {
 	f       *os.File
 	wake    int // eventfd that ends a wait for good
@@ -132,6 +132,7 @@ func (k *keyboard) take(b []byte) {
 		b = bytes.ReplaceAll(b, []byte("\n"), []byte("\r"))
 		b = bytes.ReplaceAll(b, []byte("\t"), []byte("    "))
 	}
+	b = bytes.ReplaceAll(b, []byte{0}, nil) // Ctrl-Space; the line editor takes a zero for the end
 	k.ready = append(k.ready, b...)
 }
 

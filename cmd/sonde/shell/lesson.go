@@ -254,12 +254,15 @@ func (lr *lessonRun) picture(sh *Shell, line string) string {
 		words = append(words, t.Text)
 	}
 	p := e.Programs[0]
-	var kinds, irs, code []string
+	var kinds, irs, code, native []string
 	for _, q := range p.Parts {
 		kinds = append(kinds, q.Types...)
 		irs = append(irs, q.IR...)
 		for _, c := range q.Code {
 			code = append(code, c.Text)
+		}
+		for _, n := range q.Native {
+			native = append(native, n.Text)
 		}
 	}
 	var b strings.Builder
@@ -271,8 +274,8 @@ func (lr *lessonRun) picture(sh *Shell, line string) string {
 	row("types", len(kinds), strings.Join(kinds, "   "))
 	row("IR", len(irs), strings.Join(first(irs, 4), " ; "))
 	row("eBPF", len(code), strings.Join(first(code, 4), " ; "))
-	if len(p.Native) > 0 {
-		row("native", len(p.Native), strings.Join(first(p.Native, 3), " ; "))
+	if len(native) > 0 {
+		row("native", len(native), strings.Join(first(native, 3), " ; "))
 	}
 	return b.String()
 }

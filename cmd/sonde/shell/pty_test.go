@@ -16,6 +16,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/stdlib"
@@ -137,7 +138,8 @@ func (term *terminal) send(keys string) {
 func (term *terminal) line(text, pattern string) string {
 	term.t.Helper()
 	term.send(text)
-	term.expect(regexp.QuoteMeta(text[max(0, len(text)-8):])) // the echo, so that it is not taken for the answer
+	shown := strings.ReplaceAll(text, "\x00", "")
+	term.expect(regexp.QuoteMeta(shown[max(0, len(shown)-8):])) // the echo, so that it is not taken for the answer
 	term.send("\r")
 	return term.expect(pattern)
 }
@@ -211,6 +213,53 @@ func TestTerminalTypeAhead(t *testing.T) {
 	term.send("\\sleep 0.5\r")
 	time.Sleep(200 * time.Millisecond)
 	term.leave()
+}
+
+// TestTerminalZero presses Ctrl-Space, which the terminal sends as a zero byte: in an empty line, in the middle, and while a command runs.
+func TestTerminalZero(t *testing.T) {
+	term := startTerminal(t, "")
+	term.send("\x00")
+	term.line("6 * \x007", `42\s+sonde> `)
+	term.send("\\sleep 0.5\r")
+	time.Sleep(200 * time.Millisecond)
+	term.send("\x00\x00")
+	term.expect(`sonde> `)
+	term.line("3 + 4", `7\s+sonde> `)
+	term.leave()
+}
+
+// TestTerminalIsGivenBack looks at the mode that the terminal has afterwards, and that an editor finds.
+func TestTerminalIsGivenBack(t *testing.T) {
+	eof := func(f *os.File) uint8 {
+		m, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Lflag&unix.ICANON == 0 {
+			return 0
+		}
+		return m.Cc[unix.VEOF]
+	}
+	note := filepath.Join(t.TempDir(), "mode")
+	term := startTerminal(t, "", "VISUAL=", "EDITOR=stty -a >"+note+"; true")
+	term.send("\\edit\r")
+	term.expect(`nothing changed\s+sonde> `)
+	if b, _ := os.ReadFile(note); !strings.Contains(string(b), "eof = ^D") || !strings.Contains(string(b), " icanon") {
+		t.Errorf("the editor finds a terminal with\n%s", b)
+	}
+	// The terminal is there for as long as somebody has it open.
+	tty, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/0", term.cmd.Process.Pid), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	term.send("\x04")
+	if err := term.cmd.Wait(); err != nil {
+		t.Errorf("the prompt ended with %v", err)
+	}
+	if c := eof(tty); c != 4 {
+		t.Errorf("the end of the input is key %d afterwards, or the terminal is still raw", c)
+	}
 }
 
 func TestTerminalPaste(t *testing.T) {

@@ -86,8 +86,18 @@ func TestExplain(t *testing.T) {
 	if insns == 0 || insns > p.Insns {
 		t.Errorf("%d instructions are shown of %d", insns, p.Insns)
 	}
-	if len(p.Native) == 0 && p.Why == "" {
-		t.Error("neither native code nor why there is none")
+	native, matched := 0, map[int]bool{}
+	for _, q := range p.Parts {
+		native += len(q.Native)
+		for _, n := range q.Native {
+			matched[n.From] = true
+		}
+	}
+	switch {
+	case native != p.Native, native == 0 && p.Why == "":
+		t.Errorf("%d native instructions in the parts, %d in all, and %q", native, p.Native, p.Why)
+	case native > 0 && (matched[-1] || len(matched) < p.Insns/2):
+		t.Errorf("native code of %d of %d instructions is known: %v", len(matched), p.Insns, matched)
 	}
 	if h := e.HTML(); !strings.Contains(h, "<h2>Program") || strings.Contains(h, "http") {
 		t.Error("the page lacks the program, or needs the network")

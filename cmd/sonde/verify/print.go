@@ -32,6 +32,7 @@ func Table(w io.Writer, r *Report) error {
 	}
 	for i := range r.Columns {
 		c := &r.Columns[i]
+		fmt.Fprint(w, moduleNotes(c, r.Host))
 		if c.Failure == "" {
 			continue
 		}
@@ -114,13 +115,24 @@ func runs(w io.Writer, r *Report) error {
 		c := &r.Columns[i]
 		for j := range c.Rows {
 			if row := &c.Rows[j]; row.Output != "" {
-				if _, err := fmt.Fprintf(w, "\n%s on %s prints:\n%s\n", row.Path, c.Name(r.Host), indent(row.Output)); err != nil {
+				if _, err := fmt.Fprintf(w, "\n%s on %s prints:\n%s\n", row.Path, c.Name(r.Host), indent(firstLines(row.Output, tableLines))); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// tableLines is how much of a run's output the table shows.
+const tableLines = 100
+
+func firstLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) <= n {
+		return text
+	}
+	return strings.Join(lines[:n], "\n") + fmt.Sprintf("\n... and %d lines more; `-f json` has them", len(lines)-n)
 }
 
 func indent(text string) string {

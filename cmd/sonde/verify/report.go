@@ -3,6 +3,8 @@ package verify
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sonde-sh/sonde/runtime/lab"
 )
 
 // State is how far a row came on a kernel.
@@ -62,7 +64,9 @@ type Column struct {
 	Arch    string `json:"arch"`
 	// Boot is the time until the guest's init ran, in seconds of the host; 0 for the running kernel.
 	Boot float64 `json:"boot,omitempty"`
-	Rows []Row   `json:"rows"`
+	// Modules are the kernel modules that were brought along, each with why it is not loaded.
+	Modules []lab.ModuleResult `json:"modules,omitempty"`
+	Rows    []Row              `json:"rows"`
 	// Failure says why the kernel as a whole gave no full result.
 	Failure string `json:"failure,omitempty"`
 	// Console is the end of the kernel's console after a failure.

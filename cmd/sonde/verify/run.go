@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,8 @@ type Item struct {
 	Path, Host string
 	// Files are what else it needs in a guest: imports, traced programs and their libraries.
 	Files []lab.File
+	// Names are what its probes name in the kernel.
+	Names KernelNames
 }
 
 // Options say what to check and where.
@@ -38,11 +41,20 @@ type Options struct {
 	// Release is that of the running kernel.
 	Release   string
 	Catalogue *lab.Catalogue
-	Parallel  int // guests at a time; 0 means one per CPU
+	// Modules are kernel modules to load beside those that the items name.
+	Modules  []string
+	Parallel int // guests at a time; 0 means one per CPU
+	// Limits that tests lower; 0 means guestTime, guestMemoryMiB and reportBytes.
+	itemTime    time.Duration
+	memoryMiB   int
+	outputBytes int64
 }
 
-// guestTime is what a guest under emulation may take to compile and load one script.
+// guestTime is what a guest under emulation may take to compile and load one script, beside [Options.Seconds].
 const guestTime = 2 * time.Minute
+
+// reportBytes is more than the report of one row can be.
+const reportBytes = 16 * MaxOutput
 
 // guestMemoryMiB is the memory of a guest: its root, which holds this program and the traced ones, lives in it too.
 const guestMemoryMiB = 768
@@ -81,11 +93,66 @@ func Run(ctx context.Context, o *Options) (*Report, error) {
 		}
 		inits[k.Arch] = init
 	}
-	outcomes := lab.Matrix(ctx, boots, o.Parallel, func(k lab.Kernel) (lab.Config, error) { return o.config(k, inits[k.Arch]), nil })
-	for i := range outcomes {
-		r.Columns = append(r.Columns, o.column(&outcomes[i]))
+	first := make([]boot, len(boots))
+	for i, k := range boots {
+		first[i] = boot{kernel: k, items: o.Items}
+		if err := o.bring(ctx, &first[i], o.named(o.Items)); err != nil {
+			return nil, err
+		}
 	}
+	columns := o.bootAll(ctx, first, inits)
+	// A name that a kernel does not know may be that of a module that nobody has named.
+	var second []boot
+	var again []int
+	for i := range columns {
+		if columns[i].Failure != "" || ctx.Err() != nil {
+			continue
+		}
+		b, err := o.retry(ctx, boots[i], &columns[i])
+		switch {
+		case err != nil:
+			o.Catalogue.Say(strings.TrimPrefix(err.Error(), "lab: ")) // the first answer stands
+		case b != nil:
+			second, again = append(second, *b), append(again, i)
+		}
+	}
+	for j, c := range o.bootAll(ctx, second, inits) {
+		columns[again[j]].replace(&c)
+	}
+	r.Columns = append(r.Columns, columns...)
 	return r, ctx.Err()
+}
+
+// bootAll runs guests and gives the column of each.
+func (o *Options) bootAll(ctx context.Context, boots []boot, inits map[lab.Arch]string) []Column {
+	kernels := make([]lab.Kernel, len(boots))
+	of := map[lab.Kernel]*boot{}
+	for i := range boots {
+		kernels[i] = boots[i].kernel
+		of[kernels[i]] = &boots[i]
+	}
+	outcomes := lab.Matrix(ctx, kernels, o.Parallel, func(k lab.Kernel) (lab.Config, error) { return o.config(of[k], inits[k.Arch]), nil })
+	columns := make([]Column, len(boots))
+	for i := range outcomes {
+		columns[i] = column(&outcomes[i], boots[i].items)
+		boots[i].note(&columns[i], outcomes[i].Result.Modules)
+	}
+	return columns
+}
+
+// replace puts the rows of another boot of the same kernel in the place of those that they answer again.
+func (c *Column) replace(other *Column) {
+	for _, row := range other.Rows {
+		for i := range c.Rows {
+			if c.Rows[i].Path == row.Path {
+				c.Rows[i] = row
+			}
+		}
+	}
+	c.Modules = other.Modules
+	if other.Failure != "" {
+		c.Failure, c.Console = other.Failure, other.Console
+	}
 }
 
 func (o *Options) running(ctx context.Context) Column {
@@ -97,8 +164,8 @@ func (o *Options) running(ctx context.Context) Column {
 }
 
 // config is the boot of one kernel: a job for each item, so that one that hangs is killed alone.
-func (o *Options) config(k lab.Kernel, init string) lab.Config {
-	c := lab.Config{Kernel: k, Init: init, MemoryMiB: guestMemoryMiB, CPUs: 2}
+func (o *Options) config(b *boot, init string) lab.Config {
+	c := lab.Config{Kernel: b.kernel, Init: init, MemoryMiB: cmp.Or(o.memoryMiB, guestMemoryMiB), CPUs: 2, Modules: b.modules}
 	have := map[string]bool{"/init": true}
 	add := func(f lab.File) {
 		if !have[f.Path] {
@@ -106,7 +173,7 @@ func (o *Options) config(k lab.Kernel, init string) lab.Config {
 			c.Files = append(c.Files, f)
 		}
 	}
-	for _, it := range o.Items {
+	for _, it := range b.items {
 		add(lab.File{Path: it.Host, Host: it.Host, Mode: 0o644})
 		for _, f := range it.Files {
 			add(f)
@@ -120,14 +187,14 @@ func (o *Options) config(k lab.Kernel, init string) lab.Config {
 		}
 		c.Jobs = append(c.Jobs, lab.Job{
 			Args: append(args, "--", it.Host), Dir: filepath.Dir(it.Host),
-			Timeout: guestTime + time.Duration(o.Seconds)*time.Second,
+			Timeout: cmp.Or(o.itemTime, guestTime) + time.Duration(o.Seconds)*time.Second, MaxOutputBytes: cmp.Or(o.outputBytes, reportBytes),
 		})
 	}
 	return c
 }
 
 // column reads what a guest sent.
-func (o *Options) column(out *lab.Outcome) Column {
+func column(out *lab.Outcome, items []Item) Column {
 	res := &out.Result
 	c := Column{Kernel: out.Kernel.Name, Release: res.Release, Arch: string(out.Kernel.Arch), Boot: res.Boot.Seconds()}
 	if c.Release == "" {
@@ -137,28 +204,28 @@ func (o *Options) column(out *lab.Outcome) Column {
 		c.Failure = out.Err.Error()
 		if le := (*lab.Error)(nil); errors.As(out.Err, &le) {
 			c.Failure = fmt.Sprintf("%s: %s", le.Kind, le.Detail)
-			c.Console = lastLines(le.Console, 15)
+			c.Console = lastWords(le.Console, le.Detail)
 		}
 	}
-	for i, it := range o.Items {
+	for i, it := range items {
 		row := Row{Path: it.Path, State: Guest, Reason: c.Failure}
 		if i < len(res.Jobs) {
-			row = guestRow(it.Path, &res.Jobs[i], c.Failure)
+			row = guestRow(it, &res.Jobs[i], c.Failure)
 		}
 		c.Rows = append(c.Rows, row)
 	}
 	return c
 }
 
-func guestRow(path string, j *lab.JobResult, failure string) Row {
-	row := Row{Path: path, State: Guest, Seconds: j.Duration.Seconds(), Log: lastLines(string(j.Stderr), 15)}
+func guestRow(it Item, j *lab.JobResult, failure string) Row {
+	row := Row{Path: it.Path, State: Guest, Seconds: j.Duration.Seconds(), Log: lastLines(string(j.Stderr), 15)}
 	switch err := j.Err(); {
 	case !j.Started:
 		row.Reason = "not started"
 	case !j.Ended:
 		row.Reason = "running when the kernel failed"
 	case j.Code < 0 || j.TimedOut || j.Flooded || j.OOMKilled || j.StartError != "":
-		row.Reason = err.Error()
+		row.Reason = err.Error() // a guest that failed later has nothing to do with it
 		return row
 	default:
 		var r Report
@@ -167,13 +234,33 @@ func guestRow(path string, j *lab.JobResult, failure string) Row {
 			return row
 		}
 		got := r.Columns[0].Rows[0]
-		got.Path = path
+		got.Path = it.Path
+		for i := range got.Diagnostics { // the guest has the file by its full path
+			if d := &got.Diagnostics[i]; d.File == it.Host {
+				d.File = it.Path
+				d.Text = strings.ReplaceAll(d.Text, it.Host+":", it.Path+":")
+			}
+		}
 		return got
 	}
 	if failure != "" {
 		row.Reason += ": " + failure
 	}
 	return row
+}
+
+// consoleLines is how much of a console is kept.
+const consoleLines = 15
+
+// lastWords are the lines of a console that tell most: from the one with the detail on, else the last ones.
+func lastWords(console, detail string) string {
+	lines := strings.Split(strings.TrimRight(console, "\n"), "\n")
+	for i, l := range lines {
+		if detail != "" && strings.Contains(l, detail) {
+			return strings.Join(lines[max(0, i-1):min(len(lines), max(0, i-1)+consoleLines)], "\n")
+		}
+	}
+	return lastLines(console, consoleLines)
 }
 
 func lastLines(s string, n int) string {

@@ -33,6 +33,11 @@ func main() {
 	case "read":
 		b, err := os.ReadFile(arg(2))
 		fmt.Print(string(b), err)
+	case "modules":
+		b, err := os.ReadFile("/proc/modules")
+		check(err)
+		_, err = os.Stat("/sys/kernel/tracing/events/xfs")
+		fmt.Println(string(b), "xfs events", err == nil)
 	case "sleep":
 		time.Sleep(time.Hour)
 	case "family": // leaves a child behind that holds its output open

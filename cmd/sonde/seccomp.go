@@ -35,6 +35,8 @@ const seccompUsage = `USAGE: sonde seccomp COMMAND
     run PROFILE -- CMD ARGS                   run a command under the profile
     check [--dry-run] [--accept] PROFILE -- CMD ARGS
                                               replay and report every call that the profile denies; --accept adds them
+    scan [--with PROFILE] [-f json] ELF...    which calls the machine code can make: observed (in PROFILE), reachable but never
+                                              seen (and through which functions), sites whose number is not known
 
 emit, run and check also take
     --default ACTION                          errno, EPERM (or another error), kill, trap, log
@@ -57,7 +59,7 @@ func runSeccomp(ctx context.Context, argv []string, std stdio) int {
 	}
 	c := &seccompCommand{std: std}
 	commands := map[string]func(context.Context) (int, error){
-		"record": c.record, "merge": c.merge, "diff": c.diff, "show": c.show, "lint": c.lint, "emit": c.emit, "run": c.enforce, "check": c.check,
+		"record": c.record, "merge": c.merge, "diff": c.diff, "show": c.show, "lint": c.lint, "emit": c.emit, "run": c.enforce, "check": c.check, "scan": c.scan,
 	}
 	if len(argv) == 0 || argv[0] == "--help" || argv[0] == "-h" {
 		fmt.Fprint(std.out, seccompUsage)

@@ -175,5 +175,5 @@ func callLabel(native, a ABI, name string) string {
 	return name + " (" + string(a) + ")"
 }
 
-// unnamed is how a number without a name is written.
-func unnamed(number int) string { return fmt.Sprintf("syscall_%d", number) }
+// Unnamed is how a number without a name is written.
+func Unnamed(number int) string { return fmt.Sprintf("syscall_%d", number) }

@@ -192,7 +192,7 @@ func (s *supervisor) note(n *notification) {
 		d.Result = 0
 	}
 	if d.Name == "" {
-		d.Name = unnamed(number)
+		d.Name = Unnamed(number)
 	}
 	proc := "/proc/" + strconv.Itoa(int(n.PID))
 	d.Program, _ = os.Readlink(proc + "/exe")

@@ -291,7 +291,7 @@ func (r *Recorder) fillCalls(p *Profile, run *Run, counts map[callKey]uint64) {
 		if c == nil {
 			name := abi.Name(int(k.number))
 			if name == "" {
-				name = unnamed(int(k.number))
+				name = Unnamed(int(k.number))
 			}
 			c = &Call{ABI: abi, Name: name, Number: int(k.number), Origin: origin, Runs: []RunCount{{Run: run.ID}}}
 			p.Calls = append(p.Calls, c)
@@ -397,7 +397,7 @@ func (r *Recorder) fillDenials(p *Profile) error {
 		abi := r.abiOf(k.abi)
 		d := Denial{ABI: abi, Number: int(k.number), Name: abi.Name(int(k.number)), Count: n, Result: int64(binary.NativeEndian.Uint64(key[8:])), Program: r.pathOf(k.slot)}
 		if d.Name == "" {
-			d.Name = unnamed(d.Number)
+			d.Name = Unnamed(d.Number)
 		}
 		for _, f := range r.denials {
 			if f.callKey == k && f.result == d.Result {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -179,9 +180,12 @@ func (p *Profile) sort() {
 	})
 	for _, c := range p.Calls {
 		slices.Sort(c.Threads)
-		slices.SortStableFunc(c.Programs, func(a, b ProgramCount) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Path, b.Path)) })
+		sort.SliceStable(c.Programs, func(i, j int) bool {
+			a, b := c.Programs[i], c.Programs[j]
+			return a.Count > b.Count || a.Count == b.Count && a.Path < b.Path
+		})
 		if c.Args != nil {
-			slices.SortFunc(c.Args.Values, slices.Compare[[]Hex])
+			sort.Slice(c.Args.Values, func(i, j int) bool { return slices.Compare(c.Args.Values[i], c.Args.Values[j]) < 0 })
 		}
 	}
 }
@@ -362,7 +366,7 @@ func checkCall(fam []ABI, abi ABI, name string, number int) error {
 	switch {
 	case number < 0 || number >= tableSize:
 		return fmt.Errorf("number %d is not one of a system call", number)
-	case known == "" && name == unnamed(number):
+	case known == "" && name == Unnamed(number):
 		return nil
 	case known == name && name != "":
 		return nil

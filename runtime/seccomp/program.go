@@ -2,7 +2,7 @@ package seccomp
 
 import (
 	"fmt"
-	"slices"
+	"sort"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -307,7 +307,7 @@ func (p *programs) args() {
 				rows = append(rows, row{n, learned(abi, r.name)})
 			}
 		}
-		slices.SortFunc(rows, func(a, b row) int { return a.number - b.number })
+		sort.Slice(rows, func(i, j int) bool { return rows[i].number < rows[j].number })
 		next := p.unique("nextabi")
 		p.emit(asm.JNE.Imm(asm.R9, int32(abiIndex(i)), next))
 		var tree func(rows []row)

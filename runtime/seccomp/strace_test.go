@@ -23,19 +23,33 @@ func straceCounts(t *testing.T, path string) (counts, cut map[string]uint64) {
 	}
 	defer f.Close()
 	counts, cut = map[string]uint64{}, map[string]uint64{}
+	begun := map[string]string{} // by thread: a call whose result did not come yet
+	end := func(pid string) {
+		if name := begun[pid]; name != "" {
+			cut[name]++
+		}
+		delete(begun, pid)
+	}
+	// Calls that never return have no result either.
+	noResult := func(pid, rest string) {
+		if name := begun[pid]; (strings.HasSuffix(rest, "= ?") || strings.HasSuffix(rest, "= ? <unavailable>")) && name != "exit" && name != "exit_group" {
+			end(pid)
+		}
+		delete(begun, pid)
+	}
 	s := bufio.NewScanner(f)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		_, rest, ok := strings.Cut(s.Text(), " ")
+		pid, rest, ok := strings.Cut(s.Text(), " ")
 		rest = strings.TrimSpace(rest)
-		if strings.HasSuffix(rest, "= ?") {
-			name, _, _ := strings.Cut(strings.TrimPrefix(rest, "<... "), " ")
-			name, _, _ = strings.Cut(name, "(")
-			if name != "exit" && name != "exit_group" {
-				cut[name]++
-			}
-		}
-		if !ok || strings.HasPrefix(rest, "<...") || strings.HasPrefix(rest, "---") || strings.HasPrefix(rest, "+++") {
+		switch {
+		case !ok || strings.HasPrefix(rest, "---"):
+			continue
+		case strings.HasPrefix(rest, "+++"):
+			end(pid)
+			continue
+		case strings.HasPrefix(rest, "<..."):
+			noResult(pid, rest)
 			continue
 		}
 		name, _, ok := strings.Cut(rest, "(")
@@ -50,9 +64,16 @@ func straceCounts(t *testing.T, path string) (counts, cut map[string]uint64) {
 			name = Native().Name(int(n))
 		}
 		counts[name]++
+		begun[pid] = name
+		if !strings.HasSuffix(rest, "<unfinished ...>") {
+			noResult(pid, rest)
+		}
 	}
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
+	}
+	for pid := range begun {
+		end(pid)
 	}
 	return counts, cut
 }

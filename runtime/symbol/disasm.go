@@ -150,7 +150,7 @@ func decode(machine elf.Machine, code []byte, addr uint64) (Instruction, error) 
 	in := Instruction{Addr: addr}
 	switch machine {
 	case elf.EM_X86_64:
-		n := x86Length(code)
+		n := X86Length(code)
 		if n <= 0 || n > len(code) {
 			return in, fmt.Errorf("unknown instruction % x", code[:min(len(code), 8)])
 		}

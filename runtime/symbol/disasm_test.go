@@ -137,7 +137,7 @@ func TestInstructionLengthsAgreeWithObjdump(t *testing.T) {
 		}
 		total++
 		padded := append(append([]byte{}, bytes...), make([]byte, 16)...)
-		if got := x86Length(padded); got != len(bytes) {
+		if got := X86Length(padded); got != len(bytes) {
 			if wrong++; wrong < 20 {
 				t.Logf("%s: % x %s: length %d, want %d", m[1], bytes, m[3], got, len(bytes))
 			}
@@ -276,7 +276,7 @@ func FuzzX86Length(f *testing.F) {
 	f.Add([]byte{0x62, 0xf1, 0x7c, 0x48, 0x28, 0x05, 1, 2, 3, 4})
 	f.Add([]byte{0xc4, 0xe3, 0x79, 0x14, 0xc0, 1})
 	f.Fuzz(func(t *testing.T, code []byte) {
-		if n := x86Length(code); n < 0 || n > len(code) {
+		if n := X86Length(code); n < 0 || n > len(code) {
 			t.Errorf("length %d of % x", n, code)
 		}
 	})

@@ -6,11 +6,11 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 )
 
-// x86Length returns the length in bytes of a 64-bit mode instruction, 0 when it is none. The decoder of x/arch does not
+// X86Length returns the length in bytes of a 64-bit mode instruction, 0 when it is none. The decoder of x/arch does not
 // know every extension (endbr64 comes back as a lone rep) and takes vzeroupper for one byte too many; a function with
 // one wrong length would have its return probes in the wrong places. The length of all of these follows from the
 // encoding alone.
-func x86Length(code []byte) int {
+func X86Length(code []byte) int {
 	if len(code) == 0 {
 		return 0
 	}

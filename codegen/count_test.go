@@ -14,10 +14,10 @@ var eight = []struct {
 	peer, hand, limit int
 }{
 	{"scalar count", `tracepoint:a:b { @ = count(); }`, 60, 16, 11},
-	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 38},
-	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 40},
+	{"count by pid", `tracepoint:a:b { @[pid] = count(); }`, 61, 32, 39},
+	{"count by comm", `tracepoint:a:b { @[comm] = count(); }`, 96, 34, 41},
 	{"hist", `tracepoint:a:b { @ = hist(args.bytes); }`, 97, 59, 46},
-	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 39},
+	{"sum by key", `tracepoint:a:b { @[pid] = sum(args.bytes); }`, 62, 32, 40},
 	{"plain store", `tracepoint:a:b { @ = args.bytes; }`, 45, 9, 7},
 	{"start of a pair", `tracepoint:c:d { delete(@start, tid); } tracepoint:a:b { @start[tid] = nsecs; }`, 60, 30, 24},
 	{"end of a pair", `begin { @start[1] = 1; } tracepoint:a:b /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start, tid); }`, 117, 80, 67},

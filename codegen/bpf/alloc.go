@@ -11,6 +11,7 @@ import (
 // in reverse. Interferences with r0 to r9 are kept as a mask per register instead of as edges.
 func allocate(f *function) error {
 	noSpill := map[reg]bool{} // registers that exist only to reach a spill slot
+	trimmed := false
 	for round := 0; ; round++ {
 		if round > 40 {
 			return fmt.Errorf("%s: register allocation does not end", f.ir.Name)
@@ -18,6 +19,10 @@ func allocate(f *function) error {
 		liveness(f)
 		a := newAllocator(f, noSpill)
 		a.run()
+		if len(a.spilled) == 0 && !trimmed {
+			trimmed = true
+			a.trim()
+		}
 		if len(a.spilled) == 0 {
 			a.rewrite()
 			shareSpillSlots(f)
@@ -79,6 +84,7 @@ type allocator struct {
 	alias   []reg
 	color   []reg
 	cost    []float64
+	looped  []bool // used inside of a loop
 	moves   []move
 	moveOf  [][]int32
 	noSpill map[reg]bool
@@ -93,7 +99,7 @@ func newAllocator(f *function, noSpill map[reg]bool) *allocator {
 	n := int(f.nregs)
 	a := &allocator{
 		f: f, adj: make([][]reg, n), adjSet: make(map[uint64]struct{}, 4*n), mask: make([]uint32, n), degree: make([]int, n), state: make([]uint8, n),
-		alias: make([]reg, n), color: make([]reg, n), cost: make([]float64, n), moveOf: make([][]int32, n), noSpill: noSpill,
+		alias: make([]reg, n), color: make([]reg, n), cost: make([]float64, n), looped: make([]bool, n), moveOf: make([][]int32, n), noSpill: noSpill,
 	}
 	for i := range a.alias {
 		a.alias[i], a.color[i] = reg(i), noReg
@@ -217,6 +223,7 @@ func (a *allocator) build() {
 					c = 0 // a spilled constant costs nothing where it was made
 				}
 				a.cost[*r] += c
+				a.looped[*r] = a.looped[*r] || b.depth > 0
 			})
 			for m := in.uses(); m != 0; m &= m - 1 {
 				live.add(reg(bits.TrailingZeros32(m)))
@@ -434,6 +441,7 @@ func (a *allocator) combine(u, v reg) {
 	a.enableMoves(v)
 	if !isPhys(u) {
 		a.cost[u] += a.cost[v]
+		a.looped[u] = a.looped[u] || a.looped[v]
 		if a.noSpill[v] {
 			a.cost[u] = math.Inf(1)
 		}
@@ -511,6 +519,30 @@ func (a *allocator) assign() {
 		}
 		a.state[r] = stColored
 		a.color[r] = a.pick(r, free)
+	}
+}
+
+// saveCost is what the native code of a function pays for each of r6 to r9 that it uses: it saves and restores it, whatever path is taken.
+const saveCost = 2
+
+// trim spills what alone makes the function use one of r6 to r9 where that is cheaper, such as a value that lives only on a cold path. What a
+// loop uses stays: old verifiers must see the values that end it.
+func (a *allocator) trim() {
+	for c := reg(6); c < numColors; c++ {
+		var nodes []reg
+		cost := 0.0
+		for r := firstVirtual; r < a.f.nregs; r++ {
+			if a.state[r] == stColored && a.color[r] == c && a.cost[r] > 0 {
+				nodes = append(nodes, r)
+				cost += a.cost[r]
+				if a.looped[r] {
+					cost = math.Inf(1)
+				}
+			}
+		}
+		if len(nodes) > 0 && cost < saveCost {
+			a.spilled = append(a.spilled, nodes...)
+		}
 	}
 }
 

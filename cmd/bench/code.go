@@ -267,6 +267,7 @@ func (b *bench) code(ctx context.Context) error {
 		}
 		net.ours -= programs * median(empty.v[0])
 		net.theirs -= programs * median(empty.v[1])
+		net.noise = math.Hypot(net.noise, programs*math.Hypot(medianError(empty.v[0]), medianError(empty.v[1])))
 		body.add(net)
 		added.add(r.added.row(p.name, "ns", 1))
 	}

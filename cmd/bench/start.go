@@ -84,7 +84,22 @@ func newSeries() *series { return &series{} }
 func (s *series) add(tracer int, v float64) { s.v[tracer] = append(s.v[tracer], v) }
 
 func (s *series) row(name, unit string, limit float64) row {
-	return row{name: name, unit: unit, ours: median(s.v[0]), theirs: median(s.v[1]), limit: limit}
+	noise := math.Hypot(medianError(s.v[0]), medianError(s.v[1]))
+	return row{name: name, unit: unit, ours: median(s.v[0]), theirs: median(s.v[1]), limit: limit, noise: noise}
+}
+
+// medianError is the standard error of the median of v: 1.25 times that of a mean, with the deviation from the median of the deviations, which
+// outliers do not change. Below five values it says 0.
+func medianError(v []float64) float64 {
+	if len(v) < 5 {
+		return 0
+	}
+	m := median(v)
+	off := make([]float64, len(v))
+	for i, x := range v {
+		off[i] = math.Abs(x - m)
+	}
+	return 1.2533 * 1.4826 * median(off) / math.Sqrt(float64(len(v)))
 }
 
 // size compares what has to be there to run.

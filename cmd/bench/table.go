@@ -19,6 +19,8 @@ type row struct {
 	ours, theirs float64 // theirs is NaN when there is nothing to compare with
 	limit        float64 // of ours/theirs, or of ours when absolute; 0 for none
 	absolute     bool
+	// noise is the standard error of ours less theirs, in unit; 0 when it is not known.
+	noise float64
 }
 
 // group is a table with a title and a remark.
@@ -82,7 +84,8 @@ func plural(n int, what string) string {
 
 func (r row) ratio() float64 { return r.ours / r.theirs }
 
-// verdict is "ok", "MISSED", or empty when nothing is promised or nothing can be said.
+// verdict is "ok", "MISSED", "even" when the limit is passed by less than the rounds differ among themselves, or empty when nothing is promised
+// or nothing can be said.
 func (r row) verdict() string {
 	value := r.ratio()
 	if r.absolute {
@@ -93,6 +96,8 @@ func (r row) verdict() string {
 		return ""
 	case value <= r.limit*1.0001:
 		return "ok"
+	case !r.absolute && r.ours-r.limit*r.theirs <= 2*r.noise:
+		return "even"
 	}
 	return "MISSED"
 }

@@ -17,6 +17,8 @@ func TestVerdict(t *testing.T) {
 		{"below the limit", row{ours: 1, theirs: 10, limit: 0.2}, "ok"},
 		{"at the limit", row{ours: 2, theirs: 10, limit: 0.2}, "ok"},
 		{"above the limit", row{ours: 3, theirs: 10, limit: 0.2}, "MISSED"},
+		{"above the limit by less than the noise", row{ours: 11, theirs: 10, limit: 1, noise: 0.6}, "even"},
+		{"above the limit by more than the noise", row{ours: 11, theirs: 10, limit: 1, noise: 0.4}, "MISSED"},
 		{"no limit", row{ours: 3, theirs: 10}, ""},
 		{"nothing to compare with", row{ours: 3, theirs: math.NaN(), limit: 0.2}, ""},
 		{"absolute", row{ours: 14, theirs: math.NaN(), limit: 15, absolute: true}, "ok"},
@@ -50,6 +52,19 @@ func TestMedian(t *testing.T) {
 	}
 	if m := median(nil); !math.IsNaN(m) {
 		t.Errorf("of none: %v", m)
+	}
+}
+
+func TestMedianError(t *testing.T) {
+	if e := medianError([]float64{1, 1, 1}); e != 0 {
+		t.Errorf("of three: %v", e)
+	}
+	// Deviations 2, 1, 0, 1, 2: their median is 1, whatever the last value is.
+	want := 1.2533 * 1.4826 / math.Sqrt(5)
+	for _, last := range []float64{5, 500} {
+		if e := medianError([]float64{1, 2, 3, 4, last}); math.Abs(e-want) > 1e-9 {
+			t.Errorf("with %v: %v, want %v", last, e, want)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func fixtureTarget(without ...target.Feature) *target.Target {
 var old = []target.Feature{
 	target.AtomicFetch, target.BpfLoop, target.ForEachMapElem, target.TaskBTF, target.AttachCookie, target.GetFuncIP, target.MapLookupPercpu,
 	target.TaiNS, target.StrncmpHelper, target.SignedDiv, target.IterNum, target.MayGoto, target.KprobeMulti, target.KprobeSession,
-	target.UprobeMulti, target.PerfLink,
+	target.UprobeMulti, target.PerfLink, target.LongKeys,
 }
 
 // kind is a probe kind of the fixture.

@@ -69,9 +69,6 @@ func Diagnose(err error) *diag.Diagnostic {
 		case errors.Is(me.Err, unix.EPERM):
 			d.Message = "not allowed to use BPF: the kernel refused to make a map"
 			return d.Hint("run as root, or with CAP_BPF and CAP_PERFMON")
-		case errors.Is(me.Err, unix.E2BIG) && me.Map.KeySize > 512:
-			// Older kernels (5.10) want a key to fit the BPF stack.
-			return d.Hint("make the key shorter, as in `str(x, 64)`, or set max_strlen=256: this kernel takes keys of at most 512 bytes")
 		case errors.Is(me.Err, unix.ENOMEM), errors.Is(me.Err, unix.E2BIG):
 			return d.Hint("set max_map_keys lower, or declare the map with fewer entries: `let @m = hash(1000)`")
 		}

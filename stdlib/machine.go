@@ -160,6 +160,7 @@ var features = [target.NumFeatures]string{
 	target.PerfLink:         kernel.FeaturePerfLink,
 	target.Kprobes:          kernel.FeatureKprobes,
 	target.Mmapable:         kernel.FeatureMmapableArray,
+	target.LongKeys:         kernel.FeatureLongKeys,
 	target.StackBuildID:     kernel.FeatureMapStackBuildID,
 }
 

@@ -170,12 +170,19 @@ func (u *Unit) ownLines(name string, size int) *object.GlobalSlot {
 	return &object.GlobalSlot{Map: u.scalarArray(name, stride*u.copies()), Stride: stride, Copies: u.copies(), SetOff: size}
 }
 
+// shortKey is the longest key of a hash map in bytes before Linux 5.11.
+const shortKey = 512
+
 func (u *Unit) planHash(m *check.Map, p *mapPlan) {
 	s := p.spec
 	s.KeySize = scalarKey
 	s.MaxEntries = 1
 	if m.Key != nil {
 		s.KeySize = max(m.Key.Size, 1)
+		if s.KeySize > shortKey && !u.Target.Features.Has(target.LongKeys) {
+			u.Diags.Errorf("E0710", m.Span, "the keys of `%s` take %d bytes, and this kernel allows %d", m.Name, s.KeySize, shortKey).
+				Hint("make them shorter, as in `str(x, 64)`, or set max_strlen=256; since Linux 5.11 there is no such limit")
+		}
 		s.MaxEntries = m.Max
 		if s.MaxEntries == 0 && u.Info.Config != nil {
 			s.MaxEntries = u.Info.Config.MaxMapKeys

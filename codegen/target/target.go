@@ -66,6 +66,7 @@ const (
 	Kprobes  // the kernel has kprobes at all
 	Mmapable // BPF_F_MMAPABLE arrays (5.5)
 	StackBuildID
+	LongKeys // hash keys of more than 512 bytes (5.11)
 
 	NumFeatures
 )
@@ -107,6 +108,7 @@ var featureNames = [NumFeatures]string{
 	Kprobes:          "Kprobes",
 	Mmapable:         "Mmapable",
 	StackBuildID:     "StackBuildID",
+	LongKeys:         "LongKeys",
 }
 
 func (f Feature) String() string {

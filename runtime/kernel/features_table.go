@@ -21,6 +21,7 @@ const (
 	FeatureMayGoto       = "may_goto"
 	FeatureIterNum       = "iter_num"
 	FeatureGlobalData    = "global_data"
+	FeatureLongKeys      = "map_long_keys"
 	FeatureMmapableArray = "map_mmapable_array"
 	FeatureBTF           = "btf"
 	FeatureModuleBTF     = "btf_modules"
@@ -196,6 +197,7 @@ func storageProbe(typ ebpf.MapType) func(*Features) error {
 
 func mapFeatures() []feature {
 	return []feature{
+		{FeatureLongKeys, "5.11", "hash maps with keys of more than 512 bytes", mapProbe(mapAttr{mapType: uint32(ebpf.Hash), keySize: 520, valueSize: 8, maxEntries: 1})},
 		{FeatureMmapableArray, "5.5", "array maps that user space can map", mapProbe(mapAttr{mapType: uint32(ebpf.Array), keySize: 4, valueSize: 8, maxEntries: 1, flags: 1 << 10})},
 		{FeatureMapPerCPUHash, "4.6", "per-CPU hash maps", mapProbe(mapAttr{mapType: uint32(ebpf.PerCPUHash), keySize: 4, valueSize: 8, maxEntries: 1, flags: 1})},
 		{FeatureMapPerCPUArray, "4.6", "per-CPU array maps", mapProbe(mapAttr{mapType: uint32(ebpf.PerCPUArray), keySize: 4, valueSize: 8, maxEntries: 1})},

@@ -2,7 +2,9 @@ package value
 
 import (
 	"bytes"
-	"sort"
+	"cmp"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/sonde-sh/sonde/codegen/object"
@@ -26,10 +28,7 @@ func (m *Dump) value(i int) []byte { return m.Values[i*m.ValueSize : (i+1)*m.Val
 
 // Row is one entry of a map, combined over the CPUs.
 type Row struct {
-	key  []byte
-	Val  V
-	rank uint64 // what the rows are sorted by, as an order-preserving unsigned number
-	Key  V      // decoded by [Decoder.Rows]
+	Key, Val V
 }
 
 const signBit = 1 << 63
@@ -204,35 +203,71 @@ func keyLess(t *types.Type, a, b []byte) int {
 	return 0
 }
 
-// Rows decodes and sorts a map's entries: the top entries last, all of them when top is 0.
-func (d *Decoder) Rows(m *Dump, top, div uint64) []Row {
-	div = max(div, 1)
-	rows := make([]Row, m.N)
-	for i := range rows {
-		rows[i].Val, rows[i].rank = d.combine(m.Value, m.value(i), m.Copies, m.Stride, div)
-		if m.Key != nil {
-			rows[i].key = m.key(i)
+// place is where an entry stands among the others: by rank, then by key. Sorting moves places around, not rows, which are ten times as large.
+type place struct {
+	rank, key uint64 // key is the order-preserving number of an integer key, 0 for others
+	index     int32
+}
+
+// places sorts a map's entries: the top entries last, all of them when top is 0.
+func (d *Decoder) places(m *Dump, top uint64) []place {
+	out := make([]place, m.N)
+	values := byValue(m.Value)
+	number := m.Key != nil && m.Key.Kind == types.Int
+	for i := range out {
+		out[i].index = int32(i)
+		if values && m.Key != nil && m.N > 1 {
+			_, out[i].rank = d.combine(m.Value, m.value(i), m.Copies, m.Stride, 1)
 		}
-	}
-	if m.Key != nil && len(rows) > 1 {
-		// Equal ranks are ordered by key, so that the same contents always print the same.
-		values := byValue(m.Value)
-		sort.SliceStable(rows, func(i, j int) bool {
-			if values && rows[i].rank != rows[j].rank {
-				return rows[i].rank < rows[j].rank
-			}
-			return keyLess(m.Key, rows[i].key, rows[j].key) < 0
-		})
-	}
-	if n := uint64(len(rows)); top > 0 && n > top {
-		rows = rows[n-top:]
+		if number {
+			out[i].key = rank(Word(m.key(i), m.Key.Size, true), true)
+		}
 	}
 	if m.Key != nil {
-		for i := range rows {
-			rows[i].Key = d.Value(m.Key, rows[i].key)
-		}
+		// Equal ranks are ordered by key, so that the same contents always print the same.
+		slices.SortFunc(out, func(a, b place) int {
+			c := cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.key, b.key))
+			if c == 0 && !number {
+				c = keyLess(m.Key, m.key(int(a.index)), m.key(int(b.index)))
+			}
+			return cmp.Or(c, cmp.Compare(a.index, b.index))
+		})
+	}
+	if n := uint64(len(out)); top > 0 && n > top {
+		out = out[n-top:]
+	}
+	return out
+}
+
+// row decodes the entry of a place.
+func (d *Decoder) row(m *Dump, p place, div uint64) (r Row) {
+	i := int(p.index)
+	r.Val, _ = d.combine(m.Value, m.value(i), m.Copies, m.Stride, max(div, 1))
+	if m.Key != nil {
+		r.Key = d.Value(m.Key, m.key(i))
+	}
+	return r
+}
+
+// Rows decodes and sorts a map's entries: the top entries last, all of them when top is 0.
+func (d *Decoder) Rows(m *Dump, top, div uint64) []Row {
+	places := d.places(m, top)
+	rows := make([]Row, len(places))
+	for i, p := range places {
+		rows[i] = d.row(m, p, div)
 	}
 	return rows
+}
+
+// sorted gives a map's entries one after the other in the order of [Decoder.Rows], without holding all of them.
+func (d *Decoder) sorted(m *Dump, top, div uint64) iter.Seq2[int, Row] {
+	return func(yield func(int, Row) bool) {
+		for i, p := range d.places(m, top) {
+			if !yield(i, d.row(m, p, div)) {
+				return
+			}
+		}
+	}
 }
 
 // Entries gives each entry of a map, its key as it lies in memory, in no order.
@@ -249,10 +284,10 @@ func (d *Decoder) Entries(m *Dump, yield func(key []byte, v V)) {
 
 // AppendMap appends a map as text: `@x: 5`, or one line per key; histograms and series on lines of their own.
 func (d *Decoder) AppendMap(dst []byte, m *Dump, top, div uint64) []byte {
-	return d.appendRows(dst, m, d.Rows(m, top, div))
+	return d.appendRows(dst, m, d.sorted(m, top, div))
 }
 
-func (d *Decoder) appendRows(dst []byte, m *Dump, rows []Row) []byte {
+func (d *Decoder) appendRows(dst []byte, m *Dump, rows iter.Seq2[int, Row]) []byte {
 	for _, r := range rows {
 		dst = append(dst, m.Name...)
 		if m.Key != nil {
@@ -270,11 +305,11 @@ func (d *Decoder) appendRows(dst []byte, m *Dump, rows []Row) []byte {
 
 // AppendMapJSON appends a map as one line of JSON: {"type": "map", "data": {"@x": {"1": 2}}}. Nothing is appended for a scalar that was never set.
 func (d *Decoder) AppendMapJSON(dst []byte, m *Dump, top, div uint64) []byte {
-	return d.appendRowsJSON(dst, m, d.Rows(m, top, div), "")
+	return d.appendRowsJSON(dst, m, d.sorted(m, top, div), "")
 }
 
 // appendRowsJSON appends rows as one line of JSON; view is the type of the line when the values are not those of the map.
-func (d *Decoder) appendRowsJSON(dst []byte, m *Dump, rows []Row, view string) []byte {
+func (d *Decoder) appendRowsJSON(dst []byte, m *Dump, rows iter.Seq2[int, Row], view string) []byte {
 	kind := "map"
 	switch m.Value.Kind {
 	case types.Hist, types.LHist:
@@ -284,7 +319,7 @@ func (d *Decoder) appendRowsJSON(dst []byte, m *Dump, rows []Row, view string) [
 	case types.TSeries:
 		kind = "tseries"
 	}
-	if len(rows) == 0 {
+	if m.N == 0 {
 		if m.Key == nil {
 			return dst
 		}
@@ -296,7 +331,9 @@ func (d *Decoder) appendRowsJSON(dst []byte, m *Dump, rows []Row, view string) [
 	dst = append(append(append(dst, `{"type": "`...), kind...), `", "data": {`...)
 	dst = append(AppendJSONString(dst, m.Name), ": "...)
 	if m.Key == nil {
-		dst = AppendJSON(dst, rows[0].Val)
+		for _, r := range rows {
+			dst = AppendJSON(dst, r.Val)
+		}
 	} else {
 		dst = append(dst, '{')
 		for i, r := range rows {

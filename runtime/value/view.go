@@ -3,6 +3,7 @@ package value
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -237,7 +238,7 @@ func (v View) kind() string {
 func (d *Decoder) AppendView(dst []byte, m *Dump, v View, top, div uint64, asJSON bool) []byte {
 	rows := d.ViewRows(m, v, top, div, asJSON)
 	if asJSON {
-		return d.appendRowsJSON(dst, m, rows, v.kind())
+		return d.appendRowsJSON(dst, m, slices.All(rows), v.kind())
 	}
-	return d.appendRows(dst, m, rows)
+	return d.appendRows(dst, m, slices.All(rows))
 }

@@ -6,19 +6,19 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sonde-sh/sonde/runtime"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
 // Object loads the programs of a compiled BPF object one by one into the running kernel, each with the maps that it uses, and takes
 // them out again. A refusal is placed on the line of the C source where the object's type information has lines.
 func Object(path string) Row {
 	row := Row{Path: path, State: Load}
-	_ = rlimit.RemoveMemlock() // before Linux 5.11; where it is refused, the maps say so
+	_ = kernel.RaiseMemlock() // before Linux 5.11; where it is refused, the maps say so
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
 		row.State, row.Reason = Compile, "not a BPF object that can be read: "+err.Error()

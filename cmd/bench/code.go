@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -132,46 +131,17 @@ func (b *bench) timeCalls(l *load, call string, chunks int) (float64, error) {
 // measure attaches a program, makes events and takes it off again.
 func (b *bench) measure(ctx context.Context, t *tracer, p program, l *load, chunks int) (sample, error) {
 	out := sample{body: math.NaN()}
-	// The kernel may still be taking off the program before this one, behind the end of its process.
-	time.Sleep(settle)
-	before, err := b.timeCalls(l, p.call, chunks)
-	if err != nil {
-		return out, err
-	}
-	s, err := t.begin(ctx, nil, "-o", os.DevNull, "-e", p.script)
-	if err != nil {
-		return out, err
-	}
-	defer func() { _ = syscall.Kill(s.PID, syscall.SIGKILL) }() // of no consequence when it has ended
-	fail := func(err error) (sample, error) {
-		return out, fmt.Errorf("%s: %s: %w", t.name, p.script, err)
-	}
-	if err := s.wait(ctx); err != nil {
-		return fail(err)
-	}
-	if _, err := l.run(p.call, warmUp, 0); err != nil {
-		return fail(err)
-	}
-	during, err := b.timeCalls(l, p.call, chunks)
-	if err != nil {
-		return fail(err)
-	}
-	out.added = during - before
-	if !b.guest {
-		if out.body, err = b.statistics(s.PID, l, p.call, chunks); err != nil {
-			return fail(err)
+	added, err := b.whileAttached(ctx, t, p, l, chunks, func(s *session) (err error) {
+		if !b.guest {
+			if out.body, err = b.statistics(s.PID, l, p.call, chunks); err != nil {
+				return err
+			}
 		}
-	}
-	if out.static, err = probePrograms(s.PID); err != nil {
-		return fail(err)
-	}
-	if err := s.interrupt(); err != nil {
-		return fail(err)
-	}
-	if _, err := s.end(); err != nil {
-		return fail(err)
-	}
-	return out, nil
+		out.static, err = probePrograms(s.PID)
+		return err
+	})
+	out.added = added
+	return out, err
 }
 
 // statistics gives the nanoseconds that the programs of a process take per event, with the kernel's own two readings of the clock.

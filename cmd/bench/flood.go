@@ -165,10 +165,18 @@ func (b *bench) flood(ctx context.Context) error {
 
 // keys measures printing a large map.
 func (b *bench) keys(ctx context.Context) error {
-	n := 100_000
-	if b.quick {
-		n = 10_000
+	for _, n := range []int{100_000, 1_000_000} {
+		if b.quick {
+			n /= 10
+		}
+		if err := b.printKeys(ctx, n); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (b *bench) printKeys(ctx context.Context, n int) error {
 	g := b.table.group(fmt.Sprintf("Printing %d keys", n), "A map with that many keys, printed at the end; from Ctrl-C to the end of the process.")
 	script := "tracepoint:syscalls:sys_enter_getpgid /pid == $1/ { @[args->pid] = count(); }"
 	wall, cpu, rss := newSeries(), newSeries(), newSeries()

@@ -123,7 +123,7 @@ const missingFile = "/usr/share/sonde/bench/no/such/file"
 // calls are the system calls of the load. They go straight to the kernel: nothing of Go's scheduler is in the loop.
 func calls() map[string]func(n int) {
 	pid := uintptr(os.Getpid())
-	path := append([]byte(missingFile), 0)
+	path, name := append([]byte(missingFile), 0), []byte("load\x00")
 	at := unix.AT_FDCWD // a variable, the constant does not fit a uintptr
 	return map[string]func(int){
 		"getpgid": func(n int) {
@@ -135,6 +135,16 @@ func calls() map[string]func(n int) {
 		"getpgids": func(n int) {
 			for i := range n {
 				_, _, _ = unix.RawSyscall(unix.SYS_GETPGID, uintptr(i+1), 0, 0)
+			}
+		},
+		"rename": func(n int) {
+			for range n {
+				_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0)
+			}
+		},
+		"endbr": func(n int) {
+			for range n {
+				endbr()
 			}
 		},
 		"openat": func(n int) {

@@ -65,6 +65,7 @@ func sections() []section {
 		{"start", true, (*bench).start},
 		{"size", false, (*bench).size},
 		{"code", true, (*bench).code},
+		{"choice", true, (*bench).choice},
 		{"flood", true, (*bench).flood},
 		{"keys", true, (*bench).keys},
 		{"stages", false, (*bench).stages},
@@ -108,7 +109,7 @@ func parse(argv []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&o.doc, "doc", "docs/performance.md", "`page` for -write")
 	fs.IntVar(&o.rounds, "rounds", 0, "number of rounds; 0 chooses")
 	fs.BoolVar(&o.guest, "guest", false, "this is the emulated kernel: measure by the clock, which counts instructions")
-	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, flood, keys, stages, icount")
+	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, choice, flood, keys, stages, icount")
 	if err := fs.Parse(argv); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ func starts() []struct {
 		{"BEGIN", "BEGIN { exit(); }", 1.0 / 20, 1.0 / 8},
 		{"tracepoint and map", "tracepoint:syscalls:sys_enter_getpgid { @[comm] = count(); } interval:ms:1 { exit(); }", 1.0 / 20, 1.0 / 8},
 		{"with output", "BEGIN { printf(\"%d %s\\n\", pid, comm); exit(); }", 1.0 / 20, 1.0 / 8},
+		{"100 lines", hundredLines(), 1.0 / 10, 1.0 / 8},
 		{"struct access", "BEGIN { @ = ((struct task_struct *)curtask)->pid; exit(); }", 1.0 / 15, 1.0 / 8},
 	}
 }

@@ -109,8 +109,8 @@ func TestChosen(t *testing.T) {
 		o    options
 		want string
 	}{
-		{options{}, "start size code flood keys stages icount"},
-		{options{quick: true}, "start size code flood keys stages"},
+		{options{}, "start size code choice flood keys stages icount"},
+		{options{quick: true}, "start size code choice flood keys stages"},
 		{options{icount: true}, "icount"},
 		{options{only: []string{"keys", "start"}}, "start keys"},
 		{options{only: []string{"kesy"}}, `no section "kesy"`},

@@ -61,7 +61,8 @@ func (c typedArgs) Retval(g *lower.Gen, t *types.Type) lower.Operand {
 	return c.ArgArray.Retval(g, t)
 }
 
-// refusedAsWord tells which types the verifier refuses to load from the context: pointers to anything but structs, integers and void.
+// refusedAsWord tells which types a verifier refuses to load from the context: pointers to anything but structs, characters and void. Since
+// Linux 5.18 it takes pointers to all integers; there is no cheap way to find out, and they are rare.
 func refusedAsWord(t *types.Type) bool {
 	if t.Kind != types.Pointer || t.Elem == nil {
 		return false
@@ -71,8 +72,8 @@ func refusedAsWord(t *types.Type) bool {
 		return e.Struct == nil || e.Struct.Size == 0 || e.Struct.Name == ""
 	case types.Void:
 		return e.Name != "" // a function
-	case types.Int, types.Bool:
-		return false
+	case types.Int:
+		return e.Size > 1 || !e.Signed
 	}
 	return true
 }

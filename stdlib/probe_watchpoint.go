@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
@@ -23,6 +24,7 @@ type watchPoint struct {
 	addr, length uint64
 	mode         string
 	pid          int
+	children     bool // the script's filter decides which processes
 }
 
 func watchKinds(m *Machine) []KindEntry {
@@ -50,7 +52,7 @@ func (k *watchpoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.Lis
 		r.errorf(codeSegments, "watchpoint probe type requires 3 arguments, found %d", len(r.seg)).Hint("write `watchpoint:ADDRESS:LENGTH:MODE`")
 		return nil
 	}
-	d := &watchPoint{pid: env.PID}
+	d := &watchPoint{pid: env.PID, children: env.Children}
 	var err error
 	if d.addr, err = parseNumber(r.seg[0]); err != nil {
 		diag := r.segErrorf(0, codeOffset, "Invalid function/address argument: %v", err)
@@ -100,7 +102,13 @@ func (k *watchpoint) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.Lis
 func (k *watchpoint) List([]string, ListOptions, func(Listed) bool) error { return nil }
 
 func (k *watchpoint) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
-	return &lower.Hook{Point: p, Share: "watchpoint", Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data}
+	h := &lower.Hook{Point: p, Share: "watchpoint", Type: ebpf.PerfEvent, Context: registerContext(), Data: p.Data}
+	// An event of a process would watch for the one thread that gave the process its number, so each CPU watches, and the program looks
+	// whether it is the process.
+	if d := p.Data.(*watchPoint); d.pid != 0 && !d.children {
+		h.Enter = func(g *lower.Gen) { g.LeaveUnless(g.B.CmpImm(ir.OpEq, pidOf(g), int64(d.pid))) }
+	}
+	return h
 }
 
 func (k *watchpoint) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*object.Attach {
@@ -111,7 +119,7 @@ func (k *watchpoint) Links(hooks []*lower.Hook, _ bool, _ *target.Target) []*obj
 			length = 8 // what the kernel wants for execution, sizeof(long)
 		}
 		return &object.Attach{
-			Mechanism: object.Breakpoint, Address: d.addr, Length: length, Mode: d.mode, PID: d.pid, AllCPUs: d.pid == 0,
+			Mechanism: object.Breakpoint, Address: d.addr, Length: length, Mode: d.mode, AllCPUs: true,
 			Reason: "the processor's debug registers watch memory",
 		}
 	})

@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"regexp"
+	goruntime "runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 var kernelScripts = []struct {
 	name, prog, want string
 	feature          string // kernel feature that the script needs; "" for none
+	arch             string // the only architecture that has it; "" for all
 	args             []string
 	code             int
 }{
@@ -62,7 +67,7 @@ var kernelScripts = []struct {
 	{name: "part of a pointer as a key", prog: `BEGIN { @a[(uint16)curtask->stack, (uint16)1] = 1; @b[(int16)curtask->mm, 1] = 1; print(len(@a)); }`, want: `(?m)^1$`, feature: "bpf_for_each_map_elem"},
 	{name: "an array of an iterator's object", prog: `iter:task /args.task->comm != "x" && args.task->comm[0] != 0/ { @n = count(); }`, want: `@n: \d+`, feature: kernel.FeatureIter},
 	{name: "kstack", prog: `BEGIN { @[kstack(3)] = count(); }`, want: `@\[\n +\S+\+\d+\n`},
-	{name: "stacks by unwind tables", prog: `profile:hz:99 { @[dw_ustack] = count(); @n[len(dw_ustack(raw, 3)) <= 3] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `^`, feature: "bpf_loop"},
+	{name: "stacks by unwind tables", prog: `profile:hz:99 { @[dw_ustack] = count(); @n[len(dw_ustack(raw, 3)) <= 3] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `^`, feature: "bpf_loop", arch: "amd64"},
 	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|1[0-9])`},
 	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
 	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); } interval:ms:400 { exit(); }`, want: `@o: \d+`},
@@ -124,6 +129,9 @@ func TestKernelScripts(t *testing.T) {
 			if c.feature != "" && !k.Features().Has(c.feature) {
 				t.Skipf("needs %s", c.feature)
 			}
+			if c.arch != "" && c.arch != k.Arch() {
+				t.Skipf("needs %s", c.arch)
+			}
 			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 			defer cancel()
 			var out, errs bytes.Buffer
@@ -142,5 +150,38 @@ func TestKernelScripts(t *testing.T) {
 				t.Logf("script: %s\nmessages: %s", c.prog, errs.String())
 			}
 		})
+	}
+}
+
+var watched uint64
+
+// TestKernelWatchpoint sees writes to a variable of this process.
+func TestKernelWatchpoint(t *testing.T) {
+	openKernel(t)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				atomic.AddUint64(&watched, 1)
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}()
+	prog := fmt.Sprintf(`watchpoint:%p:8:w { printf("%%s\n", usym(reg("%s"))); exit(); }`, &watched, map[string]string{"amd64": "ip", "arm64": "pc"}[goruntime.GOARCH])
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{"sonde", "-p", strconv.Itoa(os.Getpid()), "-e", prog}, stdio{strings.NewReader(""), &out, &errs})
+	switch {
+	case code == exitKernel:
+		t.Skip("needs hardware watchpoints: ", errs.String())
+	case ctx.Err() != nil && out.Len() == 0:
+		t.Skip("needs watchpoints that work: the emulator accepts and never fires them")
+	case !strings.Contains(out.String(), "TestKernelWatchpoint"):
+		t.Errorf("status %d\n%s%s", code, out.String(), errs.String())
 	}
 }

@@ -126,6 +126,40 @@ func (k *Kernel) Containers() []Container {
 			out = append(out, Container{ID: uid, Name: names["pod "+uid], Path: path, Pod: true})
 		}
 	}
+	for _, c := range k.runtimeContainers() {
+		if !slices.ContainsFunc(out, func(o Container) bool { return o.Path == c.Path }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// runtimeContainers lists the containers of runc and crun, whose groups may have any name, by the state that they keep.
+func (k *Kernel) runtimeContainers() []Container {
+	var out []Container
+	for _, pattern := range []string{"/run/runc/*/state.json", "/run/crun/*/status"} {
+		files, _ := filepath.Glob(k.Path(pattern))
+		for _, path := range files {
+			var state struct {
+				PID     int `json:"pid"`              // crun
+				InitPID int `json:"init_process_pid"` // runc
+			}
+			b, err := os.ReadFile(path)
+			pid := 0
+			if err == nil && json.Unmarshal(b, &state) == nil {
+				pid = max(state.PID, state.InitPID)
+			}
+			if pid == 0 {
+				continue
+			}
+			group, err := k.ProcessCgroup(pid)
+			if err != nil || strings.Trim(group, "/") == "" { // none of its own
+				continue
+			}
+			name := filepath.Base(filepath.Dir(path))
+			out = append(out, Container{ID: name, Name: name, Path: group})
+		}
+	}
 	return out
 }
 

@@ -31,6 +31,11 @@ func TestContainers(t *testing.T) {
 	write("var/lib/docker/containers/"+a+"/config.v2.json", `{"ID":"`+a+`","Name":"/db"}`)
 	write("var/lib/containers/storage/overlay-containers/containers.json", `[{"id":"`+b+`","names":["cache"]}]`)
 	write("var/log/pods/default_front_01234567-89ab-cdef-0123-456789abcdef/x", "")
+	dir("sys/fs/cgroup/mine")
+	write("run/runc/box/state.json", `{"id":"box","init_process_pid":71}`)
+	write("run/crun/crate/status", `{"pid":72,"cgroup-path":""}`)
+	write("proc/71/cgroup", "3:cpu:/other\n0::/mine\n")
+	write("proc/72/cgroup", "0::/\n")
 	k, err := Open(Options{Root: root})
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +51,7 @@ func TestContainers(t *testing.T) {
 		{"cache", false, "/machine.slice/libpod-" + b + ".scope"},
 		{b, false, "/machine.slice/libpod-" + b + ".scope"},
 		{"web-1", false, "/machine.slice/machine-web\\x2d1.scope"},
+		{"box", false, "/mine"},
 		{"front", true, "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice"},
 		{"01234567", true, "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice"},
 	}
@@ -55,7 +61,7 @@ func TestContainers(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %s", tc.want, got, err, tc.path)
 		}
 	}
-	if _, names, err := k.FindContainer("front", false); err == nil || len(names) != 6 {
+	if _, names, err := k.FindContainer("front", false); err == nil || len(names) != 7 {
 		t.Errorf("a pod is no container: %v, %v", names, err)
 	}
 	g, err := k.Cgroup("/machine.slice")

@@ -29,10 +29,12 @@ func intKey(lo, hi int64, set func(*check.Config, int)) func(*check.Config, stri
 
 func boolKey(set func(*check.Config, bool)) func(*check.Config, string) error {
 	return func(c *check.Config, text string) error {
-		switch strings.ToLower(strings.TrimSpace(text)) {
-		case "1", "true":
-			set(c, true)
-		case "0", "false":
+		text = strings.ToLower(strings.TrimSpace(text))
+		n, err := strconv.ParseUint(text, 0, 64)
+		switch {
+		case err == nil, text == "true", text == "yes", text == "on":
+			set(c, err != nil || n != 0)
+		case text == "false", text == "no", text == "off":
 			set(c, false)
 		default:
 			return errors.New("Invalid bool value: valid values are true, false, 1 or 0.") //nolint:staticcheck // a message for the user
@@ -61,9 +63,9 @@ func anyText(set func(*check.Config, string)) func(*check.Config, string) error 
 	}
 }
 
-func unstableKey(name, what string) ConfigEntry {
+func unstableKey(name, def, what string) ConfigEntry {
 	return ConfigEntry{
-		Default: "warn", Doc: Doc{
+		Default: def, Doc: Doc{
 			Group: "config", Summary: "whether " + what + " may be used",
 			Text:    "`enable` turns the feature on, `warn` too but says that it may change, `error` turns it off.",
 			Example: "config = { " + name + " = enable }\nBEGIN { exit(); }",
@@ -74,7 +76,7 @@ func unstableKey(name, what string) ConfigEntry {
 
 // noEffect is a key that other versions know; a config block that sets it is warned, but for the keys that still matter to bpftrace.
 func noEffect(name, value, why string) ConfigEntry {
-	quiet := name == "unstable_typeinfo" || name == "use_blazesym"
+	quiet := name == "use_blazesym"
 	return ConfigEntry{
 		Doc: Doc{Group: "config", Summary: "kept for compatibility, without effect", Text: why, Example: "config = { " + name + " = " + value + " }\nBEGIN { exit(); }"},
 		Key: check.ConfigKey{Name: name, NoEffect: !quiet, Set: func(*check.Config, string) error { return nil }},
@@ -146,12 +148,12 @@ func configKeys() []ConfigEntry {
 			}),
 		key("str_trunc_trailer", "..", "what is printed behind a string that was cut", "Empty to print nothing.",
 			anyText(func(c *check.Config, v string) { c.StrTruncTrailer = v })),
-		unstableKey("unstable_tseries", "`tseries`"),
+		unstableKey("unstable_tseries", "warn", "`tseries`"),
+		unstableKey("unstable_typeinfo", "error", "`typeinfo`"),
 		noEffect("unstable_map_decl", "error", "Map declarations are part of the language."),
 		noEffect("unstable_addr", "error", "`&` is part of the language."),
 		noEffect("unstable_macro", "error", "Macros are part of the language."),
 		noEffect("unstable_import", "error", "Imports are part of the language."),
-		noEffect("unstable_typeinfo", "enable", "`typeinfo` is always there."),
 		noEffect("symbol_source", "dwarf", "Locations come from symbols and from DWARF, as the attach point needs."),
 		noEffect("max_type_res_iterations", "10", "The search for types always ends."),
 		noEffect("use_blazesym", "true", "Symbols are looked up by sonde itself."),

@@ -96,8 +96,8 @@ func compileFuncs() []Builtin {
 		},
 		{
 			Name: "kfunc_exist", Doc: Doc{
-				Group: "compile time", Summary: "whether the kernel has a function that BPF programs may call",
-				Text:    "Looked up in the kernel's types while compiling.",
+				Group: "compile time", Summary: "whether the kernel has a function of this name",
+				Text:    "Looked up in the kernel's types while compiling. Whether BPF programs may call it is what `kfunc_allowed` tells.",
 				Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"},
 			},
 			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
@@ -116,7 +116,9 @@ func compileFuncs() []Builtin {
 func kfuncResult(c *check.Call) *types.Type {
 	name, _ := c.Str(0)
 	known := kfuncKnown(c, name)
-	if c.Node.Func == "kfunc_allowed" {
+	if c.Node.Func == "kfunc_exist" {
+		known = known || c.Env.Types != nil && c.Env.Types.FuncProto(name) != nil
+	} else {
 		for _, k := range bodyKinds(c.Body) {
 			known = known && slices.Contains(typedKinds, k)
 		}
@@ -132,11 +134,21 @@ func kfuncKnown(c *check.Call, name string) bool {
 	return c.Env.Types != nil && c.Env.Types.FuncProto(name) != nil
 }
 
-func isLiteral(c *check.Call, i int) bool {
-	e := c.Args[i]
+func isLiteral(c *check.Call, i int) bool { return literalExpr(c, c.Args[i]) }
+
+func literalExpr(c *check.Call, e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.IntLit, *ast.StrLit, *ast.BoolLit, *ast.Positional:
 		return true
+	case *ast.Tuple:
+		for _, x := range e.Elems {
+			if !literalExpr(c, x) {
+				return false
+			}
+		}
+		return true
+	case *ast.Paren:
+		return literalExpr(c, e.X)
 	case *ast.Unary:
 		_, ok := c.Body.Consts[e]
 		return ok

@@ -1,6 +1,8 @@
 package stdlib
 
 import (
+	"strings"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -143,6 +145,7 @@ func stringText(g *lower.Gen, e ast.Expr) (lower.Operand, int) {
 func lowerStrlen(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
 	if s, ok := c.Str(0); ok {
+		s, _, _ = strings.Cut(s, "\x00")
 		return lower.Scalar(t, g.B.Const(int64(len(s))))
 	}
 	o := g.Expr(c.Args[0])

@@ -202,7 +202,7 @@ func (g *Gen) storeTuple(dst Place, t *types.Type, o Operand) {
 		if f.Offset > end {
 			g.zero(dst.At(end, f.Offset-end))
 		}
-		from := o.Type.Fields[i]
+		from := o.Type.Fields[types.Partner(t, i, o.Type)]
 		g.StoreValue(dst.At(f.Offset, f.Type.Size), f.Type, g.Load(o.P.At(from.Offset, from.Type.Size), from.Type))
 		end = f.Offset + f.Type.Size
 	}

@@ -168,7 +168,7 @@ func (g *Gen) EqualOperands(a, b Operand, yes, no *ir.Block) {
 func (g *Gen) equalTuples(a, b Operand, yes, no *ir.Block) {
 	n := min(len(a.Type.Fields), len(b.Type.Fields))
 	for i := range n {
-		x, y := a.Type.Fields[i], b.Type.Fields[i]
+		x, y := a.Type.Fields[i], b.Type.Fields[types.Partner(a.Type, i, b.Type)]
 		next := yes
 		if i < n-1 {
 			next = g.B.NewBlock("same")

@@ -46,7 +46,7 @@ func sameLayout(a, b *types.Type) bool {
 		}
 		for i := range a.Fields {
 			x, y := a.Fields[i].Type, b.Fields[i].Type
-			if a.Fields[i].Offset != b.Fields[i].Offset || x.Size != y.Size || x.Kind != y.Kind || !x.IsScalar() && !sameLayout(x, y) {
+			if a.Fields[i].Name != b.Fields[i].Name || a.Fields[i].Offset != b.Fields[i].Offset || x.Size != y.Size || x.Kind != y.Kind || !x.IsScalar() && !sameLayout(x, y) {
 				return false
 			}
 		}

@@ -259,8 +259,11 @@ func (b *body) sizeof(e *ast.Sizeof) *types.Type {
 		return t
 	}
 	size := t.Size
-	if t.Kind == types.Args && t.Struct != nil {
+	switch {
+	case t.Kind == types.Args && t.Struct != nil:
 		size = t.Struct.Size
+	case t.Kind == types.Enum && e.Type != nil:
+		size = 8 // an enumerator is a 64-bit value
 	}
 	v := intVal(int64(size))
 	b.setLit(e, v)
@@ -283,6 +286,10 @@ func (b *body) operand(spec *ast.TypeSpec, x ast.Expr) *types.Type {
 		st := b.c.mapOf(m)
 		st.asked = true
 		b.readMap(st)
+		if st.keyed.IsValid() && !st.scalar.IsValid() { // a map with keys as a whole stands for its keys
+			b.Types[x], b.Types[m] = mapType, mapType
+			return st.m.Key
+		}
 	}
 	t := b.infer(x)
 	b.ask(x)
@@ -320,8 +327,12 @@ func (b *body) offsetof(e *ast.Offsetof) *types.Type {
 	if t == nil || bad(t) {
 		return t
 	}
-	for t.Kind == types.Pointer && t.Elem != nil && e.X != nil {
-		t = t.Elem
+	if t.Kind == types.Pointer {
+		d := b.errorf(CodeUnknownField, e.Sp, "'%s' is not a C type.", b.name(t))
+		if e.X != nil {
+			d.Hint("take the struct that it points to: `offsetof(*...)`")
+		}
+		return types.TInvalid
 	}
 	off := 0
 	for _, name := range e.Fields {

@@ -267,6 +267,7 @@ type Info struct {
 	Bodies  []*Body // in script order
 	Maps    map[string]*Map
 	Order   []string // map names by first use
+	Strict  bool     // the script is in the newest dialect: neither a bool nor an aggregation counts as an integer
 	Config  *Config
 	Defines map[string]Const // C macros of the script with a constant value
 	Options []*Option        // getopt calls, for --help

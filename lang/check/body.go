@@ -16,12 +16,13 @@ type body struct {
 	order  []*varState
 	units  []*unit
 
-	final    bool       // the types are known: report
-	diags    *diag.List // where final reports
-	current  *unit
-	jumps    []pendingIf // `if comptime` whose condition is not known yet
-	pending  map[*ast.If]bool
-	infoType map[*ast.Typeinfo]*types.Type
+	final     bool       // the types are known: report
+	diags     *diag.List // where final reports
+	current   *unit
+	anyLength int         // inside an argument or operand whose literal never becomes a value of the program
+	jumps     []pendingIf // `if comptime` whose condition is not known yet
+	pending   map[*ast.If]bool
+	infoType  map[*ast.Typeinfo]*types.Type
 }
 
 // varState is what the solver knows of a scratch variable.
@@ -61,7 +62,9 @@ type mapState struct {
 	prior         bool
 	readers       []*unit
 	use           source.Span
-	reported      bool // one report about an undefined map is enough
+	reported      bool        // one report about an undefined map is enough
+	read          source.Span // where its value is used
+	unset         bool        // nothing gives it a value: reading it gives 0
 }
 
 // unit is a statement, or the head of one, that the solver looks at as a whole.
@@ -120,13 +123,14 @@ func (c *checker) solve() {
 	}
 }
 
-// defaultMaps gives maps that are only ever incremented the type of the 0 that they start with.
+// defaultMaps gives maps that are only ever incremented, or read, the type of the 0 that they start with.
 func (c *checker) defaultMaps() bool {
 	again := false
 	for _, name := range c.info.Order {
 		st := c.maps[name]
-		if st.m.Value == nil && !st.poisoned && (st.selfInit || st.m.Written && !st.fromAgg) {
+		if st.m.Value == nil && !st.poisoned && (st.selfInit || st.m.Written && !st.fromAgg || st.read.IsValid() && !st.m.Written) {
 			st.m.Value = types.TInt8
+			st.unset = !st.selfInit && !st.m.Written
 			c.enqueue(st.readers...)
 			again = true
 		}
@@ -275,7 +279,7 @@ func bad(t *types.Type) bool { return t != nil && t.Kind == types.Invalid }
 // collectAll lists the units of the body.
 func (b *body) collectAll() {
 	if b.Predicate != nil {
-		b.add(0, nil, func() { b.condition(b.Predicate, "predicate") })
+		b.add(0, nil, func() { b.condition(b.Predicate, "condition") })
 	}
 	b.collect(b.Block, 0, nil)
 }

@@ -213,7 +213,13 @@ func (b *body) argument(call *Call, p *Param, i int, a ast.Expr) *types.Type {
 	case TypeOrValue:
 		return b.operand(nil, x)
 	}
+	if p.Class == StrLiteral {
+		b.anyLength++
+	}
 	t := b.value(a)
+	if p.Class == StrLiteral {
+		b.anyLength--
+	}
 	if t == nil || bad(t) {
 		return t
 	}
@@ -310,6 +316,14 @@ func (b *body) varArgument(call *Call, p *Param, x ast.Expr) *types.Type {
 	return b.variable(v)
 }
 
+// isNumber tells whether a value counts as an integer where one is needed: a bool does in old scripts only.
+func (b *body) isNumber(t *types.Type) bool {
+	return t.IsInteger() && (t.Kind != types.Bool || b.c.pool.old)
+}
+
+// isSum tells whether an aggregation that is read counts as an integer: it does in old scripts only.
+func (b *body) isSum(t *types.Type) bool { return isCastable(t) && b.c.pool.old }
+
 // checkClass checks a value against the class of its parameter.
 func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type) *types.Type {
 	fail := func(want string) *types.Type {
@@ -318,12 +332,12 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 	c, isConst := b.Consts[x]
 	switch p.Class {
 	case Integer:
-		if !t.IsInteger() && t.Kind != types.Pointer && !isCastable(t) {
+		if !b.isNumber(t) && t.Kind != types.Pointer && !b.isSum(t) {
 			return fail("int")
 		}
 	case Number:
 		switch f := call.Func; {
-		case t.IsInteger() || isCastable(t):
+		case b.isNumber(t) || b.isSum(t):
 		case f.Agg == types.Invalid || f.Agg == types.Hist || f.Agg == types.LHist || f.Agg == types.TSeries:
 			return fail("int")
 		default:

@@ -103,10 +103,6 @@ func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 		if x.IsInteger() {
 			return t
 		}
-	case types.Struct:
-		if x.IsInteger() && t.Size > 0 { // (struct foo)0, an old form that old scripts use for an address
-			return b.c.pool.withSpace(t, space, prov)
-		}
 	}
 	if types.Equal(t, x) {
 		return t

@@ -109,6 +109,8 @@ func (c *checker) items(items []ast.Item) {
 		c.declareMap(d)
 	}
 	c.modern = len(macros) > 0 || len(decls) > 0 || newDialect(probes)
+	c.pool.old = !c.modern || c.env.Prior != nil
+	c.info.Strict = !c.pool.old
 	if c.lenient = !c.info.Config.Set["missing_probes"] && oldAlternatives(probes); c.lenient {
 		c.info.Config.MissingProbes = "warn"
 	}

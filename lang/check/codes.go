@@ -61,15 +61,14 @@ const (
 	CodePath         diag.Code = "E0411"
 
 	// Maps (05).
-	CodeUndefinedMap  diag.Code = "E0501"
-	CodeScalarKeyed   diag.Code = "E0502"
-	CodeKeyMismatch   diag.Code = "E0503"
-	CodeAggregation   diag.Code = "E0504"
-	CodeMapKind       diag.Code = "E0505"
-	CodeNotIterable   diag.Code = "E0506"
-	CodeMapExpected   diag.Code = "E0507"
-	CodeKeyType       diag.Code = "E0508"
-	CodeMapRedeclared diag.Code = "E0509"
+	CodeUndefinedMap diag.Code = "E0501"
+	CodeScalarKeyed  diag.Code = "E0502"
+	CodeKeyMismatch  diag.Code = "E0503"
+	CodeAggregation  diag.Code = "E0504"
+	CodeMapKind      diag.Code = "E0505"
+	CodeNotIterable  diag.Code = "E0506"
+	CodeMapExpected  diag.Code = "E0507"
+	CodeKeyType      diag.Code = "E0508"
 
 	// Probes (06).
 	CodeUnknownProbe  diag.Code = "E0601"
@@ -94,4 +93,6 @@ const (
 	CodeNoPoints       diag.Code = "W0601"
 	CodeUnusedMap      diag.Code = "W0501"
 	CodePrintAsync     diag.Code = "W0502"
+	CodeUnsetMap       diag.Code = "W0503"
+	CodeMapRedeclared  diag.Code = "W0504"
 )

@@ -78,7 +78,11 @@ func (c *checker) setConfig(key *ConfigKey, val string, sp source.Span) {
 
 // unstable reports the use of a feature that bpftrace calls unstable, as the config wants it.
 func (c *checker) unstable(key string, sp source.Span, what string) {
-	switch c.info.Config.Unstable[key] {
+	state := c.info.Config.Unstable[key]
+	if state == "" && key == "unstable_typeinfo" { // the one that is off until it is asked for
+		state = "error"
+	}
+	switch state {
 	case "error":
 		c.diags.Errorf(CodeUnstable, sp, "%s feature is not enabled by default. To enable this unstable feature, set the config flag to enable. %s=enable", what, key)
 	case "enable":

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ type expander struct {
 	c       *checker
 	diags   *diag.List
 	frame   *frame // nil in the script's own text
+	loops   int    // loops around the statement
 	raw     bool   // copies what was expanded before: an argument of a macro
 	counter *int   // nodes copied for this body
 	defines []string
@@ -43,6 +45,13 @@ func (x *expander) block(b *ast.Block) *ast.Block {
 	return out
 }
 
+// loopBody copies the body of a loop.
+func (x *expander) loopBody(b *ast.Block) *ast.Block {
+	x.loops++
+	defer func() { x.loops-- }()
+	return x.block(b)
+}
+
 func (x *expander) stmt(s ast.Stmt) ast.Stmt {
 	if !x.count() {
 		return nil
@@ -63,7 +72,7 @@ func (x *expander) stmt(s ast.Stmt) ast.Stmt {
 	case *ast.If:
 		return x.ifStmt(s)
 	case *ast.While:
-		return &ast.While{Base: s.Base, Cond: x.expr(s.Cond), Body: x.block(s.Body)}
+		return &ast.While{Base: s.Base, Cond: x.expr(s.Cond), Body: x.loopBody(s.Body)}
 	case *ast.Unroll:
 		return &ast.Unroll{Base: s.Base, Count: x.expr(s.Count), Body: x.block(s.Body)}
 	case *ast.ForMap:
@@ -72,14 +81,17 @@ func (x *expander) stmt(s ast.Stmt) ast.Stmt {
 		if v == nil || m == nil {
 			return nil
 		}
-		return &ast.ForMap{Base: s.Base, Var: v, Map: m, Body: x.block(s.Body)}
+		return &ast.ForMap{Base: s.Base, Var: v, Map: m, Body: x.loopBody(s.Body)}
 	case *ast.ForRange:
 		v, _ := x.expr(s.Var).(*ast.Var)
 		if v == nil {
 			return nil
 		}
-		return &ast.ForRange{Base: s.Base, Var: v, Lo: x.expr(s.Lo), Hi: x.expr(s.Hi), Body: x.block(s.Body)}
+		return &ast.ForRange{Base: s.Base, Var: v, Lo: x.expr(s.Lo), Hi: x.expr(s.Hi), Body: x.loopBody(s.Body)}
 	case *ast.Jump:
+		if word := [...]string{ast.Return: "return", ast.Break: "break", ast.Continue: "continue"}[s.Kind]; x.frame != nil && !x.raw && (s.Kind == ast.Return || x.loops == 0) {
+			x.diags.Errorf(CodeJump, s.Sp, "'%s' statement is not allowed in a macro", word)
+		}
 		j := &ast.Jump{Base: s.Base, Kind: s.Kind}
 		if s.Value != nil {
 			j.Value = x.expr(s.Value)
@@ -321,10 +333,16 @@ func (x *expander) typeSpec(t *ast.TypeSpec) *ast.TypeSpec {
 	out := *t
 	if x.frame != nil && !x.raw && t.Tag == "" && t.Name != "" {
 		if arg, ok := x.frame.exprs[t.Name]; ok {
-			if ta, isType := unparen(arg).(*ast.TypeArg); isType {
-				out = *x.copyOf().typeSpec(ta.Type)
+			switch a := unparen(arg).(type) {
+			case *ast.TypeArg:
+				out = *x.copyOf().typeSpec(a.Type)
 				out.Suffix = append(append([]ast.TypeSuffix(nil), out.Suffix...), t.Suffix...)
 				return &out
+			case *ast.Ident: // a type by its bare name
+				out.Name, out.Sp = a.Name, a.Sp
+			default:
+				x.diags.Errorf(CodeMacro, arg.Span(), "Invalid replacement for macro '%s' type parameter '%s' which makes up the type '%s'", x.frame.macro.Name, t.Name, t.Name)
+				return &ast.TypeSpec{Base: t.Base, Name: "void"}
 			}
 		}
 	}
@@ -465,7 +483,13 @@ func (x *expander) call(e *ast.Call) ast.Expr {
 	}
 	f := x.c.u.Func(e.Func)
 	if found && f == nil {
-		x.diags.Errorf(CodeMacro, e.Sp, "Call to macro has wrong number of arguments. Macro '%s' takes %s, got %d", e.Func, x.c.arities(e.Func), len(e.Args))
+		best := x.c.macros[e.Func][0]
+		d := x.diags.Errorf(CodeMacro, e.Sp, "Call to %s() has arguments that do not match any definition.", e.Func)
+		if text := fmt.Sprintf("The closest definition of %s() has a different number of arguments. Expected: %d but got %d", e.Func, len(best.Params), len(e.Args)); best.library {
+			d.Hint("it takes %s, %d given", x.c.arities(e.Func), len(e.Args))
+		} else {
+			d.Label(best.NameSp, "%s", text)
+		}
 		return &ast.Bad{Base: e.Base}
 	}
 	if len(e.Args) == 0 && x.c.u.Var(e.Func) != nil {

@@ -289,7 +289,10 @@ func foldInt(op string, x, y value) (value, error) {
 		v := bitOp(op, x.bits, y.bits)
 		return value{kind: intValue, bits: v, neg: (x.neg || y.neg) && v>>63 != 0}, nil
 	case "<<", ">>":
-		n := y.bits & 63 // as the machine shifts at run time
+		if y.neg || y.bits > 63 {
+			return value{}, errOverflow
+		}
+		n := y.bits
 		if op == "<<" {
 			v := x.bits << n
 			return value{kind: intValue, bits: v, neg: x.neg && v>>63 != 0}, nil

@@ -125,12 +125,14 @@ func CheckFormat(c *Call, at int) {
 			continue
 		}
 		ok, want := v.Accepts(t)
-		if ok {
+		if ok && (v.Conv == "s" || !isCastable(t) || !c.Info.Strict) {
 			continue
 		}
 		spec := format[v.Start:v.End]
 		d := c.Diags.Errorf(CodeFormat, c.Node.Sp, "unsupported format specifier for type '%s': %s", t, v.Conv)
 		switch {
+		case isCastable(t):
+			d.Hint("add a cast: `(int64)...`")
 		case t.Kind == types.String || t.Kind == types.KSym || t.Kind == types.USym:
 			d.Hint("`%s` prints %s: use `%%s`", spec, want)
 		case v.Conv[0] == 'r':

@@ -78,6 +78,9 @@ func (b *body) typeOf(e ast.Expr) *types.Type {
 		return types.TBool
 	case *ast.StrLit:
 		b.setLit(e, strVal(e.Value))
+		if limit := b.c.info.Config.MaxStrlen; len(e.Value) >= limit && b.anyLength == 0 {
+			b.errorf(CodeStringTooLong, e.Sp, "String is too long (over %d bytes): %s", limit, e.Value).Hint("raise `max_strlen` in the config block")
+		}
 		return types.StringOf(len(e.Value) + 1)
 	case *ast.Positional:
 		b.warnf(CodeNoParam, e.Sp, "Positional parameter $%d is empty or not provided. ", e.N)

@@ -57,7 +57,7 @@ func (c *checker) checkParams(m *ast.Macro) {
 	seen := map[string]bool{}
 	for _, p := range m.Params {
 		if seen[p.Name] {
-			c.diags.Errorf(CodeMacro, p.Sp, "parameter `%s` of macro `%s` is named twice", p.Name, m.Name)
+			c.diags.Errorf(CodeMacro, p.Sp, "Ident for macro argument has already been used: %s", p.Name)
 		}
 		seen[p.Name] = true
 	}
@@ -100,21 +100,35 @@ func (x *expander) callMacro(m *macro, call source.Span, args []ast.Expr) ast.Ex
 		macro: m, parent: x.frame, exprs: map[string]ast.Expr{}, vars: map[string]string{}, maps: map[string]string{},
 		prefix: fmt.Sprintf("$%s#%d:", m.Name, x.c.expansionCount),
 	}
+	mismatch := func(p *ast.MacroParam, arg ast.Expr, want string) *diag.Diagnostic {
+		got := "an expression"
+		switch arg.(type) {
+		case *ast.Var:
+			got = "a variable"
+		case *ast.MapRef:
+			got = "a map"
+		}
+		d := x.diags.Errorf(CodeMacro, call, "Call to %s() has arguments that do not match any definition.", m.Name).
+			Label(arg.Span(), "Mismatched arg. %s() expects %s for arg %s but got %s.", m.Name, want, p.Name, got)
+		if !m.library {
+			d.Label(p.Sp, "This is the argument in the closest definition.")
+		}
+		return d
+	}
 	for i, p := range m.Params {
 		arg := unparen(args[i])
 		switch p.Name[0] {
 		case '$':
 			v, ok := arg.(*ast.Var)
 			if !ok {
-				x.diags.Errorf(CodeMacro, arg.Span(), "Mismatched arg to macro call. Macro '%s' expects a variable for arg %s but got %s.", m.Name, p.Name, describe(arg)).
-					Hint("assign the value to a variable first, or name the parameter `%s` in the macro", p.Name[1:])
+				mismatch(p, arg, "a variable").Hint("assign the value to a variable first, or name the parameter `%s` in the macro", p.Name[1:])
 				return &ast.Bad{Base: ast.Base{Sp: call}}
 			}
 			f.vars[p.Name] = v.Name
 		case '@':
 			v, ok := arg.(*ast.MapRef)
 			if !ok {
-				x.diags.Errorf(CodeMacro, arg.Span(), "Mismatched arg to macro call. Macro '%s' expects a map for arg %s but got %s.", m.Name, p.Name, describe(arg))
+				mismatch(p, arg, "a map")
 				return &ast.Bad{Base: ast.Base{Sp: call}}
 			}
 			f.maps[p.Name] = v.Name

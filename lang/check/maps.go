@@ -36,7 +36,7 @@ func (c *checker) mapNamed(name string, sp source.Span) *mapState {
 // declareMap enters `let @m = kind(n)`.
 func (c *checker) declareMap(d *ast.MapDecl) {
 	if old := c.maps[d.Name]; old != nil && old.m.Declared {
-		c.diags.Errorf(CodeMapRedeclared, d.Sp, "map `%s` is declared twice", d.Name).Label(old.m.Span, "first declared here")
+		c.diags.Warnf(CodeMapRedeclared, d.Sp, "map `%s` is declared twice: the first declaration counts", d.Name).Label(old.m.Span, "first declared here")
 		return
 	}
 	st := c.mapNamed(d.Name, d.Sp)
@@ -332,6 +332,9 @@ func (c *checker) reportMaps() {
 				c.diags.Errorf(CodeUndefinedMap, st.use, "Undefined map: %s", name)
 			}
 			continue
+		}
+		if st.unset && !c.partial {
+			c.diags.Warnf(CodeUnsetMap, st.read, "%s is never set: reading it gives 0", name)
 		}
 		c.checkMapKind(st)
 	}

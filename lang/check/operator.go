@@ -21,7 +21,9 @@ func isLogical(op string) bool { return op == "&&" || op == "||" }
 
 // binary types x op y.
 func (b *body) binary(e *ast.Binary) *types.Type {
+	b.anyLength++
 	x, y := b.value(e.X), b.value(e.Y)
+	b.anyLength--
 	x, y = b.missingParam(e.X, x, y), b.missingParam(e.Y, y, x)
 	if x == nil || y == nil {
 		return nil
@@ -172,10 +174,29 @@ func (b *body) tupleOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 	if op != "==" && op != "!=" {
 		return b.invalid(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
 	}
-	if _, ok := b.c.pool.promote(x, y); !ok {
-		return b.invalid(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
+	if _, ok := b.c.pool.promote(x, y); ok {
+		return types.TBool
 	}
-	return types.TBool
+	if e, ok := e.(*ast.Binary); ok && b.literalTuple(e.X) && b.literalTuple(e.Y) { // literals of other types are not equal
+		b.setLit(e, boolVal(op == "!="))
+		return types.TBool
+	}
+	return b.invalid(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
+}
+
+// literalTuple tells whether a tuple is made of literals only.
+func (b *body) literalTuple(e ast.Expr) bool {
+	t, ok := unparen(e).(*ast.Tuple)
+	if !ok {
+		_, lit := b.lits[e]
+		return lit
+	}
+	for _, x := range t.Elems {
+		if !b.literalTuple(x) {
+			return false
+		}
+	}
+	return true
 }
 
 func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
@@ -282,14 +303,10 @@ func (b *body) unary(e *ast.Unary) *types.Type {
 			return b.litType(r)
 		}
 	}
-	x = decay(x)
-	ok := x.IsInteger()
-	switch e.Op {
-	case "!":
-		ok = ok || x.Kind == types.Pointer
-	case "-", "~", "+":
-		ok = ok && x.Kind != types.Bool
+	if b.c.pool.old {
+		x = decay(x)
 	}
+	ok := x.IsInteger() && (e.Op == "!" || x.Kind != types.Bool)
 	if !ok {
 		return b.invalid(CodeOperand, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
 	}
@@ -461,7 +478,7 @@ func (b *body) condition(e ast.Expr, what string) {
 }
 
 func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
-	if t == nil || bad(t) || isCondition(t) {
+	if t == nil || bad(t) || isCondition(t) && (!isCastable(t) || b.c.pool.old) {
 		return
 	}
 	if _, lit := b.lits[e]; lit && t.Kind == types.String {

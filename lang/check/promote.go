@@ -15,20 +15,24 @@ type intKey struct {
 	wide   bool
 }
 
-type intPool map[intKey]*types.Type
+type intPool struct {
+	ints map[intKey]*types.Type
+	// old is set for a script of an older dialect: a comparison was an integer before 0.24, and so was an aggregation that is read before 0.25.
+	old bool
+}
 
 func newIntPool() intPool {
-	p := intPool{}
+	p := intPool{ints: map[intKey]*types.Type{}}
 	for _, size := range []int{1, 2, 4, 8} {
-		p[intKey{size: size}] = types.IntOf(size, false)
-		p[intKey{size: size, signed: true}] = types.IntOf(size, true)
+		p.ints[intKey{size: size}] = types.IntOf(size, false)
+		p.ints[intKey{size: size, signed: true}] = types.IntOf(size, true)
 	}
 	return p
 }
 
 // get returns the integer of a key.
 func (p intPool) get(k intKey) *types.Type {
-	if t := p[k]; t != nil {
+	if t := p.ints[k]; t != nil {
 		return t
 	}
 	t := &types.Type{Kind: types.Int, Size: k.size, Signed: k.signed, Space: k.space}
@@ -38,7 +42,7 @@ func (p intPool) get(k intKey) *types.Type {
 	case k.wide:
 		t.Name = wideName
 	}
-	p[k] = t
+	p.ints[k] = t
 	return t
 }
 
@@ -177,6 +181,9 @@ func (p intPool) promote(a, b *types.Type) (*types.Type, bool) {
 	case b.Kind == types.Invalid:
 		return a, true
 	}
+	if (a.Kind == types.Bool) != (b.Kind == types.Bool) && !p.old {
+		return nil, false
+	}
 	if a.IsInteger() && b.IsInteger() && (a.Kind != b.Kind || (a.Kind == types.Enum && !types.Equal(a, b))) {
 		return p.promoteInt(plainInt(a), plainInt(b)), true
 	}
@@ -252,14 +259,16 @@ func (p intPool) promoteTuple(a, b *types.Type) (*types.Type, bool) {
 	var names []string
 	sameA, sameB := true, true
 	for i := range a.Fields {
-		if a.Fields[i].Name != b.Fields[i].Name {
+		other := types.Partner(a, i, b)
+		if other < 0 {
 			return nil, false
 		}
-		t, ok := p.promote(a.Fields[i].Type, b.Fields[i].Type)
+		ft := b.Fields[other].Type
+		t, ok := p.promote(a.Fields[i].Type, ft)
 		if !ok {
 			return nil, false
 		}
-		sameA, sameB = sameA && t == a.Fields[i].Type, sameB && t == b.Fields[i].Type
+		sameA, sameB = sameA && t == a.Fields[i].Type, sameB && t == ft && other == i
 		elems[i] = t
 		if a.Kind == types.Record {
 			names = append(names, a.Fields[i].Name)

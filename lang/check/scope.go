@@ -273,9 +273,7 @@ func (r *resolver) usedEarly(st *varState, v *ast.Var) {
 
 func (r *resolver) typeSpec(t *ast.TypeSpec) {
 	if e := typeofOf(t); e != nil {
-		r.meta++
-		r.expr(e)
-		r.meta--
+		r.metaOf(nil, e)
 	}
 	for t != nil {
 		for _, s := range t.Suffix {
@@ -305,10 +303,10 @@ func (r *resolver) expr(e ast.Expr) {
 		}
 		r.b.Vars[e] = st.v
 	case *ast.MapRef:
-		r.mapUse(e, false, false).m.Read = true
+		r.readMap(e, false)
 	case *ast.Index:
 		if m, ok := unparen(e.X).(*ast.MapRef); ok {
-			r.mapUse(m, true, false).m.Read = true
+			r.readMap(m, true)
 		} else {
 			r.expr(e.X)
 		}
@@ -327,6 +325,9 @@ func (r *resolver) expr(e ast.Expr) {
 	case *ast.Offsetof:
 		r.metaOf(e.Type, e.X)
 	case *ast.Typeinfo:
+		if !r.b.c.inLibrary(e.Sp) {
+			r.b.c.unstable("unstable_typeinfo", e.Sp, "typeinfo")
+		}
 		r.metaOf(e.Type, e.X)
 	case *ast.TypeArg:
 		r.metaOf(e.Type, nil)
@@ -344,7 +345,11 @@ func (r *resolver) expr(e ast.Expr) {
 func (r *resolver) metaOf(t *ast.TypeSpec, e ast.Expr) {
 	r.meta++
 	r.typeSpec(t)
-	r.expr(e)
+	if m, ok := unparen(e).(*ast.MapRef); ok {
+		r.mapUse(m, false, true).m.Read = true
+	} else {
+		r.expr(e)
+	}
 	r.meta--
 }
 
@@ -455,6 +460,15 @@ func (r *resolver) noteCall(f *Func, st *mapState) {
 		case EffectRead:
 			st.m.Read = true
 		}
+	}
+}
+
+// readMap notes that the value of a map is used.
+func (r *resolver) readMap(m *ast.MapRef, keyed bool) {
+	st := r.mapUse(m, keyed, false)
+	st.m.Read = true
+	if r.meta == 0 && !st.read.IsValid() {
+		st.read = m.Sp
 	}
 }
 

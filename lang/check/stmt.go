@@ -59,10 +59,10 @@ func (b *body) jump(s *ast.Jump) {
 		return
 	}
 	t := b.value(s.Value)
-	if t == nil || bad(t) || t.IsInteger() || isCastable(t) {
+	if t == nil || bad(t) || t.IsInteger() || b.isSum(t) {
 		return
 	}
-	b.errorf(CodeReturnType, s.Value.Span(), "Probe return values can only be integers. Found %s", b.name(t))
+	b.errorf(CodeReturnType, source.Span{Start: s.Sp.Start, End: s.Value.Span().End}, "Probe return values can only be integers. Found %s", b.name(t))
 }
 
 func (b *body) let(s *ast.Let) {
@@ -225,7 +225,9 @@ func (b *body) warnConversion(sp source.Span, from, to *types.Type) {
 	}
 	if len(from.Fields) > 0 && len(from.Fields) == len(to.Fields) && from.Kind != types.Struct {
 		for i := range from.Fields {
-			b.warnConversion(sp, from.Fields[i].Type, to.Fields[i].Type)
+			if j := types.Partner(from, i, to); j >= 0 {
+				b.warnConversion(sp, from.Fields[i].Type, to.Fields[j].Type)
+			}
 		}
 		return
 	}
@@ -264,7 +266,10 @@ func (b *body) unroll(s *ast.Unroll) {
 
 // forRange types the head of `for ($i : lo..hi)`.
 func (b *body) forRange(s *ast.ForRange) {
-	lo, hi := decay(b.value(s.Lo)), decay(b.value(s.Hi))
+	lo, hi := b.value(s.Lo), b.value(s.Hi)
+	if b.c.pool.old {
+		lo, hi = decay(lo), decay(hi)
+	}
 	v := b.Vars[s.Var]
 	if lo == nil || hi == nil || v == nil {
 		return

@@ -254,7 +254,7 @@ func checkCodes() []Entry {
 		},
 		{
 			"E0501", "undefined map",
-			"Nothing in the script ever stores into this map.",
+			"Nothing in the script ever stores into this map, and nothing can be said of its type.",
 			"BEGIN { print(@x); }",
 		},
 		{
@@ -291,11 +291,6 @@ func checkCodes() []Entry {
 			"E0508", "unusable key",
 			"A key is made of integers, strings, stacks and tuples of them.",
 			"",
-		},
-		{
-			"E0509", "map declared twice",
-			"Two `let` declare the same map.",
-			"let @a = hash(5); let @a = hash(6); BEGIN { @a[1] = 1; }",
 		},
 		{
 			"W0201", "unstable feature",
@@ -371,6 +366,16 @@ func checkCodes() []Entry {
 			"W0502", "printed later",
 			"`print` of a map shows the map as it is when user space gets to it, not as it is at the statement.",
 			"BEGIN { @x = 1; for ($i : 0..3) { print(@x); @x++; } }",
+		},
+		{
+			"W0503", "map never set",
+			"The script reads a map that nothing stores into; it reads as 0.",
+			"BEGIN { printf(\"%d\\n\", @total); }",
+		},
+		{
+			"W0504", "map declared twice",
+			"Two `let` declare the same map. The first one counts.",
+			"let @a = hash(5); let @a = hash(6); BEGIN { @a[1] = 1; }",
 		},
 	}
 }

@@ -203,7 +203,7 @@ func (p *parser) skipSuffixes() bool {
 func (p *parser) cast(open *token) ast.Expr {
 	t := *p.peek()
 	switch {
-	case isOp(&t, "typeof"):
+	case isOp(&t, "typeof"), kindOf(&t) == lexer.Const:
 	case kindOf(&t) != lexer.Ident || IsBuiltinVariable(t.Value):
 		return nil
 	}
@@ -230,6 +230,9 @@ func (p *parser) cast(open *token) ast.Expr {
 	}
 	suffix := p.skipSuffixes()
 	isCast := p.accept(")") && startsCastOperand(p.peek())
+	if kindOf(&t) == lexer.Const && !suffix && isCast { // a value, or the parameter of a macro, which may stand for a type
+		isCast = !startsOrContinues(p.peek())
+	}
 	if !isCast && (known || suffix) && isOp(&p.prev, ")") && isTypeName(t.Value) {
 		f := unexpected(p.peek(), "a value to convert to `"+t.Value+"`")
 		p.fail(f)
@@ -246,6 +249,9 @@ func (p *parser) cast(open *token) ast.Expr {
 	p.leave()
 	return &ast.Cast{Base: base(p.from(spanOf(open))), Type: typ, X: x}
 }
+
+// startsOrContinues tells whether a token behind a parenthesised value may also be an operator of it.
+func startsOrContinues(t *token) bool { return isOp(t, "-") || isOp(t, "*") || isOp(t, "&") }
 
 // startsCastOperand is startsOperand without what can only follow a parenthesised value.
 func startsCastOperand(t *token) bool {

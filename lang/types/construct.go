@@ -197,23 +197,38 @@ func (t *Type) String() string {
 			return kw + "(anonymous)"
 		}
 		return kw + t.Struct.Name
-	case Tuple, Record:
-		var sb strings.Builder
-		sb.WriteByte('(')
+	case Tuple:
+		names := make([]string, len(t.Fields))
 		for i, f := range t.Fields {
-			if i > 0 {
-				sb.WriteByte(',')
-			}
-			if f.Name != "" {
-				sb.WriteString(f.Name + "=")
-			}
-			sb.WriteString(f.Type.String())
+			names[i] = f.Type.String()
 		}
-		sb.WriteByte(')')
-		return sb.String()
+		return "(" + strings.Join(names, ",") + ")"
+	case Record:
+		names := make([]string, len(t.Fields))
+		for i, f := range t.Fields {
+			names[i] = "." + f.Name + " = " + f.Type.String()
+		}
+		return "record { " + strings.Join(names, ", ") + " }"
 	}
 	if int(t.Kind) < len(kindNames) && kindNames[t.Kind] != "" {
 		return kindNames[t.Kind]
 	}
 	return fmt.Sprintf("kind(%d)", t.Kind)
+}
+
+// Partner returns the place in b of the field that belongs to field i of a, -1 when b has none: the same place in tuples, the same name in
+// records, whose order does not matter.
+func Partner(a *Type, i int, b *Type) int {
+	if a.Kind != Record {
+		if i < len(b.Fields) {
+			return i
+		}
+		return -1
+	}
+	for j := range b.Fields {
+		if b.Fields[j].Name == a.Fields[i].Name {
+			return j
+		}
+	}
+	return -1
 }

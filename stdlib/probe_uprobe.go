@@ -75,7 +75,7 @@ func (k *uprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	}
 	usage := k.name + ":BINARY:FUNCTION"
 	if len(r.seg) > 3 && strings.Contains(r.ap.Raw, "::") {
-		usage = k.name + ":" + r.seg[0] + ":\"" + strings.TrimLeft(r.ap.Raw[strings.LastIndex(r.ap.Raw[:strings.Index(r.ap.Raw, "::")], ":")+1:], ":") + "\""
+		usage = k.name + ":" + r.seg[0] + ":cpp:\"" + strings.TrimLeft(r.ap.Raw[strings.LastIndex(r.ap.Raw[:strings.Index(r.ap.Raw, "::")], ":")+1:], ":") + "\""
 	}
 	if !isSourceLine(r.seg) && !r.count(2, 3, usage) {
 		return nil

@@ -166,3 +166,49 @@ func TestFilterErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestPromptFilters gives filters on the command line of a session, changes them and saves them.
+func TestPromptFilters(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	file := filepath.Join(t.TempDir(), "saved.bt")
+	const probe = "rawtracepoint:sys_enter { @[comm] = count() }"
+	session := func(lines []string, args ...string) string {
+		var o, e bytes.Buffer
+		run(t.Context(), append([]string{"sonde"}, args...), stdio{strings.NewReader(strings.Join(lines, "\n") + "\n"), &o, &e})
+		return o.String() + e.String()
+	}
+	self := strconv.Itoa(os.Getpid())
+	got := session([]string{
+		probe, `\filter`, `\filter off`, `\filter pid ` + self + " children", probe, `\filter comm`, `\filter nosuch x`, `\filter cgroup /no/such/group`,
+		`\filter pid 4000000`, `\filter children`, `\filter`, `\explain #1`, `\detach #1`, `\attach #1`, `\detach #1`, `\save ` + file,
+	}, "--comm", "nobody*")
+	for _, want := range []string{
+		"#1 attached 1 probe by BTF raw tracepoint for --comm 'nobody*' in ", "items that follow see only: --comm 'nobody*'\n", "items that follow see all processes\n",
+		"items that follow see only: -p " + self + " --children\n", "for -p " + self + " --children in ", "ERROR: flag needs an argument: --comm\nHINT: write `\\filter comm NAME`",
+		"ERROR: `nosuch` is no filter\nHINT: write", "ERROR: there is no control group `/no/such/group`\n", "ERROR: there is no process 4000000\nHINT: `ps -e`",
+		"ERROR: --children needs pid N\n", "native instructions", "saved 1 item",
+	} {
+		if !strings.Contains(strings.ReplaceAll(got, "by raw", "by BTF raw"), want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "for --comm 'nobody*' in"); n != 2 {
+		t.Errorf("attached again, #1 has lost its filter:\n%s", got)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil || !strings.HasPrefix(string(b), "#!/usr/bin/env -S sonde -p "+self+" --children\n") {
+		t.Errorf("saved: %v\n%s", err, b)
+	}
+	// The filter works: nobody has such a name, and this process is seen.
+	if got := session([]string{probe, `\sleep 0.1`, "@"}, "--comm", "nobody*"); strings.Contains(got, "@[") && !strings.Contains(got, "#1 attached") || strings.Contains(got, "]: ") {
+		t.Errorf("the filter lets through\n%s", got)
+	}
+	if got := session([]string{"rawtracepoint:sys_enter { @[pid] = count() }", `\sleep 0.1`, "@"}, "-p", self); !strings.Contains(got, "@["+self+"]: ") || strings.Count(got, "]: ") != 1 {
+		t.Errorf("the filter by process shows\n%s", got)
+	}
+	if got := session(nil, "-p", "4000000"); !strings.Contains(got, "there is no process 4000000") {
+		t.Errorf("a process that does not exist: %s", got)
+	}
+}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -38,8 +41,13 @@ func runLearn(ctx context.Context, argv []string, std stdio) int {
 func (a *app) shell(ctx context.Context) (int, error) {
 	cfg := shell.Config{
 		In: a.std.in, Out: a.std.out, Err: a.std.err, Kernel: a.kernel, Machine: a.machine, Unsafe: a.opts.unsafe, NoWarnings: a.opts.noWarn,
-		First: a.opts.first, PID: a.opts.pid, IncludeDirs: a.opts.incDirs, Includes: a.opts.include, Version: versionText(), History: shell.HistoryFile(),
+		First: a.opts.first, ParseFilter: a.parseFilter, IncludeDirs: a.opts.incDirs, Includes: a.opts.include, Version: versionText(), History: shell.HistoryFile(),
 	}
+	filter, err := a.promptFilter(a.opts)
+	if err != nil {
+		return 0, err
+	}
+	cfg.Filter = filter
 	in, inFile := a.std.in.(*os.File)
 	out, outFile := a.std.out.(*os.File)
 	cfg.Terminal = inFile && outFile && isatty.IsTerminal(in.Fd()) && isatty.IsTerminal(out.Fd())
@@ -63,4 +71,63 @@ func (a *app) shell(ctx context.Context) (int, error) {
 		err = cerr
 	}
 	return code, err
+}
+
+// filterOptions are the options of the command line that say which processes a script sees, by their names at the prompt.
+var filterOptions = []string{"comm", "cgroup", "container", "pod", "pid", "children"}
+
+// parseFilter reads what follows \filter: options of the command line, with or without dashes.
+func (a *app) parseFilter(words []string) (*shell.Filter, error) {
+	var args []string
+	value := false // the next word belongs to an option
+	for _, w := range words {
+		name, _, given := strings.Cut(strings.TrimLeft(w, "-"), "=")
+		switch {
+		case value:
+			args, value = append(args, w), false
+		case w == "-p":
+			args, value = append(args, w), true
+		case !slices.Contains(filterOptions, name):
+			return nil, shell.NewHintError(fmt.Sprintf("`%s` is no filter", w), "")
+		default:
+			args = append(args, "--"+strings.TrimLeft(w, "-"))
+			value = !given && name != "children"
+		}
+	}
+	o, err := parseFlags(args)
+	if err != nil {
+		return nil, shell.NewHintError(strings.ReplaceAll(err.Error(), "-p PID or -c COMMAND", "pid N"), "")
+	}
+	f, err := a.promptFilter(o)
+	if us := (*userError)(nil); errors.As(err, &us) {
+		return nil, shell.NewHintError(us.text, us.hint)
+	}
+	return f, err
+}
+
+// promptFilter is the filter of the items of a session; nil for none. What it names must exist now.
+func (a *app) promptFilter(o *options) (*shell.Filter, error) {
+	f := &shell.Filter{PID: o.pid, Children: o.children}
+	for _, opt := range []struct{ name, value string }{{"--comm", o.comm}, {"--cgroup", o.cgroup}, {"--container", o.container}, {"--pod", o.pod}} {
+		if opt.value != "" {
+			f.Options = append(f.Options, opt.name, opt.value)
+		}
+	}
+	if o.pid != 0 {
+		f.Options = append(f.Options, "-p", strconv.Itoa(o.pid))
+	}
+	if o.children {
+		f.Options = append(f.Options, "--children")
+		f.Compiled = everywhere
+	}
+	if len(f.Options) == 0 {
+		return nil, nil
+	}
+	of := &app{opts: o, kernel: a.kernel, machine: a.machine}
+	if err := of.checkPID(); err != nil {
+		return nil, err
+	}
+	f.Lower = of.filter
+	_, err := of.filter(a.machine.Target())
+	return f, err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -374,6 +376,26 @@ func TestVerifyObject(t *testing.T) {
 	row = verify.Object(filepath.Join(data, "errors-el.elf"))
 	if row.State != verify.Load || len(row.Diagnostics) == 0 {
 		t.Errorf("errors: %+v", row)
+	}
+	// GCC leaves out the tables of functions and lines that have no entries.
+	b, err := os.ReadFile(filepath.Join(data, "loader-clang-14-el.elf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ext := f.Section(".BTF.ext")
+	for _, length := range []uint64{12, 20} { // func_info_len and line_info_len of the header
+		binary.LittleEndian.PutUint32(b[ext.Offset+length:], 0)
+	}
+	stripped := filepath.Join(t.TempDir(), "stripped.o")
+	if err := os.WriteFile(stripped, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if row := verify.Object(stripped); row.State == verify.Compile || len(row.Programs) == 0 {
+		t.Errorf("without functions and lines: %+v", row)
 	}
 	if row := verify.Object(filepath.Join(data, "errors.c")); row.State != verify.Compile {
 		t.Errorf("a source file: %+v", row)

@@ -20,6 +20,7 @@ func itemCommands() []command {
 		{name: "list", aliases: []string{"l", "ls"}, group: groupItems, summary: "items of the session with hits, average cost and share of a CPU", run: (*Shell).cmdList},
 		{name: "detach", args: "#N... | all", group: groupItems, takes: "item", summary: "detach items; their maps stay", run: (*Shell).cmdDetach},
 		{name: "attach", args: "#N...", group: groupItems, takes: "item", summary: "attach items again", run: (*Shell).cmdAttach},
+		{name: "remove", aliases: []string{"rm"}, args: "#N... | all", group: groupItems, takes: "item", summary: "detach items and forget them; `all` means those that are detached or have ended", run: (*Shell).cmdRemove},
 		{name: "edit", aliases: []string{"e"}, args: "[#N]", group: groupItems, takes: "item", summary: "edit an item in $EDITOR and attach the result in its place", run: (*Shell).cmdEdit},
 		{name: "mute", args: "#N...", group: groupItems, takes: "item", summary: "do not show what items print", run: func(sh *Shell, _ context.Context, args string) error { return sh.mute(args, true) }},
 		{name: "unmute", args: "#N...", group: groupItems, takes: "item", summary: "show it again", run: func(sh *Shell, _ context.Context, args string) error { return sh.mute(args, false) }},
@@ -159,10 +160,32 @@ func (sh *Shell) cmdAttach(ctx context.Context, args string) error {
 	return nil
 }
 
+// cmdRemove takes items off the list.
+func (sh *Shell) cmdRemove(_ context.Context, args string) error {
+	list, err := sh.picked(args)
+	if err != nil {
+		return err
+	}
+	if a := strings.TrimSpace(args); a == "all" || a == "*" {
+		sh.mu.Lock()
+		list = slices.DeleteFunc(list, func(it *item) bool { return it.session != nil })
+		sh.mu.Unlock()
+	}
+	for _, it := range list {
+		sh.stop(it)
+	}
+	sh.mu.Lock()
+	sh.items = slices.DeleteFunc(sh.items, func(it *item) bool { return slices.Contains(list, it) })
+	left := len(sh.items)
+	sh.mu.Unlock()
+	sh.say("removed %d item%s, %d left; maps stay until `\\drop`", len(list), plural(len(list)), left)
+	return nil
+}
+
 // reattach compiles an item again, because the session's maps may have changed meanwhile, and attaches it.
 func (sh *Shell) reattach(ctx context.Context, it *item) error {
 	start := time.Now()
-	u, err := sh.compileText(it.text)
+	u, err := sh.compileText(it.text, it.filter)
 	if err != nil {
 		return err
 	}
@@ -173,8 +196,9 @@ func (sh *Shell) reattach(ctx context.Context, it *item) error {
 }
 
 // compileText takes a script to an object for this session; diagnostics are printed.
-func (sh *Shell) compileText(text string) (*unit, error) {
+func (sh *Shell) compileText(text string, filter *Filter) (*unit, error) {
 	u := newUnit("prompt", text)
+	u.filter = filter
 	u.script = syntax.Parse(u.set, u.file, u.diags)
 	if u.diags.HasErrors() || !sh.check(u) {
 		return nil, sh.report(u.set, u.diags)
@@ -292,7 +316,7 @@ func (sh *Shell) cmdEdit(ctx context.Context, args string) error {
 	if it == nil {
 		return sh.code(ctx, edited)
 	}
-	if _, err := sh.compileText(edited); err != nil { // the old one runs on
+	if _, err := sh.compileText(edited, it.filter); err != nil { // the old one runs on
 		return err
 	}
 	sh.stop(it)

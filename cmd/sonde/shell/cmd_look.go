@@ -216,7 +216,7 @@ func (sh *Shell) cmdDescribe(_ context.Context, args string) error {
 func (sh *Shell) describePattern(pattern string) (n int, err error) {
 	var b []byte
 	more := 0
-	opts := stdlib.ListOptions{Verbose: true, PID: sh.cfg.PID}
+	opts := stdlib.ListOptions{Verbose: true, PID: sh.filter.pid()}
 	if strings.HasSuffix(pattern, ":*") && strings.Count(pattern, "*") > 1 {
 		opts.Verbose = false
 	}

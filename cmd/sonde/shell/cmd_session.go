@@ -28,6 +28,10 @@ func sessionCommands() []command {
 		{name: "record", args: "[FILE | off]", group: groupScreen, takes: "path", summary: "keep a transcript of everything typed and shown", run: (*Shell).cmdRecord},
 		{name: "time", aliases: []string{"timing"}, args: "[on | off]", group: groupScreen, summary: "show how long each line takes", run: (*Shell).cmdTime},
 		{name: "set", args: "[KEY = VALUE]", group: groupScreen, takes: "set", summary: "config keys for the items that follow, and choices of the prompt", run: (*Shell).cmdSet},
+		{
+			name: "filter", args: "[comm NAME | cgroup PATH | container ID | pod UID | pid N | children | off]", group: groupScreen,
+			summary: "which processes the items that follow see, as --comm, --cgroup, -p do", run: (*Shell).cmdFilter,
+		},
 		{name: "sleep", args: "SECONDS", group: groupScreen, summary: "wait; for sessions in files", run: (*Shell).cmdSleep},
 		{name: "quit", aliases: []string{"q", "exit"}, group: groupScreen, summary: "detach everything and leave (also Ctrl-D)", run: func(sh *Shell, _ context.Context, _ string) error { sh.quit = true; return nil }},
 	}
@@ -180,66 +184,6 @@ func (sh *Shell) cmdSleep(ctx context.Context, args string) error {
 	}
 }
 
-// script writes the session as one script: definitions, then the items that are not detached.
-func (sh *Shell) script() string {
-	var b strings.Builder
-	b.WriteString("#!/usr/bin/env sonde\n")
-	if len(sh.set.config) > 0 {
-		var keys []string
-		for k := range sh.set.config {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		b.WriteString("config = {\n")
-		for _, k := range keys {
-			v := sh.set.config[k]
-			if strings.Trim(v, "0123456789") != "" && v != "true" && v != "false" {
-				v = fmt.Sprintf("%q", v)
-			}
-			fmt.Fprintf(&b, "\t%s = %s;\n", k, v)
-		}
-		b.WriteString("}\n\n")
-	}
-	for _, p := range sh.prelude {
-		b.WriteString(strings.TrimSpace(p) + "\n\n")
-	}
-	for _, it := range sh.items {
-		if it.session == nil && it.ended == "detached" {
-			continue
-		}
-		fmt.Fprintf(&b, "// #%d\n%s\n\n", it.id, strings.TrimSpace(it.text))
-	}
-	return strings.TrimRight(b.String(), "\n") + "\n"
-}
-
-func (sh *Shell) cmdSave(_ context.Context, args string) error {
-	if args == "" {
-		return hintf("write `\\save FILE`", "save where?")
-	}
-	sh.mu.Lock()
-	text, items := sh.script(), 0
-	for _, it := range sh.items {
-		if it.session != nil || it.ended != "detached" {
-			items++
-		}
-	}
-	usesVars := false
-	for _, it := range sh.items {
-		for v := range sh.vars {
-			usesVars = usesVars || strings.Contains(it.text, v)
-		}
-	}
-	sh.mu.Unlock()
-	if err := os.WriteFile(args, []byte(text), 0o755); err != nil { //nolint:gosec // a script is there to be run
-		return hintf("choose a place that can be written", "cannot write `%s`: %v", args, errors.Unwrap(err))
-	}
-	sh.say("saved %d item%s to %s", items, plural(items), args)
-	if usesVars {
-		sh.say("NOTE: variables of the prompt are not part of the script: set them in its probes")
-	}
-	return nil
-}
-
 func (sh *Shell) cmdLoad(ctx context.Context, args string) error {
 	if args == "" {
 		return hintf("write `\\load FILE`", "load what?")
@@ -259,6 +203,7 @@ func (sh *Shell) cmdLoad(ctx context.Context, args string) error {
 	defer func() { sh.depth-- }()
 	if bytes.HasPrefix(b, []byte("#!")) || strings.HasSuffix(args, ".bt") {
 		u := newUnit(args, string(b))
+		u.filter = sh.filter
 		u.parse()
 		if u.diags.HasErrors() {
 			return sh.report(u.set, u.diags)

@@ -36,6 +36,7 @@ type unit struct {
 	info   *check.Info
 	obj    *object.Object
 	drop   map[string]bool // variables that get a new type
+	filter *Filter         // of an item
 	quiet  bool            // nothing is said about attaching it
 	stages func(stage string, m *ir.Module)
 }
@@ -55,7 +56,10 @@ func (sh *Shell) env(u *unit) *check.Env {
 		}
 	}
 	e := sh.cfg.Machine.Env(u.set)
-	e.PID, e.Unsafe, e.Environ, e.Prior = sh.cfg.PID, sh.cfg.Unsafe, sh.set.environ(os.Environ()), prior
+	if u.filter != nil {
+		e.PID, e.Children = u.filter.PID, u.filter.Children
+	}
+	e.Unsafe, e.Environ, e.Prior = sh.cfg.Unsafe, sh.set.environ(os.Environ()), prior
 	e.IncludeDirs, e.Includes = sh.cfg.IncludeDirs, sh.cfg.Includes
 	return e
 }
@@ -111,12 +115,25 @@ func (sh *Shell) generate(u *unit, budget int) error {
 		delete(shared.Maps, name)
 		delete(shared.Maps, object.ScalarArray(name))
 	}
-	obj, err := codegen.Compile(u.info, sh.cfg.Machine.TargetFor(u.info.Config), codegen.Options{Diags: u.diags, Shared: shared, Dump: u.stages, LoopBudget: budget})
+	obj, err := sh.compileWith(u, codegen.Options{Diags: u.diags, Shared: shared, Dump: u.stages, LoopBudget: budget})
 	if u.diags.HasErrors() {
 		return errReported
 	}
 	u.obj = obj
 	return err
+}
+
+// compileWith compiles a checked unit with its filter.
+func (sh *Shell) compileWith(u *unit, opts codegen.Options) (obj *object.Object, err error) {
+	t := sh.cfg.Machine.TargetFor(u.info.Config)
+	if opts.Filter, err = u.filter.emit(t); err != nil {
+		return nil, err
+	}
+	obj, err = codegen.Compile(u.info, t, opts)
+	if err == nil && u.filter != nil && u.filter.Compiled != nil {
+		u.filter.Compiled(obj)
+	}
+	return obj, err
 }
 
 // adopt makes what a unit declared known to the next ones, once its maps exist.
@@ -145,6 +162,7 @@ func (sh *Shell) explainError(u *unit, err error) error {
 func (sh *Shell) code(ctx context.Context, text string) error {
 	u := newUnit("prompt", text)
 	if looksLikeItem(text) {
+		u.filter = sh.filter
 		u.script = syntax.Parse(u.set, u.file, u.diags)
 		if u.diags.HasErrors() {
 			return sh.report(u.set, u.diags)
@@ -358,13 +376,12 @@ func reads(x ast.Node) map[string]bool {
 	return out
 }
 
-// bringVars puts the variables of the prompt that a probe reads at the start of its body: `$x = @$x`. A predicate that reads one becomes a
-// condition of the body.
-func (sh *Shell) bringVars(p *ast.Probe) {
+// wantedVars lists the variables of the prompt that a probe reads before it assigns them; inPredicate tells that its predicate reads one.
+func (sh *Shell) wantedVars(p *ast.Probe) (wanted []string, inPredicate bool) {
 	if len(sh.vars) == 0 || p.Body == nil {
-		return
+		return nil, false
 	}
-	own, wanted := map[string]bool{}, []string{}
+	own := map[string]bool{}
 	want := func(name string) {
 		if sh.vars[name] && !own[name] {
 			own[name] = true
@@ -394,12 +411,18 @@ func (sh *Shell) bringVars(p *ast.Probe) {
 		}
 		return true
 	}
-	inPredicate := false
 	if p.Predicate != nil {
 		ast.Inspect(p.Predicate, visit)
 		inPredicate = len(wanted) > 0
 	}
 	ast.Inspect(p.Body, visit)
+	return wanted, inPredicate
+}
+
+// bringVars puts the variables of the prompt that a probe reads at the start of its body: `$x = @$x`. A predicate that reads one becomes a
+// condition of the body.
+func (sh *Shell) bringVars(p *ast.Probe) {
+	wanted, inPredicate := sh.wantedVars(p)
 	if len(wanted) == 0 {
 		return
 	}

@@ -226,7 +226,7 @@ func (c *completer) attachPoint(kind, rest string) (prefix string, list []string
 	pattern[len(pattern)-1] += "*"
 	seen := map[string]bool{}
 	skip := len(segments) // parts of a listed name before the segment: its kind and the segments before
-	_ = k.(stdlib.Kind).List(pattern, stdlib.ListOptions{PID: c.sh.cfg.PID}, func(l stdlib.Listed) bool {
+	_ = k.(stdlib.Kind).List(pattern, stdlib.ListOptions{PID: c.sh.filter.pid()}, func(l stdlib.Listed) bool {
 		parts := strings.Split(l.Name, ":")
 		if len(parts) <= skip {
 			return true

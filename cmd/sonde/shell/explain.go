@@ -90,23 +90,17 @@ func planText(obj *object.Object) string {
 
 // cmdExplain explains an item, or a program that is given.
 func (sh *Shell) cmdExplain(_ context.Context, args string) error {
-	text, session, stats := args, (*runtime.Session)(nil), []runtime.Stat(nil)
+	text, session, stats, filter := args, (*runtime.Session)(nil), []runtime.Stat(nil), sh.filter
 	if args == "" || strings.HasPrefix(args, "#") {
 		it, err := sh.find(args)
 		if err != nil {
 			return hintf("give an item, or a program: `\\explain BEGIN { print(1) }`", "%v", err)
 		}
 		sh.mu.Lock()
-		text, session, stats = it.text, it.session, it.liveStats()
+		text, session, stats, filter = it.text, it.session, it.liveStats(), it.filter
 		sh.mu.Unlock()
 	}
-	var e *Explanation
-	var err error
-	if session != nil {
-		e, err = sh.explain(text, session, stats)
-	} else {
-		e, err = sh.Explain(text)
-	}
+	e, err := sh.explain(text, session, stats, filter)
 	if err != nil {
 		return err
 	}
@@ -115,11 +109,12 @@ func (sh *Shell) cmdExplain(_ context.Context, args string) error {
 }
 
 // Explain compiles and loads a program that stands alone, attaches nothing, and says what became of each part. Diagnostics are printed.
-func (sh *Shell) Explain(text string) (*Explanation, error) { return sh.explain(text, nil, nil) }
+func (sh *Shell) Explain(text string) (*Explanation, error) { return sh.explain(text, nil, nil, nil) }
 
 // explain compiles a script again, for its intermediate forms. With a session the loaded programs are those of the session.
-func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.Stat) (*Explanation, error) {
+func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.Stat, filter *Filter) (*Explanation, error) {
 	u := newUnit("prompt", text)
+	u.filter = filter
 	u.parse()
 	if u.diags.HasErrors() {
 		return nil, sh.report(u.set, u.diags)
@@ -141,7 +136,7 @@ func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.
 			return nil, err
 		}
 	} else {
-		obj, err := codegen.Compile(u.info, sh.cfg.Machine.TargetFor(u.info.Config), codegen.Options{Diags: u.diags, Dump: u.stages})
+		obj, err := sh.compileWith(u, codegen.Options{Diags: u.diags, Dump: u.stages})
 		if u.diags.HasErrors() {
 			return nil, sh.report(u.set, u.diags)
 		}

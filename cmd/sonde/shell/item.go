@@ -20,6 +20,8 @@ type item struct {
 	id   int
 	text string
 	unit *unit
+	// filter is that of the session when the item was made.
+	filter *Filter
 
 	// Changed under Shell.mu by the item's goroutine and the prompt.
 	session  *runtime.Session // nil while detached
@@ -50,7 +52,7 @@ func (sh *Shell) addItem(ctx context.Context, u *unit, text string) error {
 	if len(u.obj.Programs) == 0 {
 		return hintf("name an event that exists; `\\d PATTERN` lists probes", "no probe to attach")
 	}
-	it := &item{text: text, unit: u}
+	it := &item{text: text, unit: u, filter: u.filter}
 	return sh.attach(ctx, it, start)
 }
 
@@ -169,6 +171,9 @@ func (sh *Shell) attach(ctx context.Context, it *item, start time.Time) error {
 	if it.unit.quiet {
 		it.unit.quiet = false
 		return nil
+	}
+	if f := it.filter.String(); f != "" {
+		how += " for " + f
 	}
 	sh.say("#%d attached %d probe%s%s in %s", it.id, n, plural(n), how, shortDuration(time.Since(start)))
 	return nil

@@ -243,7 +243,7 @@ func (lr *lessonRun) picture(sh *Shell, line string) string {
 	if text == "" {
 		return ""
 	}
-	e, err := sh.explain(text, nil, nil)
+	e, err := sh.explain(text, nil, nil, nil)
 	if err != nil || len(e.Programs) == 0 {
 		return ""
 	}

@@ -262,6 +262,61 @@ func TestTerminalIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestTerminalEdit changes an item in an editor: what comes back takes its place, a mistake leaves the old one attached.
+func TestTerminalEdit(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "editor")
+	write := func(text string) {
+		if err := os.WriteFile(script, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	term := startTerminal(t, "", "VISUAL=", "EDITOR="+script)
+	term.line("rawtracepoint:sys_enter { @before = count() }", `#1 attached`)
+	write(`sed -i s/before/after/ "$1"`)
+	term.line(`\edit #1`, `#1 attached 1 probe`)
+	term.line(`\d #1`, `@after = count\(\)`)
+	write(`echo 'rawtracepoint:sys_enter { @ = nosuch }' > "$1"`)
+	term.line(`\edit #1`, `Unknown identifier: 'nosuch'`)
+	term.line(`\d #1`, `#1 attached\s+rawtracepoint:sys_enter \{ @after`)
+	write("exit 3")
+	term.line(`\edit`, `ERROR: edit: .* failed: exit status 3\s+HINT`)
+	// An editor that uses the terminal: it reads a key.
+	write(`stty -icanon -echo; printf 'key? '; k=$(dd bs=1 count=1 2>/dev/null); stty sane; sed -i "s/after/key_$k/" "$1"`)
+	term.send("\\edit #1\r")
+	term.expect(`key\? `)
+	term.send("x")
+	term.expect(`#1 attached 1 probe`)
+	term.send("\x1b[A") // what was edited is in the history
+	term.expect(`@key_x = count\(\)`)
+	term.send("\x03")
+	term.line("6 * 7", `42\s+sonde> `)
+	term.leave()
+}
+
+// TestTerminalVi uses keys of vi.
+func TestTerminalVi(t *testing.T) {
+	term := startTerminal(t, "")
+	term.line(`\set vi on`, `sonde> `)
+	term.send("1111 * 2")
+	term.expect(`1111 \* 2`)
+	term.send("\x1b") // leaves the insert mode
+	time.Sleep(100 * time.Millisecond)
+	term.send("0x") // deletes the first character
+	time.Sleep(100 * time.Millisecond)
+	term.send("A + 1\r") // appends
+	term.expect(`223\s+sonde> `)
+	term.send("\x1b")
+	time.Sleep(100 * time.Millisecond)
+	term.send("k") // the line before
+	term.expect(`111 \* 2 \+ 1`)
+	term.send("\r")
+	term.expect(`223\s+sonde> `)
+	term.line(`\set vi off`, `sonde> `)
+	term.line("2 * 4", `8\s+sonde> `)
+	term.leave()
+}
+
 func TestTerminalPaste(t *testing.T) {
 	term := startTerminal(t, "")
 	// Tabs and line breaks inside of a paste are text, not keys.

@@ -38,9 +38,11 @@ type Config struct {
 	// Color is set when colours may be used.
 	Color                 bool
 	Unsafe, NoWarnings    bool
-	PID                   int
 	IncludeDirs, Includes []string
 	Version               string
+	// Filter says which processes the items see; ParseFilter reads one from the words behind \filter, its errors are those of NewHintError.
+	Filter      *Filter
+	ParseFilter func(words []string) (*Filter, error)
 	// First is a line that is handled before the first one is read.
 	First string
 	// History is the file of the lines that were typed; "" keeps none.
@@ -64,6 +66,7 @@ type Shell struct {
 	items []*item
 	next  int
 
+	filter  *Filter   // of the items that follow
 	stats   io.Closer // the kernel's run-time statistics are on
 	timing  bool
 	quit    bool
@@ -79,7 +82,7 @@ type Shell struct {
 
 // New starts a session. Nothing is attached yet.
 func New(cfg Config) (*Shell, error) {
-	sh := &Shell{cfg: cfg, prior: map[string]*check.Map{}, vars: map[string]bool{}, next: 1, set: defaultSettings()}
+	sh := &Shell{cfg: cfg, prior: map[string]*check.Map{}, vars: map[string]bool{}, next: 1, set: defaultSettings(), filter: cfg.Filter}
 	sh.kinds = stdlib.ProbeKinds(cfg.Machine)
 	sh.reg = stdlib.New(sh.kinds)
 	hub, err := runtime.NewHub(cfg.Kernel, hubConfig())

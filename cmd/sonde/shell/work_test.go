@@ -185,6 +185,56 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// Variables of the prompt are in a saved script as their values.
+func TestSaveVariables(t *testing.T) {
+	sh, out := newShell(t)
+	file := filepath.Join(t.TempDir(), "saved.bt")
+	run(t, sh, out, "$limit = 1", `$text = "a \"b\"\\c"`, "$neg = -7", "$task = curtask", "$unused = 3",
+		"rawtracepoint:sys_enter /pid > $limit/ // why\n{ @n = $limit * 42; @s = $text; @neg = $neg }\nrawtracepoint:sys_exit { $limit = 5; @own = $limit }",
+		"rawtracepoint:sys_exit { if ($task == 0) { @never = 1 } }")
+	got := run(t, sh, out, `\save `+file)
+	if !strings.Contains(got, "saved 3 items") || strings.Count(got, "NOTE") != 1 || !strings.Contains(got, "$task cannot be written") {
+		t.Errorf("saving says %q", got)
+	}
+	run(t, sh, out, `\detach #3`, `\save `+file)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "$unused") || strings.Contains(string(b), "@$") {
+		t.Errorf("the script is\n%s", b)
+	}
+	other, out2 := newShell(t)
+	got = run(t, other, out2, `\load `+file, `\sleep 0.05`, "@n", "@s", "@neg", "@own")
+	for _, want := range []string{"#1 attached 2 probes", "@n: 42\n", "@s: a \"b\"\\c\n", "@neg: -7\n", "@own: 5\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s\nThe script is\n%s", want, got, b)
+		}
+	}
+}
+
+func TestRemoveItems(t *testing.T) {
+	sh, out := newShell(t)
+	const probe = "rawtracepoint:sys_enter { @n = count() }"
+	run(t, sh, out, probe, probe, probe, probe, `\detach #1`)
+	if got := run(t, sh, out, `\remove all`); !strings.HasPrefix(got, "removed 1 item, 3 left") {
+		t.Errorf("removing what is detached says %q", got)
+	}
+	if got := run(t, sh, out, `rm #2 #4`); !strings.HasPrefix(got, "removed 2 items, 1 left") {
+		t.Errorf("removing what is attached says %q", got)
+	}
+	got := run(t, sh, out, `\list`)
+	if strings.Contains(got, "#1 ") || strings.Contains(got, "#2 ") || !strings.Contains(got, "#3   attached") {
+		t.Errorf("the list says\n%s", got)
+	}
+	if got := run(t, sh, out, probe, `\remove #9`, `\remove`); !strings.Contains(got, "#5 attached") || !strings.Contains(got, "there is no item `#9`") || !strings.Contains(got, "which item?") {
+		t.Errorf("a new item and wrong names say\n%s", got)
+	}
+	if info, err := sh.hub.Map("@n"); err != nil || info.Users != 2 {
+		t.Errorf("@n has %d users (%v), want those of #3 and #5", info.Users, err)
+	}
+}
+
 func TestSeccompAtThePrompt(t *testing.T) {
 	sh, out := newShell(t)
 	if got := run(t, sh, out, `\seccomp start /bin/true`); !strings.Contains(got, "recording /bin/true") {

@@ -19,7 +19,7 @@ import (
 func Object(path string) Row {
 	row := Row{Path: path, State: Load}
 	_ = kernel.RaiseMemlock() // before Linux 5.11; where it is refused, the maps say so
-	spec, err := ebpf.LoadCollectionSpec(path)
+	spec, err := readObject(path)
 	if err != nil {
 		row.State, row.Reason = Compile, "not a BPF object that can be read: "+err.Error()
 		return row
@@ -85,19 +85,26 @@ func loadProgram(spec *ebpf.CollectionSpec, name string) *Diagnostic {
 		coll.Close()
 		return nil
 	}
-	d := &Diagnostic{Severity: "error", Code: "E0799", Message: fmt.Sprintf("the kernel refused the program `%s`: %v", name, err)}
+	why := strings.NewReplacer(
+		" (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "", // there is no limit any more
+		fmt.Sprintf("program %s: ", name), "",
+	).Replace(err.Error())
+	d := &Diagnostic{Severity: "error", Code: "E0799", Message: fmt.Sprintf("the kernel refused the program `%s`: %s", name, why)}
 	var ve *ebpf.VerifierError
 	if !errors.As(err, &ve) {
 		if errors.Is(err, ebpf.ErrNotSupported) {
-			d.Message = fmt.Sprintf("this kernel cannot load the program `%s`: %v", name, err)
+			d.Message = fmt.Sprintf("this kernel cannot load the program `%s`: %s", name, why)
 		}
 		d.Text = "ERROR: " + d.Message + "\n"
 		return d
 	}
 	source := lastSource(ve.Log)
 	offset, complaint := runtime.Verdict(strings.Join(ve.Log, "\n"))
-	if complaint == "" {
+	switch {
+	case complaint == "":
 		complaint = ve.Cause.Error()
+	case strings.Contains(complaint, "unknown#"): // a call that the library could not resolve and made invalid: it knows why
+		complaint += " (" + ve.Cause.Error() + ")"
 	}
 	d.Message = fmt.Sprintf("the verifier refused the program `%s`: %s", name, complaint)
 	if line := lineAt(spec.Programs[name], offset); line != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ const seccompUsage = `USAGE: sonde seccomp COMMAND
 
     record [-o FILE] [OPTIONS] -- CMD ARGS    record a command from its first instruction, with what it starts
     record [-o FILE] --pid N | --cgroup DIR | --container ID | --unit NAME
+    record [-o FILE] --runtime-create -- runc create --bundle DIR ID
+                                              create a container, record it from its execve, delete it
         --duration D    stop after this time (1m30s); Ctrl-C stops too
         --args          learn argument values (socket, ioctl, prctl, clone ...)
         --stacks        keep the user stack of each first call
@@ -50,6 +53,8 @@ type seccompCommand struct {
 	std  stdio
 	fs   *pflag.FlagSet
 	args []string
+	// container is set when a filter is made for a container's runtime, which runs under it too.
+	container bool
 }
 
 // runSeccomp records system calls and makes allowlists.
@@ -123,6 +128,7 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 	cgroup := c.fs.String("cgroup", "", "")
 	container := c.fs.String("container", "", "")
 	unit := c.fs.String("unit", "", "")
+	create := c.fs.Bool("runtime-create", false, "")
 	duration := c.fs.Duration("duration", 0, "")
 	learn := c.fs.Bool("args", false, "")
 	stacks := c.fs.Bool("stacks", false, "")
@@ -135,6 +141,13 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 	if len(rest) > 0 {
 		return 0, badUse("put `--` before the command: sonde seccomp record -- %s", strings.Join(rest, " "))
 	}
+	var parked []string
+	if *create {
+		if len(command) == 0 {
+			return 0, badUse("--runtime-create needs the command that creates the container: -- runc create --bundle DIR ID")
+		}
+		parked, command = command, nil
+	}
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		return 0, err
@@ -145,11 +158,11 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 			return 0, err
 		}
 	}
-	if len(command) == 0 && len(*pids) == 0 && *cgroup == "" {
+	if len(command) == 0 && len(parked) == 0 && len(*pids) == 0 && *cgroup == "" {
 		return 0, badUse("nothing to record: give a command behind `--`, or --pid, --cgroup, --container, --unit")
 	}
 	r, err := seccomp.Start(seccomp.Options{
-		Kernel: k, Tool: strings.TrimSpace("sonde " + version), Command: command, PIDs: *pids, Cgroup: *cgroup, Learn: *learn, Stacks: *stacks,
+		Kernel: k, Tool: strings.TrimSpace("sonde " + version), Command: command, Create: parked, PIDs: *pids, Cgroup: *cgroup, Learn: *learn, Stacks: *stacks,
 		Tasks: *tasks, Programs: *programs, Stdin: c.std.in, Stdout: c.std.out, Stderr: c.std.err,
 	})
 	if err != nil {
@@ -354,8 +367,15 @@ func (c *seccompCommand) policyFlags() func(p *seccomp.Profile) (*seccomp.Policy
 		default:
 			return nil, badUse("unknown value `%s` of --clone3; known are auto, enosys, recorded", *clone3)
 		}
-		if *runtimeName != "" {
-			if o.Base, err = seccomp.RuntimeBase(*runtimeName, *noNewPrivs); err != nil {
+		name, privs := *runtimeName, *noNewPrivs
+		if info := p.Runtime(); info != nil && c.container && name == "" {
+			name = info.Name
+			if !c.fs.Changed("no-new-privs") {
+				privs = info.NoNewPrivileges
+			}
+		}
+		if name != "" {
+			if o.Base, err = p.RuntimeBase(name, privs); err != nil {
 				return nil, badUse("%v", err)
 			}
 		}
@@ -381,6 +401,7 @@ func (c *seccompCommand) emit(context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	c.container = slices.Contains([]string{"oci", "docker", "podman", "kubernetes-spo"}, *format)
 	pol, err := policy(p)
 	if err != nil {
 		return 0, err

@@ -22,6 +22,47 @@ const (
 	crunPrivs = "capset prctl rt_sigaction rt_sigprocmask setresgid setresuid write"
 )
 
+// Runtime is the container runtime that the profile was recorded with, nil when it was none, or several that differ.
+func (p *Profile) Runtime() *RuntimeInfo {
+	var out *RuntimeInfo
+	for _, r := range p.Runs {
+		switch {
+		case r.Runtime == nil:
+		case out == nil:
+			out = r.Runtime
+		case out.Name != r.Runtime.Name || out.NoNewPrivileges != r.Runtime.NoNewPrivileges:
+			return nil
+		}
+	}
+	return out
+}
+
+// RuntimeBase is [RuntimeBase], or for a runtime that is not known what the profile recorded of it.
+func (p *Profile) RuntimeBase(name string, noNewPrivileges bool) (*Base, error) {
+	b, err := RuntimeBase(name, noNewPrivileges)
+	if err == nil {
+		return b, nil
+	}
+	for _, r := range p.Runs {
+		if r.Runtime != nil && r.Runtime.Name == name {
+			return &Base{Runtime: name, Version: r.Runtime.Version, NoNewPrivileges: noNewPrivileges}, nil
+		}
+	}
+	return nil, err
+}
+
+// madeBy reports whether a runtime made a call, in one of the runs that have it.
+func (p *Profile) madeBy(c *Call, runtime string) bool {
+	for _, n := range c.Runs {
+		for _, r := range p.Runs {
+			if r.ID == n.Run && r.Runtime != nil && r.Runtime.Name == runtime {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // RuntimeBase is the base of a runtime. Without no_new_privs runtimes install the filter earlier, before they set users and
 // capabilities, so more calls come after it.
 func RuntimeBase(name string, noNewPrivileges bool) (*Base, error) {

@@ -191,8 +191,26 @@ func TestEnforce(t *testing.T) {
 	}
 }
 
-// TestReplay runs every workload under its own profile, merged from some runs: nothing may be denied.
+// sourceStranger makes a call that no workload makes and that has no effect, setdomainname with a wrong length, and nothing else.
+const sourceStranger = `
+void _start(void) {
+#ifdef __x86_64__
+	__asm__ volatile("xor %edi, %edi; mov $-1, %rsi; mov $171, %eax; syscall; mov $231, %eax; xor %edi, %edi; syscall");
+#else
+	__asm__ volatile("mov x0, #0; mov x1, #-1; mov x8, #162; svc #0; mov x8, #94; mov x0, #0; svc #0");
+#endif
+	for (;;);
+}
+`
+
+// TestReplay runs every workload under its own profile, merged from some runs: nothing may be denied. A call that it does not
+// make is.
 func TestReplay(t *testing.T) {
+	var strangers []string
+	if have("gcc") {
+		strangers = append(strangers, compileC(t, t.TempDir(), "stranger", sourceStranger, "-static", "-nostdlib"))
+	}
+	var sizes []int
 	for _, w := range workloads(t) {
 		t.Run(w.name, func(t *testing.T) {
 			var runs []*Profile
@@ -204,6 +222,7 @@ func TestReplay(t *testing.T) {
 				t.Fatal(err)
 			}
 			pol := mustPolicy(t, p, PolicyOptions{})
+			sizes = append(sizes, pol.Allowed(p.ABI))
 			t.Logf("%d calls recorded, %d allowed, estimate of unseen %.1f", len(p.Calls), pol.Allowed(p.ABI), p.Unseen().Missing)
 			for i := range *launches {
 				r, out := check(t, p, PolicyOptions{}, false, w.command...)
@@ -211,6 +230,15 @@ func TestReplay(t *testing.T) {
 					t.Fatalf("replay %d: exit %q, denied %+v\n%s", i, r.Exit, r.Denials, out)
 				}
 			}
+			for _, s := range strangers {
+				if r, _ := check(t, p, PolicyOptions{}, false, s); !slices.Equal(deniedNames(r), []string{"setdomainname"}) {
+					t.Errorf("another program's call was not denied: %+v", r)
+				}
+			}
 		})
+	}
+	slices.Sort(sizes)
+	if n := len(sizes); n >= 5 && sizes[n/2] > 70 {
+		t.Errorf("the median profile allows %d calls, want at most 70: %v", sizes[n/2], sizes)
 	}
 }

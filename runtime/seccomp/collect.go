@@ -181,6 +181,9 @@ func (r *Recorder) profile(ended time.Time) (*Profile, error) {
 	if r.child != nil {
 		run.Exit = r.child.status()
 	}
+	if r.container != nil {
+		run.Command, run.Runtime = r.opts.Create, &r.container.info
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.fillRun(run, counts); err != nil {
@@ -206,6 +209,8 @@ func (r *Recorder) targetName() string {
 	switch {
 	case len(r.opts.Command) > 0:
 		return "command"
+	case r.container != nil:
+		return "container " + r.container.id
 	case len(r.opts.PIDs) > 0:
 		return "process " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.opts.PIDs)), ","), "[]")
 	}
@@ -232,6 +237,7 @@ func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 	if run.Tasks, err = r.stat(statTasks); err != nil {
 		return err
 	}
+	run.Tasks += r.seeded
 	for row, text := range lostWords {
 		n, err := r.stat(row)
 		if err != nil {
@@ -286,13 +292,14 @@ func (r *Recorder) fillCalls(p *Profile, run *Run, counts map[callKey]uint64) {
 		if k.number == tableSize-1 {
 			continue
 		}
-		abi, origin := r.abiOf(k.abi), OriginRecorded
+		abi := r.abiOf(k.abi)
+		name := abi.Name(int(k.number))
+		if name == "" {
+			name = Unnamed(int(k.number))
+		}
+		origin := r.originOf(k, name)
 		c := p.findOrigin(abi, int(k.number), origin)
 		if c == nil {
-			name := abi.Name(int(k.number))
-			if name == "" {
-				name = Unnamed(int(k.number))
-			}
 			c = &Call{ABI: abi, Name: name, Number: int(k.number), Origin: origin, Runs: []RunCount{{Run: run.ID}}}
 			p.Calls = append(p.Calls, c)
 		}
@@ -333,7 +340,8 @@ func (r *Recorder) fillThreads(p *Profile) error {
 		if int(abi) >= len(r.native.Family()) {
 			continue
 		}
-		c := p.findOrigin(r.abiOf(uint32(abi)), int(binary.NativeEndian.Uint16(key[6:])), OriginRecorded)
+		k := callKey{binary.NativeEndian.Uint32(key), uint32(abi), uint32(binary.NativeEndian.Uint16(key[6:]))}
+		c := p.findOrigin(r.abiOf(k.abi), int(k.number), r.originOf(k, r.abiOf(k.abi).Name(int(k.number))))
 		if name := cString(key[8:]); c != nil && len(c.Threads) < maxThreadNames && !slices.Contains(c.Threads, name) {
 			c.Threads = append(c.Threads, name)
 		}

@@ -31,7 +31,7 @@ func estimate(incidence []int, samples int) Unseen {
 func (p *Profile) Unseen() Unseen {
 	workload := 0
 	for _, r := range p.Runs {
-		if r.Runtime == nil {
+		if r.Calls > 0 {
 			workload++
 		}
 	}

@@ -197,6 +197,13 @@ func NewPolicy(p *Profile, o PolicyOptions) (*Policy, error) {
 			}
 		}
 	}
+	if o.Base != nil {
+		for _, c := range p.Calls {
+			if c.Origin == OriginRuntime && p.madeBy(c, o.Base.Runtime) {
+				pol.allow(c.ABI, c.Name, c.Number, "made by "+o.Base.Runtime+" between create and the program's start, recorded", OriginRuntime)
+			}
+		}
+	}
 	pol.clone3(o.Clone3)
 	pol.sort()
 	return pol, nil

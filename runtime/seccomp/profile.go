@@ -71,7 +71,7 @@ type Program struct {
 	Calls    uint64 `json:"calls"`
 }
 
-// RuntimeInfo says for which container runtime calls of OriginRuntime were recorded.
+// RuntimeInfo says of which container runtime calls of OriginRuntime were recorded, in a run that parked a container.
 type RuntimeInfo struct {
 	Name            string `json:"name"`
 	Version         string `json:"version,omitempty"`

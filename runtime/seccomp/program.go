@@ -79,6 +79,7 @@ type programs struct {
 	pending     int64  // execve calls of a launched process up to the workload's own
 	cgroup      uint64 // 0: by tree
 	cgroupLevel int
+	parked      bool // what comes before the execve is counted too, for no program
 	learn       bool
 	stacks      bool
 	slowTask    bool // before Linux 5.11 the current thread's type is not known to the verifier
@@ -420,7 +421,11 @@ func (p *programs) enter() asm.Instructions {
 		n, _ := p.native.Number(name)
 		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
 	}
-	p.emit(asm.Ja.Label("out"))
+	if p.parked {
+		p.emit(asm.Ja.Label("active"))
+	} else {
+		p.emit(asm.Ja.Label("out"))
+	}
 	p.at("begin")
 	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
 		asm.JNE.Imm(asm.R1, 0, "out"))
@@ -428,7 +433,11 @@ func (p *programs) enter() asm.Instructions {
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
 	p.bump("out")
 	if p.learn {
+		if p.parked { // the runtime's arguments are not the program's
+			p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.JEq.Imm(asm.R1, slotNone, "named"))
+		}
 		p.args()
+		p.at("named")
 	}
 	p.names()
 	return p.finish("sys_enter")

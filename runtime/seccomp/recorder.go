@@ -20,7 +20,7 @@ import (
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
 
-// Options configure a recording. Exactly one of Command, PIDs and Cgroup is given.
+// Options configure a recording. Exactly one of Command, PIDs, Cgroup and Create is given.
 type Options struct {
 	Kernel *kernel.Kernel
 	Tool   string // name and version, for the file
@@ -38,6 +38,10 @@ type Options struct {
 
 	// Cgroup is the directory of a control group; everything in it and below it.
 	Cgroup string
+
+	// Create is a command of an OCI runtime that creates a container (runc create --bundle DIR ID). The container is started once it is
+	// followed, recorded from its execve on, and deleted by Close. Stdin, Stdout and Stderr are its own.
+	Create []string
 
 	Learn  bool // keep argument values of the calls in the table (see [ArgSet])
 	Stacks bool // keep the user stack of the first call of each kind
@@ -59,7 +63,10 @@ type Recorder struct {
 	started time.Time
 	boot    time.Duration // to turn the kernel's clock into ours
 	child   *child
-	names   *symbol.Symbolizer
+	// container is the one that Options.Create made.
+	container *container
+	seeded    uint64 // threads that were there already
+	names     *symbol.Symbolizer
 
 	mu      sync.Mutex
 	paths   map[uint32]string // by slot
@@ -140,13 +147,13 @@ func Start(opts Options) (r *Recorder, err error) {
 
 func (r *Recorder) check() error {
 	n := 0
-	for _, given := range []bool{len(r.opts.Command) > 0, len(r.opts.PIDs) > 0, r.opts.Cgroup != ""} {
+	for _, given := range []bool{len(r.opts.Command) > 0, len(r.opts.PIDs) > 0, r.opts.Cgroup != "", len(r.opts.Create) > 0} {
 		if given {
 			n++
 		}
 	}
 	if n != 1 {
-		return fmt.Errorf("a recording has one target: a command, processes or a cgroup; %d given", n)
+		return fmt.Errorf("a recording has one target: a command, processes, a cgroup or a container; %d given", n)
 	}
 	return nil
 }
@@ -158,6 +165,8 @@ func (r *Recorder) begin() error {
 		return r.launch()
 	case len(r.opts.PIDs) > 0:
 		return r.seedProcesses(r.opts.PIDs)
+	case len(r.opts.Create) > 0:
+		return r.park()
 	}
 	return r.seedCgroup(r.opts.Cgroup)
 }
@@ -172,7 +181,7 @@ func (r *Recorder) load() error {
 	if err := r.createMaps(); err != nil {
 		return errors.Join(err, memlock)
 	}
-	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native}
+	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0}
 	if len(r.opts.Command) > 0 {
 		p.pending = 1
 		if r.opts.Filter != nil { // the helper that installs it comes first
@@ -382,6 +391,9 @@ func (r *Recorder) Close() error {
 	var errs []error
 	if r.child != nil {
 		errs = append(errs, r.child.stop())
+	}
+	if r.container != nil {
+		errs = append(errs, r.container.remove())
 	}
 	r.detach()
 	if r.events != nil {

@@ -92,7 +92,7 @@ func (r *Run) summary() string {
 		s += ", " + r.Exit
 	}
 	if r.Runtime != nil {
-		s += fmt.Sprintf(", what %s %s does (%d starts, no_new_privs %v)", r.Runtime.Name, r.Runtime.Version, r.Runtime.Starts, r.Runtime.NoNewPrivileges)
+		s += fmt.Sprintf(", container of %s %s, no_new_privs %v", r.Runtime.Name, r.Runtime.Version, r.Runtime.NoNewPrivileges)
 	}
 	return s
 }

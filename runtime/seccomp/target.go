@@ -97,6 +97,9 @@ func (r *Recorder) follow(tid, slot int, phase, pending uint32) error {
 	if err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, unix.EEXIST) && !strings.Contains(err.Error(), "key already exist") {
 		return fmt.Errorf("follow thread %d: %w", tid, err)
 	}
+	if err == nil {
+		r.seeded++
+	}
 	return nil
 }
 

@@ -146,3 +146,21 @@ func TestPprof(t *testing.T) {
 		t.Errorf("inlined: %+v %+v", l[0], l[1])
 	}
 }
+
+// Readers take the first file of a profile for the program.
+func TestPprofProgramFirst(t *testing.T) {
+	in := []Sample{{Value: 1, Frames: []Frame{
+		{Name: "main", Addr: 1, Module: "/usr/bin/prog"}, {Name: "puts", Addr: 2, Module: "/lib/libc.so.6"}, {Name: "vfs_write", Addr: 3, Kernel: true},
+	}}}
+	var b bytes.Buffer
+	if err := WritePprof(&b, in, Profile{}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := profile.Parse(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Mapping) != 3 || p.Mapping[0].File != "/usr/bin/prog" || p.Mapping[1].File != "/lib/libc.so.6" || p.Sample[0].Location[0].Mapping.File != "[kernel.kallsyms]" {
+		t.Errorf("%+v", p.Mapping)
+	}
+}

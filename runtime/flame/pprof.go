@@ -2,6 +2,8 @@ package flame
 
 import (
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,10 +41,28 @@ func WritePprof(w io.Writer, samples []Sample, about Profile) error {
 	for i := range samples {
 		b.sample(&samples[i], about.PeriodNS)
 	}
+	b.programFirst()
 	if err := b.p.CheckValid(); err != nil {
 		return err
 	}
 	return b.p.Write(w)
+}
+
+// programFirst puts libraries and the kernel behind the programs: readers take the first file for what was profiled.
+func (b *pprofBuilder) programFirst() {
+	rank := func(m *profile.Mapping) int {
+		switch base := filepath.Base(m.File); {
+		case strings.HasPrefix(m.File, "["):
+			return 2
+		case strings.HasSuffix(base, ".so") || strings.Contains(base, ".so."):
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(b.p.Mapping, func(x, y *profile.Mapping) int { return rank(x) - rank(y) })
+	for i, m := range b.p.Mapping {
+		m.ID = uint64(i + 1)
+	}
 }
 
 type pprofBuilder struct {

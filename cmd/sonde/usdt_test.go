@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// markedProgram is a program without any library that goes round for ever, with a marker that has two arguments, a number and a text, and a
-// semaphore. It is put together here because the machines of the lab have no compiler.
+// markedProgram is a program without any library that goes round for ever, with a marker that has two arguments, a number and a text. It
+// passes the marker only while the marker's semaphore is set. It is put together here because the machines of the lab have no compiler.
 type markedProgram struct {
 	machine elf.Machine
 	code    []byte // with a nop at marker
 	marker  int
 	args    string
-	// Places in the code that need the distance to the text and to the time to sleep.
-	link func(code []byte, text, pause int)
+	// link fills in the distances to the text, to the time to sleep and to the semaphore, all from the start of the code.
+	link func(code []byte, text, pause, semaphore int)
 }
 
 const (
-	codeAddr, dataAddr = 0x400000, 0x600000
+	codeAddr, dataAddr = 0x400000, 0x480000
 	pageBytes          = 4096
 	codeStart          = 512 // in the file, behind the headers
 )
@@ -49,32 +49,45 @@ func markedPrograms() map[string]markedProgram {
 	}
 	return map[string]markedProgram{
 		"amd64": {
-			machine: elf.EM_X86_64, marker: 13, args: "-4@%r12d 8@%r13",
+			machine: elf.EM_X86_64, marker: 23, args: "-4@%r12d 8@%r13",
 			code: []byte{
 				0x41, 0xbc, 42, 0, 0, 0, // mov $42, %r12d
 				0x4c, 0x8d, 0x2d, 0, 0, 0, 0, // lea text(%rip), %r13
+				0x66, 0x83, 0x3d, 0, 0, 0, 0, 0, // cmpw $0, semaphore(%rip)
+				0x74, 0x01, // je behind the nop
 				0x90,              // nop
 				0xb8, 35, 0, 0, 0, // mov $nanosleep, %eax
 				0x48, 0x8d, 0x3d, 0, 0, 0, 0, // lea pause(%rip), %rdi
 				0x31, 0xf6, // xor %esi, %esi
 				0x0f, 0x05, // syscall
-				0xeb, 0xed, // jmp to the nop
+				0xeb, 0xe3, // jmp to the comparison
 			},
-			link: func(code []byte, text, pause int) { rel32(code, 9, text); rel32(code, 22, pause) },
+			link: func(code []byte, text, pause, semaphore int) {
+				rel32(code, 9, text)
+				rel32(code, 16, semaphore-1) // a byte of the instruction follows
+				rel32(code, 32, pause)
+			},
 		},
 		"arm64": {
-			machine: elf.EM_AARCH64, marker: 8, args: "-4@w19 8@x20",
+			machine: elf.EM_AARCH64, marker: 20, args: "-4@w19 8@x20",
 			code: words(
 				0x52800000|42<<5|19,  // mov w19, #42
 				0x10000000|20,        // adr x20, text
+				0x10000000|2,         // adr x2, semaphore
+				0x79400042,           // ldrh w2, [x2]
+				0x34000042,           // cbz w2, behind the nop
 				0xd503201f,           // nop
 				0x10000000,           // adr x0, pause
 				0xd2800001,           // mov x1, #0
 				0xd2800000|101<<5|8,  // mov x8, #nanosleep
 				0xd4000001,           // svc #0
-				0x14000000|(1<<26-5), // b to the nop
+				0x14000000|(1<<26-8), // b to the semaphore
 			),
-			link: func(code []byte, text, pause int) { adr(code, 4, text); adr(code, 12, pause) },
+			link: func(code []byte, text, pause, semaphore int) {
+				adr(code, 4, text)
+				adr(code, 8, semaphore)
+				adr(code, 24, pause)
+			},
 		},
 	}
 }
@@ -90,7 +103,7 @@ func (p markedProgram) image() []byte {
 	code = append(code, "marked\x00\x00"...)
 	pause := len(code)
 	code = order.AppendUint64(order.AppendUint64(code, 0), 1e6) // a millisecond
-	p.link(code, text, pause)
+	p.link(code, text, pause, dataAddr+pageBytes-codeAddr-codeStart)
 
 	file := make([]byte, codeStart, 3*pageBytes)
 	file = append(file, code...)

@@ -14,10 +14,22 @@ import (
 // lowerFormatted serves all that take a format and arguments.
 func lowerFormatted(kind object.EventKind) lower.Func {
 	return func(g *lower.Gen, c *check.Call) lower.Operand {
+		if pinned(g) && kind == object.EvPrintf {
+			return lowerSeqPrintf(g, c)
+		}
+		if pinned(g) {
+			return noReader(g, c)
+		}
 		format, _ := c.Str(0)
 		g.Event(&object.Event{Kind: kind, Format: format}, c.Args[1:]...)
 		return lower.Operand{}
 	}
+}
+
+// noReader refuses what user space would have to do for a pinned iterator.
+func noReader(g *lower.Gen, c *check.Call) lower.Operand {
+	g.Errorf(check.CodeUnavailable, c.Node, "%s() does not work in a pinned iterator, which runs when its file is read", c.Node.Func).Hint("use printf()")
+	return lower.Operand{}
 }
 
 // lowerNothing serves what was done while compiling.
@@ -54,6 +66,9 @@ func lowerDebugf(g *lower.Gen, c *check.Call) lower.Operand {
 
 // lowerPrint prints a whole map by reference, and everything else by value.
 func lowerPrint(g *lower.Gen, c *check.Call) lower.Operand {
+	if pinned(g) {
+		return noReader(g, c)
+	}
 	if x, ok := c.Args[0].(*ast.MapRef); ok {
 		ev := &object.Event{Kind: object.EvPrintMap, Map: x.Name, Text: viewWords(c)}
 		g.Map(x.Name)

@@ -38,7 +38,7 @@ func iterKinds(m *Machine) []KindEntry {
 	return []KindEntry{{Kind: &iterKind{m}, Aliases: []string{"it"}, Doc: Doc{
 		Group: "kernel", Summary: "walks over objects of the kernel",
 		Text: "`iter:task`, `iter:task_file`, `iter:task_vma` and what else the kernel has (list them with -l 'iter:*'). The object is a member of `ctx` and of " +
-			"`args`. With a third part the iterator is pinned below /sys/fs/bpf.",
+			"`args`. With a third part the iterator is pinned below /sys/fs/bpf, and runs when somebody reads that file: what `printf` prints, numbers and strings, is the file's text.",
 		Example: `iter:task { printf("%s %d\n", ctx.task.comm, ctx.task.pid); }`, Needs: []string{"btf", "iter"},
 	}}}
 }

@@ -161,7 +161,15 @@ func uprobeMulti(a *object.Attach, prog int) (int, error) {
 
 func iterator(l *Link, a *object.Attach, prog int) error {
 	attr := linkAttr{prog: uint32(prog), attachType: attachTraceIter}
-	fd, err := createLink(&attr, 0)
+	words := 0
+	var info [2]uint64 // union bpf_iter_link_info
+	if a.Target == "cgroup" {
+		const descendantsFirst = 2 // BPF_CGROUP_ITER_DESCENDANTS_PRE: all, parents first, from the root, which no group means
+		info[0] = descendantsFirst
+		attr.rest[0], attr.rest[1], words = uint64(uintptr(unsafe.Pointer(&info))), uint64(unsafe.Sizeof(info)), 2
+	}
+	fd, err := createLink(&attr, words)
+	runtime.KeepAlive(&info)
 	if err != nil {
 		return err
 	}

@@ -29,19 +29,13 @@ func estimate(incidence []int, samples int) Unseen {
 
 // Unseen estimates over the runs of the profile; with fewer than two there is nothing to compare.
 func (p *Profile) Unseen() Unseen {
-	workload := 0
-	for _, r := range p.Runs {
-		if r.Calls > 0 {
-			workload++
-		}
-	}
 	var inc []int
 	for _, c := range p.Calls {
 		if c.Origin == OriginRecorded {
 			inc = append(inc, len(c.Runs))
 		}
 	}
-	return estimate(inc, workload)
+	return estimate(inc, len(p.Runs))
 }
 
 // OnlyIn lists the recorded calls that exactly one of several runs made, by run.

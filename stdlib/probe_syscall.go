@@ -34,7 +34,7 @@ func syscallKinds(m *Machine) []KindEntry {
 		Text: "`syscall:NAME` has the call's arguments in `args`; pointers are addresses of user space. `syscall:NAME:return` has the same arguments and `retval`. " +
 			"Wildcards are allowed in NAME.\n\n" +
 			"Flags, modes, signals, address families and the like print by name (`O_WRONLY|O_CREAT`, `PROT_READ`, `AT_FDCWD`), and are numbers to compute with. An argument that is a path or a name " +
-			"stands for its text: `args.filename == \"/etc/passwd\"`, `@[args.filename]`; where a number is needed it is the address.",
+			"stands for its text: `args.filename == \"/etc/passwd\"`, `@[args.filename]`; where a number is needed it is the address. `print(args)` shows a whole call.",
 		Example: `syscall:openat { printf("%s %s %s\n", comm, args.filename, args.flags); exit(); }`, SeeAlso: []string{"tracepoint"},
 	}}}
 }

@@ -78,6 +78,11 @@ var kernelScripts = []struct {
 		want: `(?s)/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 0\n.*@\[/proc/self/stat, O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC\]: \d+`,
 	},
 	{
+		name: "all arguments of a system call",
+		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { print(args); exit(); } interval:s:5 { exit(); }`,
+		want: `\{ \.dfd = AT_FDCWD, \.filename = /proc/self/stat, \.flags = O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC, \.mode = 0 \}`,
+	},
+	{
 		name: "arguments of system calls at the return",
 		prog: `syscall:openat:return /strcontains(args.filename, "self/stat") && retval > 2/ { $p = args.filename; printf("%s %s %s %d\n", $p, args.flags, args.dfd, (uint64)args.filename > 4096); exit(); } interval:s:5 { exit(); }`,
 		want: `/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 1\n`,

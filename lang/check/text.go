@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -59,6 +61,11 @@ func (x *expander) operand(op string, e, other ast.Expr) ast.Expr {
 // argument copies argument i of a call.
 func (x *expander) argument(f *Func, call *ast.Call, i int) ast.Expr {
 	a := call.Args[i]
+	if f != nil && f.Name == "print" && i == 0 {
+		if r := x.wholeArgs(a); r != nil {
+			return r
+		}
+	}
 	if f == nil || !x.isText(a) {
 		return x.expr(a)
 	}
@@ -78,4 +85,22 @@ func (x *expander) argument(f *Func, call *ast.Call, i int) ast.Expr {
 		return x.address(a)
 	}
 	return x.expr(a)
+}
+
+// wholeArgs copies args as a record of its members, so that text prints as such; nil where it is not args, or has no text.
+func (x *expander) wholeArgs(a ast.Expr) ast.Expr {
+	id, ok := unparen(a).(*ast.Ident)
+	if !ok || id.Name != "args" || x.args == nil || x.raw {
+		return nil
+	}
+	fields := x.args.Struct.Resolve()
+	if !slices.ContainsFunc(fields, func(f types.Field) bool { return f.Text }) {
+		return nil
+	}
+	r := &ast.Record{Base: id.Base}
+	for _, f := range fields {
+		r.Names = append(r.Names, f.Name)
+		r.Values = append(r.Values, x.expr(&ast.Field{Base: id.Base, X: id, Name: f.Name, NameSp: id.Sp}))
+	}
+	return r
 }

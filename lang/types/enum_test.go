@@ -24,6 +24,7 @@ func TestEnumText(t *testing.T) {
 		{"a negative value", at, -100, "AT_FDCWD"},
 		{"a value without a name", at, 3, "3"},
 		{"octal", &EnumDef{Base: 8}, 0o644, "0644"},
+		{"octal zero", &EnumDef{Base: 8}, 0, "0"},
 		{"hexadecimal", &EnumDef{Base: 16}, 0x5401, "0x5401"},
 	} {
 		if got := c.def.Text(c.v); got != c.want {

@@ -225,6 +225,8 @@ func (e *EnumDef) Text(v int64) string {
 
 func (e *EnumDef) number(v int64) string {
 	switch {
+	case v == 0:
+		return "0"
 	case e.Base == 8:
 		return "0" + strconv.FormatUint(uint64(v), 8)
 	case e.Base == 16 || e.Bits && e.Base == 0:

@@ -74,7 +74,7 @@ var kernelScripts = []struct {
 	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename, 64)] = count(); } interval:ms:400 { exit(); }`, want: `@\[/proc/self/stat\]: \d+`},
 	{
 		name: "arguments of system calls by name",
-		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[args.filename, args.flags] = count(); exit(); } interval:s:5 { exit(); }`,
+		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[str(args.filename, 64), args.flags] = count(); exit(); } interval:s:5 { exit(); }`,
 		want: `(?s)/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 0\n.*@\[/proc/self/stat, O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC\]: \d+`,
 	},
 	{

@@ -304,19 +304,35 @@ func TestKernelSemantics(t *testing.T) {
 	}
 }
 
-func TestKernelSemanticsOfOldCode(t *testing.T) {
+// TestKernelSemanticsAgain runs the code for old kernels, and what is compiled when a program was too long for the verifier.
+func TestKernelSemanticsAgain(t *testing.T) {
 	h := openHost(t)
-	for _, c := range semanticsTable {
-		if c.newOnly {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) {
-			tg := *h.machine.Target()
-			tg.Features = target.AllBut(old...)
-			obj := compile(t, h.info(t, c.script()), &tg, codegen.Options{})
-			if got := h.run(t, obj); got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+	here := h.machine.Target().Features
+	for _, variant := range []struct {
+		name     string
+		features target.Features
+		budget   int
+	}{
+		{"old", target.AllBut(old...), 0},
+		{"old, loops written out", target.AllBut(old...), 40_000},
+		{"loops as callbacks", here, 40_000},
+	} {
+		for _, c := range semanticsTable {
+			if c.newOnly && !here.Has(target.BpfLoop) || c.newOnly && variant.name != "loops as callbacks" {
+				continue
 			}
-		})
+			t.Run(variant.name+"/"+c.name, func(t *testing.T) {
+				tg := *h.machine.Target()
+				tg.Features = variant.features
+				obj := compile(t, h.info(t, c.script()), &tg, codegen.Options{LoopBudget: variant.budget})
+				got := h.run(t, obj)
+				if variant.budget > 0 && !variant.features.Has(target.BpfLoop) && strings.Contains(got, stoppedLoop) {
+					return // less room for loops, and it said so
+				}
+				if got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			})
+		}
 	}
 }

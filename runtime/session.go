@@ -25,8 +25,8 @@ import (
 // Options say how a session runs.
 type Options struct {
 	Object *object.Object
-	// Recompile makes the object again with room for fewer rounds in loops of unknown length. It is for kernels without bpf_loop, whose
-	// verifier walks through loops up to a limit on steps that cannot be foretold; nil elsewhere.
+	// Recompile makes the object again, with loops that are easier for the verifier: its limit on steps cannot be foretold. Loops become
+	// callbacks; where the kernel has no bpf_loop, those of unknown length get room for fewer rounds, and short ones are written out. nil: as it is.
 	Recompile func(budget int) (*object.Object, error)
 
 	Kernel  *kernel.Kernel
@@ -117,10 +117,21 @@ func New(opts Options) (*Session, error) {
 		if cerr != nil {
 			break
 		}
+		if instructions(obj) == instructions(opts.Object) && budget < loopBudget {
+			break // fewer rounds change nothing
+		}
 		opts.Object = obj
 		s, err = load(opts)
 	}
 	return s, err
+}
+
+// instructions is the size of all programs of an object.
+func instructions(o *object.Object) (n int) {
+	for _, p := range o.Programs {
+		n += p.Stats.Insns
+	}
+	return n
 }
 
 // tooLong tells whether the verifier gave up on a program for its length.

@@ -14,7 +14,6 @@ import (
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/object"
-	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
@@ -28,7 +27,7 @@ import (
 
 // app is one run of the program.
 type app struct {
-	// recompile is what [runtime.Options] asks for; nil where the kernel has bpf_loop.
+	// recompile is what [runtime.Options] asks for.
 	recompile func(budget int) (*object.Object, error)
 
 	opts    *options
@@ -255,12 +254,10 @@ func (a *app) compile(file *source.File) (*object.Object, error) {
 		}
 		return obj, err
 	}
-	if !t.Features.Has(target.BpfLoop) {
-		a.recompile = func(budget int) (*object.Object, error) {
-			again := opts
-			again.LoopBudget = budget
-			return generate(again)
-		}
+	a.recompile = func(budget int) (*object.Object, error) {
+		again := opts
+		again.LoopBudget = budget
+		return generate(again)
 	}
 	opts.Diags, opts.Dump = diags, a.dump
 	obj, err := generate(opts)

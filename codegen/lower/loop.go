@@ -15,7 +15,8 @@ import (
 
 // Loops whose number of rounds is known and small stay loops: the verifier walks through every round. All others become callbacks of
 // bpf_loop or bpf_for_each_map_elem, which the verifier checks once whatever their number of rounds. Where the kernel has no bpf_loop, a
-// hidden counter bounds them, and a loop that it stops is counted (CounterLoop).
+// hidden counter bounds them, and a loop that it stops is counted (CounterLoop). Where a program was too much for the verifier
+// (Options.LoopBudget), loops that stayed loops become callbacks too, or are written out where there are none.
 const (
 	maxInlineRounds  = 32      // of a loop with constant bounds, times those of the loops around it
 	maxCallbackLoops = 1 << 23 // BPF_MAX_LOOPS
@@ -328,14 +329,19 @@ func (g *Gen) unroll(s *ast.Unroll) {
 	} else if l, ok := unparen(s.Count).(*ast.IntLit); ok {
 		n = int64(l.Value)
 	}
+	g.writeOut(n, func(int64) { g.block(s.Body, true) })
+}
+
+// writeOut repeats the code of body n times.
+func (g *Gen) writeOut(n int64, body func(i int64)) {
 	end := g.B.NewBlock("unrolled")
-	for range n {
+	for i := range n {
 		if g.B.Terminated() || g.tooLong {
 			break
 		}
 		next := g.B.NewBlock("next")
 		g.fr.loops = append(g.fr.loops, loopTarget{&ir.Loop{Continue: next, Break: end}})
-		g.block(s.Body, true)
+		body(i)
 		g.fr.loops = g.fr.loops[:len(g.fr.loops)-1]
 		if !g.B.Terminated() {
 			g.B.Jump(next)
@@ -361,7 +367,22 @@ func (g *Gen) forRange(s *ast.ForRange) {
 		if rounds <= 0 {
 			return
 		}
-		if rounds*int64(g.inlineRounds()) <= maxInlineRounds {
+		again, callbacks := g.u.Opts.LoopBudget > 0, g.Target.Features.Has(target.BpfLoop)
+		if rounds*int64(g.inlineRounds()) <= maxInlineRounds && !(again && callbacks) {
+			// The verifier looks for a known state only every hundred instructions of a loop, and follows all ways through the code between. Where
+			// that was too much for it, the rounds are written out: between them it looks far more often.
+			if again {
+				g.rounds = append(g.rounds, int(rounds))
+				g.writeOut(rounds, func(i int64) {
+					g.scoped(func() {
+						delete(g.fr.vars, v)
+						g.writeVar(v, Scalar(wide, g.B.Const(lo.Imm+i)))
+						g.block(s.Body, false)
+					})
+				})
+				g.rounds = g.rounds[:len(g.rounds)-1]
+				return
+			}
 			loop := func() {
 				g.B.For(lo, hi, func(i *ir.Value, l *ir.Loop) {
 					g.inlineLoop(int(rounds), l, func() {
@@ -749,7 +770,11 @@ const maxInlineRepeat = 64
 // bpf_loop a long one becomes a callback, so body may use nothing of the surrounding code but the memory in mem, which it is given
 // again, and values that it makes itself. Where the verifier must walk through all rounds, at most maxSteps are run and the rest is counted.
 func (g *Gen) Repeat(n *ir.Value, limit int, mem []Place, body func(i *ir.Value, mem []Place, stop func())) {
-	if limit > maxInlineRepeat && g.Target.Features.Has(target.BpfLoop) {
+	long := maxInlineRepeat
+	if g.u.Opts.LoopBudget > 0 {
+		long = 4
+	}
+	if limit > long && g.Target.Features.Has(target.BpfLoop) {
 		cb := g.newCallback("repeat", 1, ir.I64, ir.Stack)
 		cb.generate(g, func() {
 			inner := make([]Place, len(mem))

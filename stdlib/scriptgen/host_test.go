@@ -169,14 +169,12 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 		out.Report = func(*diag.Diagnostic) {}
 	}
 	out.Object = o.obj
-	if !h.machine.Target().Features.Has(target.BpfLoop) {
-		out.Recompile = func(budget int) (*object.Object, error) {
-			if o, _ = h.compile(g, text, codegen.Options{LoopBudget: budget}); o.obj == nil {
-				return nil, o.err
-			}
-			o.obj.Config.PrintMapsOnExit = false
-			return o.obj, nil
+	out.Recompile = func(budget int) (*object.Object, error) {
+		if o, _ = h.compile(g, text, codegen.Options{LoopBudget: budget}); o.obj == nil {
+			return nil, o.err
 		}
+		o.obj.Config.PrintMapsOnExit = false
+		return o.obj, nil
 	}
 	o.obj.Config.PrintMapsOnExit = false
 	s, err := runtime.New(out)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sonde-sh/sonde/codegen/object"
-	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/syntax"
@@ -98,11 +97,9 @@ func (sh *Shell) open(it *item) (*runtime.Session, *itemWriter, error) {
 			}
 		}
 	}
-	if !sh.cfg.Machine.Target().Features.Has(target.BpfLoop) {
-		opts.Recompile = func(budget int) (*object.Object, error) {
-			err := sh.generate(it.unit, budget)
-			return it.unit.obj, err
-		}
+	opts.Recompile = func(budget int) (*object.Object, error) {
+		err := sh.generate(it.unit, budget)
+		return it.unit.obj, err
 	}
 	s, err := runtime.New(opts)
 	return s, w, err

@@ -88,6 +88,8 @@ type programs struct {
 	ins   asm.Instructions
 	label string // of the next instruction
 	fresh int
+	// seldom is code that is put behind the end: what nearly every call runs through lies together, in few lines of the cache.
+	seldom []func()
 }
 
 func (p *programs) emit(ins ...asm.Instruction) {
@@ -193,6 +195,11 @@ func (p *programs) field(dst asm.Register, off int16, size asm.Size) {
 // abi takes the number in r8 apart: the ABI in r9, the number without marks in r8, both within the tables.
 func (p *programs) abi() {
 	p.task()
+	p.abiOfTask()
+}
+
+// abiOfTask is abi for the thread in r0.
+func (p *programs) abiOfTask() {
 	size := asm.Word
 	if p.native == AArch64 {
 		size = asm.DWord
@@ -220,10 +227,25 @@ func (p *programs) bump(done string) {
 	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
 		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
 	p.add(asm.R0, 0)
-	known := p.unique("seen")
-	p.emit(asm.JNE.Imm(asm.R2, 0, known))
-	p.event(eventFirst, nil)
+	first, known := p.unique("first"), p.unique("seen")
+	p.emit(asm.JEq.Imm(asm.R2, 0, first))
 	p.at(known)
+	p.seldom = append(p.seldom, func() {
+		p.at(first)
+		p.event(eventFirst, nil)
+		p.emit(asm.Ja.Label(known))
+	})
+}
+
+// self stores the current thread's number as a key. Where the verifier knows the thread's type that is a load, and r9 has the
+// thread afterwards; elsewhere it is a helper's call.
+func (p *programs) self() {
+	if p.slowTask {
+		p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+		return
+	}
+	p.task()
+	p.emit(asm.Mov.Reg(asm.R9, asm.R0), asm.LoadMem(asm.R1, asm.R0, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
 }
 
 // event sends what is known of the call r8 of ABI r9. r6 is the context, r7 the thread's state. result loads what the call
@@ -273,13 +295,19 @@ func (p *programs) event(kind int64, result func()) {
 
 // names remembers the thread's name beside the call, once per thread and call.
 func (p *programs) names() {
-	done, known := p.unique("named"), p.unique("namecount")
+	done, known, fresh := p.unique("named"), p.unique("namecount"), p.unique("newname")
 	// The 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing.
 	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, 171), asm.Add.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, 511),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 6), asm.LSh.Imm(asm.R2, 3), asm.Mov.Reg(asm.R3, asm.R7), asm.Add.Reg(asm.R3, asm.R2),
 		asm.And.Imm(asm.R1, 63), asm.Mov.Imm(asm.R4, 1), asm.LSh.Reg(asm.R4, asm.R1), asm.LoadMem(asm.R5, asm.R3, stateCalls, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.R5), asm.And.Reg(asm.R1, asm.R4), asm.JNE.Imm(asm.R1, 0, done),
-		asm.Or.Reg(asm.R5, asm.R4), asm.StoreMem(asm.R3, stateCalls, asm.R5, asm.DWord))
+		asm.Mov.Reg(asm.R1, asm.R5), asm.And.Reg(asm.R1, asm.R4), asm.JEq.Imm(asm.R1, 0, fresh))
+	p.at(done)
+	p.seldom = append(p.seldom, func() { p.newName(fresh, known, done) })
+}
+
+func (p *programs) newName(fresh, known, done string) {
+	p.at(fresh)
+	p.emit(asm.Or.Reg(asm.R5, asm.R4), asm.StoreMem(asm.R3, stateCalls, asm.R5, asm.DWord))
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackName, asm.R1, asm.Word),
 		asm.StoreMem(asm.RFP, stackName+4, asm.R9, asm.Half), asm.StoreMem(asm.RFP, stackName+6, asm.R8, asm.Half),
 		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackName+8), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
@@ -291,7 +319,7 @@ func (p *programs) names() {
 	p.emit(asm.Ja.Label(done))
 	p.at(known)
 	p.add(asm.R0, 0)
-	p.at(done)
+	p.emit(asm.Ja.Label(done))
 }
 
 // args counts the combination of arguments of a call that is looked at.
@@ -380,6 +408,11 @@ func (p *programs) clearState() {
 func (p *programs) finish(name string) asm.Instructions {
 	p.at("out")
 	p.emit(asm.Mov.Imm(asm.R0, 0), asm.Return())
+	for len(p.seldom) > 0 {
+		block := p.seldom[0]
+		p.seldom = p.seldom[1:]
+		block()
+	}
 	out := p.ins
 	out[0] = out[0].WithSymbol(name)
 	p.ins, p.label = nil, ""
@@ -393,7 +426,7 @@ func (p *programs) enter() asm.Instructions {
 		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
 			asm.JNE.Reg(asm.R0, asm.R1, "out"))
 	}
-	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.self()
 	p.lookup("tasks", stackKey)
 	if p.cgroup != 0 {
 		// It was moved here: nothing is known of it but that it is inside a call now.
@@ -414,21 +447,13 @@ func (p *programs) enter() asm.Instructions {
 		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
 	}
 	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
-	p.abi()
-	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word),
-		asm.JEq.Imm(asm.R1, 0, "active"), asm.JNE.Imm(asm.R9, 0, "out"))
-	for _, name := range []string{"execve", "execveat"} {
-		n, _ := p.native.Number(name)
-		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
-	}
-	if p.parked {
-		p.emit(asm.Ja.Label("active"))
+	if p.slowTask {
+		p.abi()
 	} else {
-		p.emit(asm.Ja.Label("out"))
+		p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+		p.abiOfTask()
 	}
-	p.at("begin")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
-		asm.JNE.Imm(asm.R1, 0, "out"))
+	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.JNE.Imm(asm.R1, 0, "pending"))
 	p.at("active")
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
 	p.bump("out")
@@ -440,7 +465,26 @@ func (p *programs) enter() asm.Instructions {
 		p.at("named")
 	}
 	p.names()
+	p.seldom = append(p.seldom, p.pendingCall)
 	return p.finish("sys_enter")
+}
+
+// pendingCall is a call before the workload's own execve.
+func (p *programs) pendingCall() {
+	p.at("pending")
+	p.emit(asm.JNE.Imm(asm.R9, 0, "out"))
+	for _, name := range []string{"execve", "execveat"} {
+		n, _ := p.native.Number(name)
+		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
+	}
+	if p.parked {
+		p.emit(asm.Ja.Label("active"))
+	} else {
+		p.emit(asm.Ja.Label("out"))
+	}
+	p.at("begin")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
+		asm.JNE.Imm(asm.R1, 0, "out"), asm.Ja.Label("active"))
 }
 
 // exit finds denied calls: sys_exit(regs, result).

@@ -317,7 +317,7 @@ func TestFaults(t *testing.T) {
 		{"#include foo", "E0204", "without a file name", "#include foo"},
 		{"#error no", "E0205", "no", "#error no"},
 		{"#include \"mine.h\"", "E0203", "not found", "#include \"mine.h\""},
-		{"#include <foo/bar.h>", "W0210", "not found", "#include <foo/bar.h>"},
+		{"#include <foo/bar.h>", "E0203", "not found", "#include <foo/bar.h>"},
 		{"#define A 1\n#define A 2", "W0211", "defined again", "#define A 2"},
 		{"struct s {\n  int a;\n  unknown_t b;\n};", "E0202", "unknown type `unknown_t`", "unknown_t"},
 		{"struct s { int a; int b[; };", "E0201", "", "["},

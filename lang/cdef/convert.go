@@ -20,6 +20,9 @@ type converter struct {
 	aligns  map[*types.Type]int     // their alignment
 	attrs   map[cc.Type]memberAttrs
 	faults  conversionFaults
+	filled  map[cc.Type]bool // structs and unions whose members are known
+	unnamed []*cc.EnumType   // enums without a tag
+	behind  []structLike     // structs and unions behind pointers, to be filled when everything around them is
 }
 
 // conversionFaults are mistakes that the front end lets pass.
@@ -80,6 +83,14 @@ func (c *converter) unit() (*unit, error) {
 			}
 		}
 	}
+	for len(c.behind) > 0 {
+		t := c.behind[len(c.behind)-1]
+		c.behind = c.behind[:len(c.behind)-1]
+		c.convert(t)
+	}
+	for _, t := range c.unnamed {
+		c.nameEnum(u, c.enum(t))
+	}
 	c.nameEnums(u)
 	for name, m := range c.ast.Macros {
 		def := &Define{Name: name, FuncLike: m.IsFnLike}
@@ -120,11 +131,15 @@ func (c *converter) enumerator(u *unit, name string, n *cc.Enumerator) {
 // nameEnums gives each enumerator the type of its enum, so that values print by name.
 func (c *converter) nameEnums(u *unit) {
 	for _, t := range u.enums {
-		for _, v := range t.Enum.Values {
-			if e, ok := u.consts[v.Name]; ok {
-				e.typ = t
-				u.consts[v.Name] = e
-			}
+		c.nameEnum(u, t)
+	}
+}
+
+func (c *converter) nameEnum(u *unit, t *types.Type) {
+	for _, v := range t.Enum.Values {
+		if e, ok := u.consts[v.Name]; ok {
+			e.typ = t
+			u.consts[v.Name] = e
 		}
 	}
 }
@@ -169,6 +184,12 @@ func (c *converter) pointee(t cc.Type) *types.Type {
 	if t == nil {
 		return types.TVoid
 	}
+	// A struct may hold one that holds a pointer to it: what is behind a pointer must not be laid out on the way.
+	if s, ok := t.(structLike); ok && !isDeclaredOnly(s) && !c.fromPrelude(tagOf(s)) && (s.Typedef() == nil || c.prelude == nil || c.prelude.typedefs[s.Typedef().Name()] == nil) {
+		_, union := s.(*cc.UnionType)
+		c.behind = append(c.behind, s)
+		return c.place(s, union)
+	}
 	return c.convert(t)
 }
 
@@ -178,7 +199,7 @@ func (c *converter) scalar(t cc.Type) *types.Type {
 	case t.Kind() == cc.Void:
 		return types.TVoid
 	case t.Kind() == cc.Bool:
-		return types.TBool
+		return named(types.TUint8, "_Bool") // as bpftrace takes it in a script's own struct: it prints as 0 or 1
 	case t.Kind() == cc.Char:
 		return named(types.TInt8, "char") // plain char is signed here, whatever the architecture says
 	case cc.IsIntegerType(t) && (size == 1 || size == 2 || size == 4 || size == 8):
@@ -219,12 +240,12 @@ func (c *converter) record(t structLike, tagToken cc.Token, union bool) *types.T
 	if c.fromPrelude(tag) {
 		return c.prelude.structs[tag]
 	}
-	if done := c.memo[t]; done != nil {
-		return done
+	out := c.place(t, union)
+	if c.filled[t] {
+		return out
 	}
-	def := &types.StructDef{Name: tag, Union: union}
-	out := &types.Type{Kind: types.Struct, Struct: def}
-	c.memo[t] = out
+	c.filled[t] = true
+	def := out.Struct
 	if isDeclaredOnly(t) {
 		if tag != "" && c.defs.opts.Base != nil {
 			if base := c.defs.opts.Base.StructType(tag); base != nil {
@@ -255,6 +276,28 @@ func (c *converter) record(t structLike, tagToken cc.Token, union bool) *types.T
 	def.Resolve = func() []types.Field { return fields }
 	c.aligns[out] = align
 	return out
+}
+
+// place is the type of a struct or union, whose members may follow later.
+func (c *converter) place(t structLike, union bool) *types.Type {
+	if out := c.memo[t]; out != nil {
+		return out
+	}
+	out := &types.Type{Kind: types.Struct, Struct: &types.StructDef{Name: tagOf(t), Union: union, Resolve: func() []types.Field { return nil }}}
+	c.memo[t] = out
+	return out
+}
+
+func tagOf(t structLike) string {
+	switch t := t.(type) {
+	case *cc.StructType:
+		tag := t.Tag()
+		return tag.SrcStr()
+	case *cc.UnionType:
+		tag := t.Tag()
+		return tag.SrcStr()
+	}
+	return ""
 }
 
 // structAttrs returns what the struct's own attributes say.
@@ -378,10 +421,26 @@ var alignedPattern = lazyPattern(`aligned(?:__)?\s*(?:\(\s*(\d+)\s*\)|\()?`)
 // scanAttrs notes the attributes of members and of packed structs, which the front end keeps only in its tree.
 func (c *converter) scanAttrs(s *cc.DeclarationSpecifiers) {
 	for ; s != nil; s = s.DeclarationSpecifiers {
-		if s.TypeSpecifier != nil && s.TypeSpecifier.StructOrUnionSpecifier != nil {
-			c.scanStruct(s.TypeSpecifier.StructOrUnionSpecifier)
+		if s.TypeSpecifier != nil {
+			c.scanType(s.TypeSpecifier)
 		}
 	}
+}
+
+// scanType looks at what a declaration defines; it reports whether that is a struct or union.
+func (c *converter) scanType(s *cc.TypeSpecifier) bool {
+	if e := s.EnumSpecifier; e != nil && e.EnumeratorList != nil {
+		if t, ok := e.Type().(*cc.EnumType); ok {
+			if tag := t.Tag(); tag.SrcStr() == "" {
+				c.unnamed = append(c.unnamed, t)
+			}
+		}
+	}
+	if s.StructOrUnionSpecifier == nil {
+		return false
+	}
+	c.scanStruct(s.StructOrUnionSpecifier)
+	return true
 }
 
 func (c *converter) scanStruct(s *cc.StructOrUnionSpecifier) {
@@ -403,8 +462,7 @@ func (c *converter) scanStruct(s *cc.StructOrUnionSpecifier) {
 		}
 		nested := false
 		for q := d.SpecifierQualifierList; q != nil; q = q.SpecifierQualifierList {
-			if q.TypeSpecifier != nil && q.TypeSpecifier.StructOrUnionSpecifier != nil {
-				c.scanStruct(q.TypeSpecifier.StructOrUnionSpecifier)
+			if q.TypeSpecifier != nil && c.scanType(q.TypeSpecifier) {
 				nested = true
 			}
 		}

@@ -71,10 +71,10 @@ func (d *Defs) hasOwnHeaders(diags *diag.List) bool {
 		case d.findOwn(inc):
 			own = true
 		case inc.quoted && !isSystemHeader(inc.path):
-			diags.Errorf("E0203", inc.span, "header `%s` not found", inc.path).
+			diags.Errorf("E0203", inc.span, "fatal error: '%s' file not found", inc.path).
 				Hint("name its directory with `-I`, or write <%s> for a header of the system", inc.path)
 		case !isSystemHeader(inc.path) && !d.findSystem(inc.path):
-			diags.Warnf("W0210", inc.span, "header `%s` not found", inc.path).
+			diags.Errorf("E0203", inc.span, "fatal error: '%s' file not found", inc.path).
 				Hint("types of the kernel need no header; name the directory of other headers with `-I`")
 		}
 	}

@@ -152,7 +152,7 @@ func (d *Defs) runFrontEnd(head string, files []cFile, prelude *prelude) (u *uni
 	if err != nil {
 		return nil, err
 	}
-	c := &converter{defs: d, ast: ast, prelude: prelude, memo: map[cc.Type]*types.Type{}, attrs: map[cc.Type]memberAttrs{}}
+	c := &converter{defs: d, ast: ast, prelude: prelude, memo: map[cc.Type]*types.Type{}, attrs: map[cc.Type]memberAttrs{}, filled: map[cc.Type]bool{}}
 	return c.unit()
 }
 

@@ -244,7 +244,7 @@ func (b *body) ident(e *ast.Ident) *types.Type {
 		return t
 	}
 	if n, t, ok := c.defs.EnumConst(e.Name); ok {
-		if t == nil || t.Kind != types.Enum || t.Enum == nil || t.Enum.Name == "" {
+		if t == nil || t.Kind != types.Enum || t.Enum == nil {
 			t = c.pool.literalInt(n)
 		} else if t.Size != 8 {
 			wide := *t

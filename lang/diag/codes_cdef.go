@@ -28,11 +28,6 @@ func cdefCodes() []Entry {
 			"struct s { int a; int a; } BEGIN { }",
 		},
 		{
-			"W0210", "header not found",
-			"The header is neither one of the kernel or the C library nor in a directory given with `-I`. If it only brings types of the kernel, it is not needed; what else it defines will be missing.",
-			"#include <mylib/mine.h>\nBEGIN { }",
-		},
-		{
 			"W0211", "macro defined again",
 			"A `#define` gives a name another value. The last one counts everywhere, because macros are looked up after the whole script was read.",
 			"#define A 1\n#define A 2\nBEGIN { }",

@@ -141,7 +141,7 @@ func Equal(a, b *Type) bool {
 	case Struct, Args:
 		return a.Struct == b.Struct || (a.Struct != nil && b.Struct != nil && a.Struct.Name == b.Struct.Name && a.Struct.Name != "")
 	case Enum:
-		return a.Enum == b.Enum || (a.Enum != nil && b.Enum != nil && a.Enum.Name == b.Enum.Name)
+		return a.Enum == b.Enum || (a.Enum != nil && b.Enum != nil && a.Enum.Name != "" && a.Enum.Name == b.Enum.Name)
 	case Tuple, Record:
 		for i := range a.Fields {
 			if a.Fields[i].Name != b.Fields[i].Name || !Equal(a.Fields[i].Type, b.Fields[i].Type) {
@@ -172,6 +172,9 @@ func (t *Type) String() string {
 		}
 		return s
 	case Enum:
+		if t.Enum.Name == "" {
+			return "enum (anonymous)"
+		}
 		return "enum " + t.Enum.Name
 	case String:
 		return fmt.Sprintf("string[%d]", t.Size)

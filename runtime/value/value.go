@@ -161,6 +161,11 @@ func (d *Decoder) array(t *types.Type, b []byte) V {
 func (d *Decoder) structure(fields []types.Field, b []byte) V {
 	v := V{Kind: Record}
 	for _, f := range fields {
+		if f.Name == "" && f.Type.Kind == types.Struct && f.Offset <= len(b) { // its members are those of the struct around it
+			inner := d.structure(f.Type.Struct.Resolve(), b[f.Offset:])
+			v.Names, v.List = append(v.Names, inner.Names...), append(v.List, inner.List...)
+			continue
+		}
 		v.Names = append(v.Names, f.Name)
 		switch {
 		case f.Offset > len(b):

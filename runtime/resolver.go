@@ -137,6 +137,9 @@ func hexAddr(addr uint64) string { return "0x" + strconv.FormatUint(addr, 16) }
 
 func frameText(f symbol.Frame, addr uint64, offset bool) string {
 	if !f.Known() {
+		if addr == 0 {
+			return "0"
+		}
 		return hexAddr(addr)
 	}
 	if !offset {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	goruntime "runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -440,6 +441,7 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 			return 0, err
 		}
 	}
+	goruntime.UnlockOSThread() // the main function holds the first thread for the begin programs
 	probes, err := s.attachAll(ctx)
 	if err != nil {
 		return 0, err

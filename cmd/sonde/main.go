@@ -7,10 +7,15 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/sonde-sh/sonde/runtime/lab"
 )
+
+// The program's first thread stays with main until the begin programs have run, because scripts look at the thread that runs them: there,
+// pid and tid are the same. The session lets go of it then.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	lab.Init() // this program can also be the init of a lab guest

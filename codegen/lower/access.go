@@ -187,7 +187,15 @@ func (g *Gen) index(e *ast.Index, t *types.Type) Operand {
 		p.Size = elemSize(xt)
 		return g.Load(g.element(p, i, elemSize(xt), -1, o), t)
 	case types.Array:
-		return g.Load(g.element(o.P, i, xt.Elem.Size, xt.Len, o), t)
+		p, n := o.P, xt.Len
+		if n == 0 { // a flexible array: what follows the struct is read like any other memory
+			n = -1
+			if p.IsPlain() {
+				p.Ptr, p.Base = g.asInt(g.pointer(p)), nil
+				p.Off = 0
+			}
+		}
+		return g.Load(g.element(p, i, xt.Elem.Size, n, o), t)
 	case types.String, types.Buffer:
 		base := 0
 		if xt.Kind == types.Buffer {

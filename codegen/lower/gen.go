@@ -219,7 +219,14 @@ func newFrame(b *ir.Builder, outer *frame) *frame {
 
 // span makes n the place that the code that follows belongs to.
 func (g *Gen) span(n ast.Node) {
-	if sp := n.Span(); sp.IsValid() {
+	sp := n.Span()
+	switch s := n.(type) { // without the semicolon
+	case *ast.Assign:
+		sp.End = s.Value.Span().End
+	case *ast.ExprStmt:
+		sp = s.X.Span()
+	}
+	if sp.IsValid() {
 		g.B.Span = sp
 	}
 }

@@ -81,7 +81,7 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 		b.errorf(CodeArgCount, e.Sp, "Call to %s() has arguments that do not match any definition.", e.Func).Hint("use `%s` without arguments", e.Func)
 		return types.TInvalid
 	}
-	d := b.errorf(CodeUnknownFunc, e.FuncSp, "Unknown function: '%s'", e.Func)
+	d := b.errorf(CodeUnknownFunc, e.Sp, "Unknown function: '%s'", e.Func)
 	names := append(b.c.u.Names("func"), b.c.u.Names("macro")...)
 	for n := range b.c.macros {
 		names = append(names, n)

@@ -35,7 +35,6 @@ type checker struct {
 	bodies  []*body
 	queue   []*unit
 	warned  map[string]bool
-	opaques map[string]*types.Type
 }
 
 // Check checks a parsed script. Findings go to diags; the result is never nil, but it is only complete when there are no errors. Check reads
@@ -46,8 +45,8 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 	}
 	c := &checker{
 		set: set, u: u, env: env, diags: diags, pool: newIntPool(),
+		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, maps: map[string]*mapState{},
 		macros: map[string][]*macro{}, expansions: map[*ast.BlockExpr]*expansion{}, libraryFiles: map[*source.File]bool{},
-		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, opaques: map[string]*types.Type{}, maps: map[string]*mapState{},
 		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()},
 	}
 	c.defs = &definitions{base: env.Types, simple: map[string]string{}}

@@ -569,7 +569,11 @@ func (x *expander) positionalText(a ast.Expr) ast.Expr {
 			}
 		}
 	}
-	return x.address(a)
+	e := x.address(a)
+	if v, ok := foldLiteral(e); ok && v.kind == intValue && x.c.modern { // a literal is its text
+		return &ast.StrLit{Base: ast.Base{Sp: a.Span()}, Value: v.big().String()}
+	}
+	return e
 }
 
 // parseInt reads an integer as the language writes it; neg is set for a minus sign.

@@ -103,6 +103,21 @@ func (v Verb) Accepts(t *types.Type) (ok bool, want string) {
 	return isCastable(t), "an integer"
 }
 
+// noSuchVerb returns a conversion of C that is not there: one of a floating-point number, or n; empty when there is none.
+func noSuchVerb(format string) string {
+	for i := 0; i < len(format); i++ {
+		if format[i] != '%' {
+			continue
+		}
+		for i++; i < len(format) && strings.IndexByte("-+ #0123456789.hljztL", format[i]) >= 0; i++ {
+		}
+		if i < len(format) && strings.IndexByte("aAeEfFgGn", format[i]) >= 0 && !strings.HasPrefix(format[i:], "gr") {
+			return format[i : i+1]
+		}
+	}
+	return ""
+}
+
 // CheckFormat checks the arguments of a call against the printf format that is its argument at.
 func CheckFormat(c *Call, at int) {
 	format, ok := c.Str(at)
@@ -111,6 +126,10 @@ func CheckFormat(c *Call, at int) {
 	}
 	verbs := ParseFormat(format)
 	args := c.Args[at+1:]
+	if v := noSuchVerb(format); v != "" {
+		c.Diags.Errorf(CodeFormat, c.Node.Sp, "unsupported format specifier: %s", v).Hint("there are no floating-point numbers")
+		return
+	}
 	switch {
 	case len(args) < len(verbs):
 		c.Diags.Errorf(CodeFormat, c.Node.Sp, "not enough arguments for format string (%d supplied, %d expected)", len(args), len(verbs))

@@ -105,8 +105,9 @@ func (r *resolver) stmt(s ast.Stmt) {
 		r.assign(s)
 	case *ast.Let:
 		r.typeSpec(s.Type)
-		if st := r.let(s.Var, s.Sp); st != nil {
-			st.spec, st.decl = s.Type, s.Sp
+		sp := source.Span{Start: s.Sp.Start, End: s.Var.Sp.End}
+		if st := r.let(s.Var, sp); st != nil {
+			st.spec, st.decl = s.Type, sp
 		}
 	case *ast.If:
 		r.expr(s.Cond)
@@ -171,7 +172,7 @@ func (r *resolver) loop(v *ast.Var, body *ast.Block) {
 func (r *resolver) let(v *ast.Var, sp source.Span) *varState {
 	if old, _ := r.lookup(v.Name); old != nil {
 		r.diags.Errorf(CodeShadow, sp, "Variable %s was already declared. Variable shadowing is not allowed.", displayName(v.Name)).
-			Label(old.v.Span, "first declared here").Hint("use another name: a variable cannot hide one of an outer block")
+			Label(old.v.Span, "This is the initial declaration.").Hint("use another name: a variable cannot hide one of an outer block")
 		r.b.Vars[v] = old.v
 		return nil
 	}
@@ -184,7 +185,7 @@ func (r *resolver) assign(s *ast.Assign) {
 	case *ast.Var:
 		r.typeSpec(s.Type)
 		if s.Let {
-			if st := r.let(t, s.Sp); st != nil {
+			if st := r.let(t, source.Span{Start: s.Sp.Start, End: t.Sp.End}); st != nil {
 				st.spec, st.assigned = s.Type, true
 			}
 			return

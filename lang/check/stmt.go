@@ -41,7 +41,7 @@ func (b *body) exprStmt(s *ast.ExprStmt) {
 	if b.fromMacro() {
 		return
 	}
-	b.warnf(CodeDiscarded, s.Sp, "Return value discarded.").Hint("assign it to `_` to say that this is meant")
+	b.warnf(CodeDiscarded, s.X.Span(), "Return value discarded.").Hint("assign it to `_` to say that this is meant")
 }
 
 func isEffect(e ast.Expr) bool {

@@ -164,9 +164,6 @@ func (b *body) baseSpec(s *ast.TypeSpec) *types.Type {
 	switch s.Tag {
 	case "struct", "union":
 		t = c.defs.StructType(s.Name)
-		if t == nil && len(s.Suffix) > 0 && s.Suffix[0].Pointer {
-			return c.opaque(s) // a pointer to it may be passed around; looking inside is an error
-		}
 	case "enum":
 		t = c.defs.EnumType(s.Name)
 	default:
@@ -205,17 +202,6 @@ func (b *body) baseSpec(s *ast.TypeSpec) *types.Type {
 		didYouMean(d, s.Name, cands)
 	}
 	return types.TInvalid
-}
-
-// opaque is a struct that is only known by name.
-func (c *checker) opaque(s *ast.TypeSpec) *types.Type {
-	if t := c.opaques[s.Name]; t != nil {
-		return t
-	}
-	def := &types.StructDef{Name: s.Name, Union: s.Tag == "union", Resolve: func() []types.Field { return nil }}
-	t := &types.Type{Kind: types.Struct, Struct: def}
-	c.opaques[s.Name] = t
-	return t
 }
 
 // typeofExpr is typeof(expr): for a map with keys as a whole it is the type of the key, for one without the type of the value.

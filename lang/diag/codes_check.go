@@ -305,7 +305,7 @@ func checkCodes() []Entry {
 		{
 			"W0303", "different pointer types",
 			"Two pointers of different types are compared.",
-			"BEGIN { if ((struct file *)1 == (struct inode *)1) { } }",
+			"BEGIN { if ((struct file *)1 == (struct path *)1) { } }",
 		},
 		{
 			"W0304", "needless cast",

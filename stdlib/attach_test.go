@@ -2,11 +2,13 @@ package stdlib
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -133,6 +135,17 @@ func TestKernelAttach(t *testing.T) {
 	}
 	call := func() { probeMe(1) }
 	nothing := func() {}
+	spin := func() {
+		for range 1 << 20 {
+			probeMe(1)
+		}
+	}
+	touch := func() {
+		if b, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err == nil {
+			b[0] = 1
+			_ = unix.Munmap(b)
+		}
+	}
 	kprobes, fentries := []string{kernel.FeatureKprobes}, []string{kernel.FeatureFentry}
 	cases := []struct {
 		text  string
@@ -153,6 +166,10 @@ func TestKernelAttach(t *testing.T) {
 		{"kprobe:vfs_read", nil, kprobes, read, 1},
 		{"kprobe:vfs_read+0", nil, kprobes, read, 1},
 		{"kprobe:vfs_rea*", nil, kprobes, read, 1},
+		{"kprobe:vmlinux:vfs_read", nil, kprobes, read, 1},
+		{fmt.Sprintf("kprobe:%#x", symbolAddress(t, m, "vfs_read")), nil, kprobes, read, 1},
+		{"hardware:cpu-cycles:100000", nil, nil, spin, 1},
+		{"software:page-faults:1", nil, nil, touch, 1},
 		{"kretprobe:vfs_read", nil, kprobes, read, 1},
 		{"kretprobe:vfs_rea*", nil, kprobes, read, 1},
 		{"fentry:vfs_read", nil, fentries, read, 1},
@@ -169,6 +186,9 @@ func TestKernelAttach(t *testing.T) {
 					t.Skip("needs ", err)
 				}
 			}
+			if strings.HasPrefix(c.text, "hardware:") && !hasCycles() {
+				t.Skip("needs hardware counters, which emulated machines do not have")
+			}
 			hits, links := attachAll(t, m, c.text, &check.Env{}, c.uses...)
 			for end := time.Now().Add(5 * time.Second); hits() < c.min; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
@@ -179,6 +199,31 @@ func TestKernelAttach(t *testing.T) {
 			t.Logf("%s, %d hits", attach.MechanismName(links[0].Used.Mechanism), hits())
 		})
 	}
+}
+
+// symbolAddress is where a kernel function begins; any number where the kernel hides it, for a case that is skipped then.
+func symbolAddress(t *testing.T, m *Machine, name string) uint64 {
+	t.Helper()
+	syms, err := m.Kernel.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s := range syms.All() {
+		if s.Name == name && s.Module == "" {
+			return s.Addr
+		}
+	}
+	return 1
+}
+
+// hasCycles tells whether the processor counts its cycles for us.
+func hasCycles() bool {
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_HARDWARE, Config: unix.PERF_COUNT_HW_CPU_CYCLES, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{}))}
+	fd, err := unix.PerfEventOpen(&attr, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	return unix.Close(fd) == nil
 }
 
 // TestAttachLibrary probes the C library in processes that use it.

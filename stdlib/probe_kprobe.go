@@ -76,6 +76,12 @@ func (k *kprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 			return nil
 		}
 		d.fn, d.addr = "", addr
+		if syms := visibleSymbols(k.m); syms != nil {
+			if sym, _, ok := syms.Lookup(addr); !ok || !sym.IsText() {
+				r.segErrorf(at, codeOffset, "address %#x is in no function of the kernel", addr).Hint("/proc/kallsyms lists the functions with their addresses")
+				return nil
+			}
+		}
 		return []*check.Point{k.point(r, d)}
 	}
 	if !kernel.HasWildcard(d.fn) && !kernel.HasWildcard(d.module) {
@@ -157,6 +163,10 @@ func (k *kprobe) one(r *request, at int, d kprobePoint) []*check.Point {
 		r.noMatch(at, strings.Join(r.seg, ":"), nearestFunctions(k.m, d.fn))
 		return nil
 	}
+	if size, known := functionSize(k.m, d); known && d.offset >= size {
+		r.segErrorf(at, codeOffset, "offset %d is behind the end of %s, which has %d bytes", d.offset, d.fn, size)
+		return nil
+	}
 	return []*check.Point{k.point(r, d)}
 }
 
@@ -210,6 +220,40 @@ func functionExists(m *Machine, module, fn string) (exists, known bool) {
 		return syms.HasText(fn), true
 	}
 	return slices.Contains(syms.FunctionModules(fn), trimVmlinux(module)), true
+}
+
+// visibleSymbols are the kernel's symbols, nil where it hides their addresses.
+func visibleSymbols(m *Machine) *kernel.Symbols {
+	syms, err := m.Kernel.Symbols()
+	if err != nil || syms.Len() == 0 || syms.Hidden() {
+		return nil
+	}
+	return syms
+}
+
+// functionSize is how far a function of the kernel goes at most, up to the next symbol. It is looked up for offsets only: reading the symbols
+// takes 30 ms.
+func functionSize(m *Machine, d kprobePoint) (size uint64, known bool) {
+	if d.offset == 0 {
+		return 0, false
+	}
+	syms := visibleSymbols(m)
+	if syms == nil {
+		return 0, false
+	}
+	start, end := uint64(0), uint64(0)
+	for s := range syms.All() { // sorted by address
+		switch {
+		case start == 0 && s.Name == d.fn && s.IsText() && (d.module == "" || s.Module == trimVmlinux(d.module)):
+			start = s.Addr
+		case start != 0 && s.Addr > start:
+			end = s.Addr
+		}
+		if end != 0 {
+			return end - start, true
+		}
+	}
+	return 0, false
 }
 
 func nearestFunctions(m *Machine, fn string) []string {

@@ -6,7 +6,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
 )
+
+type wrongInput struct {
+	what, probe, want string
+	args              []string
+}
 
 // TestKernelWrongInput names what does not exist: the message says so, with the nearest real name where there is one.
 func TestKernelWrongInput(t *testing.T) {
@@ -14,10 +21,7 @@ func TestKernelWrongInput(t *testing.T) {
 	if _, err := k.Tracefs(); err != nil {
 		t.Skip("needs tracefs: ", err)
 	}
-	for _, c := range []struct {
-		what, probe, want string
-		args              []string
-	}{
+	cases := []wrongInput{
 		{"a kind", "kprob:vfs_read", "Invalid probe type: kprob(?s:.*)use `kprobe`", nil},
 		{"an event", "tracepoint:sched:sched_swich", "No matches for tracepoint sched:sched_swich(?s:.*)`sched:sched_switch`", nil},
 		{"a category", "tracepoint:shed:sched_switch", "No matches for(?s:.*)`sched:sched_switch`", nil},
@@ -34,11 +38,25 @@ func TestKernelWrongInput(t *testing.T) {
 		{"a container", "interval:s:1", "there is no container `nosuch`", []string{"--container", "nosuch"}},
 		{"a pod", "interval:s:1", "there is no pod `nosuch`", []string{"--pod", "nosuch"}},
 		{"a control group", "interval:s:1", "there is no control group `/nosuch`", []string{"--cgroup", "/nosuch"}},
-	} {
+	}
+	if k.Features().Has(kernel.FeatureKprobes) {
+		cases = append(cases, []wrongInput{
+			{"a kernel function", "kprobe:vfs_raed", "No matches for kprobe vfs_raed(?s:.*)vfs_read", nil},
+			{"a module", "kprobe:nosuch:vfs_read", "module nosuch in probe kprobe:nosuch:vfs_read is not loaded", nil},
+			{"an offset inside of an instruction of the kernel", "kprobe:vfs_read+1", "not the start of an instruction", nil},
+			{"an offset behind the function", "kprobe:vfs_read+1000000", "offset 1000000 is behind the end of vfs_read", nil},
+			{"an address that is no code", "kprobe:0x1234", "address 0x1234 is in no function of the kernel", nil},
+			{"a function that must not be probed", "kprobe:do_int3", "the function cannot be probed|No matches", nil},
+		}...)
+	}
+	if k.Features().Has(kernel.FeatureFentry) {
+		cases = append(cases, wrongInput{"a function for fentry", "fentry:vfs_raed", "No matches for fentry vfs_raed(?s:.*)vfs_read", nil})
+	}
+	for _, c := range cases {
 		t.Run(c.what, func(t *testing.T) {
 			var out, errs bytes.Buffer
 			code := run(context.Background(), append([]string{"sonde", "-e", c.probe + " { exit(); }"}, c.args...), stdio{strings.NewReader(""), &out, &errs})
-			if code != exitUser || !regexp.MustCompile(c.want).MatchString(errs.String()) {
+			if code != exitUser && code != exitKernel || !regexp.MustCompile(c.want).MatchString(errs.String()) {
 				t.Errorf("%s: status %d, %s\nwant %s", c.probe, code, errs.String(), c.want)
 			}
 		})

@@ -99,7 +99,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"a container without a command", []string{"record", "--runtime-create"}, exitUsage, []string{"-- runc create --bundle DIR ID"}},
 		{"two profiles to show", []string{"show", good, good}, exitUsage, []string{"one profile expected, 2 given"}},
 		{"run without a command", []string{"run", good}, exitUsage, []string{"no command"}},
-		{"an unknown command", []string{"recrod"}, exitUsage, []string{"unknown command `seccomp recrod`"}},
+		{"an unknown command", []string{"tape"}, exitUsage, []string{"unknown command `seccomp tape`"}},
 		{"an unknown option", []string{"show", "--counts", good}, exitUsage, []string{"unknown flag: --counts"}},
 		{"a scan of nothing", []string{"scan"}, exitUsage, []string{"nothing to scan"}},
 		{"a scan of a script", []string{"scan", write("script", "#!/bin/sh\n")}, exitUser, []string{"not an ELF file (a script"}},

@@ -42,7 +42,7 @@ func createContainer(o *Options) (c *container, pid int, err error) {
 	// Not Wait: it also waits for the output to end, which the container has now.
 	state, err := c.create.Process.Wait()
 	if err != nil || !state.Success() {
-		return nil, 0, &CommandError{strings.Join(o.Create, " "), fmt.Errorf("the container was not created: %v", errors.Join(err, exitError(state)))}
+		return nil, 0, &CommandError{strings.Join(o.Create, " "), fmt.Errorf("the container was not created: %w", errors.Join(err, exitError(state)))}
 	}
 	out, err := c.command("state", c.id)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
@@ -15,7 +17,51 @@ func TestMain(m *testing.M) {
 	if IsLaunch(os.Args) {
 		LaunchChild()
 	}
+	if os.Getenv(testCalls) != "" {
+		makeCalls()
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// testCalls is set for the workload of tests on kernels where nothing else is installed: this program.
+const testCalls = "SONDE_TEST_CALLS"
+
+// makeCalls makes calls that nothing else makes here.
+func makeCalls() {
+	for range 5 {
+		unix.Umask(0o22)
+	}
+	_, _ = unix.Getpgid(0)
+}
+
+// TestKernelRecord needs nothing but the kernel: counts, the first execve, provenance, and a denial.
+func TestKernelRecord(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), testCalls+"=1")
+	p := record(t, Options{Env: env, Learn: true}, exe)
+	if run := p.Runs[0]; run.Exit != "" || len(run.Lost) > 0 || run.Tasks == 0 || len(run.Programs) != 1 {
+		t.Errorf("run: %+v", run)
+	}
+	for name, want := range map[string]uint64{"umask": 5, "getpgid": 1, "execve": 1, "exit_group": 1} {
+		if got := count(p, p.ABI, name); got != want {
+			t.Errorf("%s: %d recorded, want %d", name, got, want)
+		}
+	}
+	if c := p.recorded("umask"); c != nil && (c.Program != exe || len(c.Threads) == 0 || len(c.Example) != 6 || c.Example[0] != 0o22) {
+		t.Errorf("umask: %+v", c)
+	}
+	filter, err := Compile(mustPolicy(t, without(p, "getpgid"), PolicyOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := record(t, Options{Env: env, Filter: &LaunchFilter{Program: Bytes(filter)}}, exe)
+	if len(q.Denials) != 1 || q.Denials[0].Name != "getpgid" || q.Denials[0].Count != 1 || q.Denials[0].Result != -1 {
+		t.Errorf("denials: %+v", q.Denials)
+	}
 }
 
 func testKernel(t testing.TB) *kernel.Kernel {

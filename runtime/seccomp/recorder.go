@@ -202,7 +202,7 @@ func (r *Recorder) load() error {
 		// Linux 5.10 has the helper that gives the current thread only without its type.
 		p.slowTask = true
 		if second := r.loadPrograms(p); second != nil {
-			return err
+			return errors.Join(err, second)
 		}
 	}
 	r.events, err = ringbuf.NewReader(r.maps["events"])

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ func workCommands() []command {
 		{name: "triage", args: "[SECONDS] [text|json|html FILE]", group: groupWork, summary: "a first look at a machine in trouble: load, queues, disks, network, errors, stacks (60 seconds)", run: (*Shell).cmdTriage},
 		{name: "lesson", args: "[N | next | list | stop]", group: groupWork, takes: "lesson", summary: "a course at the prompt: what to type, and what the kernel then says", run: (*Shell).cmdLesson},
 		{
-			name: "seccomp", args: "start [pid N... | container ID | cgroup DIR | COMMAND] | show | stop | save FILE", group: groupWork,
+			name: "seccomp", args: "start [pid N... | container ID | cgroup DIR | COMMAND] | from @MAP | show | stop | save FILE", group: groupWork,
 			summary: "record the system calls of something and make an allowlist of them", run: (*Shell).cmdSeccomp,
 		},
 	}
@@ -37,9 +38,11 @@ func (sh *Shell) cmdSeccomp(_ context.Context, args string) error {
 	switch what {
 	case "start":
 		return sh.seccompStart(rest)
+	case "from":
+		return sh.seccompFrom(rest)
 	case "show", "stop", "save":
 	default:
-		return hintf("`\\seccomp start pid 123`, then `\\seccomp show`, `\\seccomp stop`, `\\seccomp save FILE`", "`%s` is not one of start, show, stop, save", what)
+		return hintf("`\\seccomp start pid 123`, then `\\seccomp show`, `\\seccomp stop`, `\\seccomp save FILE`", "`%s` is not one of start, from, show, stop, save", what)
 	}
 	rec := sh.seccomp
 	if rec == nil {
@@ -113,6 +116,40 @@ func (sh *Shell) seccompStart(args string) error {
 	return nil
 }
 
+// seccompFrom takes a map that counts system calls by name, such as @calls[syscall_name(args.id)] = count(). Where keys have several
+// parts, the last one is the name.
+func (sh *Shell) seccompFrom(args string) error {
+	if sh.seccomp != nil && sh.seccomp.r != nil {
+		return hintf("`\\seccomp stop` ends it", "%s is recorded", sh.seccomp.target)
+	}
+	name, _, err := sh.oneMap(args)
+	if err != nil {
+		return err
+	}
+	list, keyed, err := sh.entries(name)
+	if err != nil {
+		return err
+	}
+	if !keyed {
+		return hintf("count by name: `@calls[syscall_name(args.id)] = count()`", "%s has no keys", name)
+	}
+	counts := map[string]uint64{}
+	for _, e := range list {
+		parts := strings.Split(e.key, ", ")
+		counts[parts[len(parts)-1]] += uint64(max(e.n, 1))
+	}
+	release, err := sh.cfg.Kernel.Release()
+	if err != nil {
+		return err
+	}
+	p, err := seccomp.FromCounts("sonde "+sh.cfg.Version, release, name, counts)
+	if err != nil {
+		return hintf("count by name: `@calls[syscall_name(args.id)] = count()`", "%v", err)
+	}
+	sh.seccomp = &recording{target: name, profile: p}
+	return sh.seccompSummary()
+}
+
 func (sh *Shell) seccompStop() error {
 	rec := sh.seccomp
 	if rec.r == nil {
@@ -127,6 +164,12 @@ func (sh *Shell) seccompStop() error {
 		return err
 	}
 	rec.profile = p
+	return errors.Join(sh.seccompSummary(), cerr)
+}
+
+// seccompSummary says what to look at in what was recorded, and what there is.
+func (sh *Shell) seccompSummary() error {
+	p := sh.seccomp.profile
 	for _, f := range p.Lint() {
 		if f.Severity != seccomp.SeverityNote {
 			sh.say("%v", f)
@@ -138,7 +181,7 @@ func (sh *Shell) seccompStop() error {
 	}
 	slices.Sort(names)
 	sh.say("%d system calls: %s", len(names), strings.Join(slices.Compact(names), " "))
-	return cerr
+	return nil
 }
 
 // screenWriter lets others print to the screen.

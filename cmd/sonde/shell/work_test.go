@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sonde-sh/sonde/runtime/seccomp"
 	"github.com/sonde-sh/sonde/stdlib/lessons"
 )
 
@@ -232,6 +233,30 @@ func TestRemoveItems(t *testing.T) {
 	}
 	if info, err := sh.hub.Map("@n"); err != nil || info.Users != 2 {
 		t.Errorf("@n has %d users (%v), want those of #3 and #5", info.Users, err)
+	}
+}
+
+func TestSeccompFromMap(t *testing.T) {
+	sh, out := newShell(t)
+	if got := run(t, sh, out, `begin { @calls["openat"] = 3; @calls["read"] = 7; @two["cat", "write"] = 1; @wrong["opennat"] = 1; @plain = 1 }`); strings.Contains(got, "error") {
+		t.Fatalf("the maps are not made: %s", got)
+	}
+	file := filepath.Join(t.TempDir(), "map.profile")
+	if got := run(t, sh, out, `\seccomp from @calls`, `\seccomp show`, `\seccomp save `+file); !strings.Contains(got, "2 system calls: openat read") || !strings.Contains(got, "saved 2") {
+		t.Errorf("a map of calls says %q", got)
+	}
+	p, err := seccomp.ReadFile(file)
+	if err != nil || len(p.Calls) != 2 || p.Calls[1].Name != "read" || p.Calls[1].Count != 7 {
+		t.Errorf("the file: %v %+v", err, p)
+	}
+	if got := run(t, sh, out, `\seccomp from @two`); !strings.Contains(got, "1 system calls: write") {
+		t.Errorf("a map of two keys says %q", got)
+	}
+	if got := run(t, sh, out, `\seccomp from @wrong`); !strings.Contains(got, "`opennat`") {
+		t.Errorf("a wrong name says %q", got)
+	}
+	if got := run(t, sh, out, `\seccomp from @plain`); !strings.Contains(got, "has no keys") {
+		t.Errorf("a map without keys says %q", got)
 	}
 }
 

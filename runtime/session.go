@@ -39,6 +39,8 @@ type Options struct {
 	Log io.Writer
 	// PID ends the run when that process ends; 0 for none.
 	PID int
+	// Unwind is the process whose tables dw_ustack loads; 0 is that of PID or Child.
+	Unwind int
 	// Child is the command of -c, stopped; it runs once everything is attached.
 	Child *Child
 	// Attached is called once all probes are attached, with their number, before anything is printed.

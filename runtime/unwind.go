@@ -60,9 +60,13 @@ const (
 // startUnwinder fills the tables for a process and follows it and its children; nil when the object has no such tables.
 func (s *Session) startUnwinder() error {
 	rows := s.maps[object.UnwindRowsMap]
-	pid := s.opts.PID
-	if s.opts.Child != nil {
+	pid := s.opts.Unwind
+	switch {
+	case pid != 0:
+	case s.opts.Child != nil:
 		pid = s.opts.Child.PID
+	default:
+		pid = s.opts.PID
 	}
 	if rows == nil || pid == 0 {
 		return nil

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // busyPrograms spend their time in functions whose names must be found in stacks after the program has ended.
@@ -152,5 +156,23 @@ int main(void) {
 	if code := run(context.Background(), []string{"sonde", "-e", `profile:hz:99 { @[dw_ustack] = count(); }`}, stdio{strings.NewReader(""), &out, &errs}); code != exitUser ||
 		!strings.Contains(errs.String(), "needs a process") {
 		t.Errorf("without a process: status %d, %s", code, errs.String())
+	}
+	out.Reset()
+	errs.Reset()
+	cmd := exec.Command(bin)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	in, feed := io.Pipe()
+	go func() {
+		fmt.Fprintln(feed, `profile:hz:499 { @[dw_ustack] = count(); }`)
+		time.Sleep(500 * time.Millisecond)
+		fmt.Fprintln(feed, `print(@)`)
+		feed.Close()
+	}()
+	run(context.Background(), []string{"sonde", "-p", strconv.Itoa(cmd.Process.Pid)}, stdio{in, &out, &errs})
+	if !regexp.MustCompile(`(?m)^\s+work\+\d+\n(\s+\S+\+\d+\n){1,12}\s+_start\+\d+\n`).MatchString(out.String()) {
+		t.Errorf("no complete stack at the prompt:\n%s%s", out.String(), errs.String())
 	}
 }

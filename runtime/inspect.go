@@ -181,7 +181,7 @@ func (s *Session) origins(i int, loaded image) ([]origin, error) {
 
 // kernelSymbol finds the functions that native code calls.
 func (s *Session) kernelSymbol() func(uint64) (string, uint64) {
-	syms := kernelSymbols{s.opts.Kernel}
+	syms := &kernelSymbols{k: s.opts.Kernel}
 	return func(addr uint64) (string, uint64) {
 		name, off, _, ok := syms.Lookup(addr)
 		if !ok {

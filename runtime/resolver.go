@@ -37,14 +37,24 @@ type resolver struct {
 }
 
 // kernelSymbols adapts the kernel's symbol table, which is read at the first lookup.
-type kernelSymbols struct{ k *kernel.Kernel }
+type kernelSymbols struct {
+	k     *kernel.Kernel
+	again sync.Once
+}
 
-func (s kernelSymbols) Lookup(addr uint64) (name string, off uint64, module string, ok bool) {
+func (s *kernelSymbols) Lookup(addr uint64) (name string, off uint64, module string, ok bool) {
 	table, err := s.k.Symbols()
 	if err != nil {
 		return "", 0, "", false
 	}
 	sym, off, ok := table.Lookup(addr)
+	if ok && sym.Module == "bpf" {
+		// A table that was read before this session may not have its programs: what is found then is the program before.
+		s.again.Do(func() { _, _ = s.k.ReloadSymbols() })
+		if table, err = s.k.Symbols(); err == nil {
+			sym, off, ok = table.Lookup(addr)
+		}
+	}
 	return sym.Name, off, sym.Module, ok
 }
 
@@ -58,7 +68,7 @@ func (r *resolver) symbolizer() *symbol.Symbolizer {
 		}
 		r.syms = symbol.New(symbol.Config{
 			Gone:   r.gone,
-			Kernel: kernelSymbols{r.kernel}, Cache: mode, Demangle: r.obj.Config.CppDemangle, Lines: r.obj.Config.ShowDebugInfo,
+			Kernel: &kernelSymbols{k: r.kernel}, Cache: mode, Demangle: r.obj.Config.CppDemangle, Lines: r.obj.Config.ShowDebugInfo,
 		})
 	}
 	return r.syms

@@ -85,7 +85,7 @@ func (sh *Shell) cmdSet(_ context.Context, args string) error {
 			if v == "" {
 				v = e.Default
 			}
-			fmt.Fprintf(&b, "%-24s %-12s %s\n", e.Key.Name, v, e.Doc.Summary)
+			b.WriteString(cut(fmt.Sprintf("%-24s %-12s %s", e.Key.Name, v, e.Doc.Summary), sh.width()) + "\n")
 		}
 		sh.write(b.String())
 		return nil

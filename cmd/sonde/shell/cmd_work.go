@@ -180,7 +180,7 @@ func (sh *Shell) seccompSummary() error {
 		names = append(names, c.Name)
 	}
 	slices.Sort(names)
-	sh.say("%d system calls: %s", len(names), strings.Join(slices.Compact(names), " "))
+	sh.say("%s", foldText(fmt.Sprintf("%d system calls: %s", len(names), strings.Join(slices.Compact(names), " ")), sh.width()))
 	return nil
 }
 

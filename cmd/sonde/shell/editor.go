@@ -135,14 +135,16 @@ func (sh *Shell) RunTerminal(ctx context.Context, in, out *os.File) error {
 		e.raw.restore()
 		sh.editor = nil
 	}()
-	sh.out.retarget(e.rl.Stdout())
 	defer sh.catchSignals(func() { _ = e.keys.Close() })()
 	go e.comp.warm()
 	sh.greet()
 	sh.first(ctx)
 	for !sh.quit && ctx.Err() == nil {
 		fmt.Fprint(out, pasteModeOn)
+		// Only while a line is typed is there one to print above: the editor's writer would repeat the prompt for a moment after Enter.
+		sh.out.retarget(e.rl.Stdout())
 		line, err := e.rl.Readline()
+		sh.out.retarget(out)
 		fmt.Fprint(out, pasteOff)
 		switch {
 		case errors.Is(err, readline.ErrInterrupt):

@@ -71,7 +71,7 @@ func (sh *Shell) cmdLesson(_ context.Context, args string) error {
 	sh.mu.Unlock()
 	l := list[n]
 	sh.say("lesson %d of %d: %s", n+1, len(list), l.Title)
-	sh.say("%s", indent(l.Before))
+	sh.say("%s", indent(foldText(l.Before, sh.width()-2)))
 	sh.say("try:")
 	for _, t := range l.Try {
 		sh.say("    %s", t)
@@ -80,6 +80,28 @@ func (sh *Shell) cmdLesson(_ context.Context, args string) error {
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
+
+// foldText folds the paragraphs of a text. Lines that begin with a blank, such as examples, stay as they are.
+func foldText(text string, width int) string {
+	var out, paragraph []string
+	flush := func() {
+		if len(paragraph) > 0 {
+			out = append(out, fold(strings.Join(paragraph, " "), width)...)
+		}
+		paragraph = nil
+	}
+	for l := range strings.Lines(text) {
+		l = strings.TrimRight(l, "\n")
+		if l == "" || l[0] == ' ' || l[0] == '\t' {
+			flush()
+			out = append(out, l)
+			continue
+		}
+		paragraph = append(paragraph, l)
+	}
+	flush()
+	return strings.Join(out, "\n")
+}
 
 // after looks at what the session and the kernel say once a line was handled.
 func (lr *lessonRun) after(sh *Shell, line string, worked bool) {
@@ -117,7 +139,7 @@ func (lr *lessonRun) after(sh *Shell, line string, worked bool) {
 	} else {
 		sh.say("done")
 	}
-	sh.say("%s", indent(lr.l.After))
+	sh.say("%s", indent(foldText(lr.l.After, sh.width()-2)))
 	if picture := lr.picture(sh, line); picture != "" {
 		sh.write(picture)
 	}

@@ -255,12 +255,16 @@ func percentiles(h *value.Hist, unit string) string {
 		var sum uint64
 		for i, n := range h.Counts {
 			if sum += n; float64(sum) >= part*float64(total) {
-				return h.Bounds[i+1].Label
+				b := h.Bounds[i+1]
+				if unit == "µs" {
+					return shortDuration(time.Duration(b.Value) * time.Microsecond)
+				}
+				return strings.TrimSpace(b.Label + " " + unit)
 			}
 		}
 		return "?"
 	}
-	return fmt.Sprintf("%s in all: half below %s %s, 99%% below %s %s, all below %s %s", group(int(total)), below(0.5), unit, below(0.99), unit, below(1), unit)
+	return fmt.Sprintf("%s: half below %s, 99%% below %s, all below %s", group(int(total)), below(0.5), below(0.99), below(1))
 }
 
 // systemRows are what the kernel counts without being traced.

@@ -47,6 +47,14 @@ func TestLessonsCanBePassed(t *testing.T) {
 	}
 }
 
+func TestFold(t *testing.T) {
+	const text = "one two three four\nfive six\n\n    an example that is long\nseven"
+	const want = "one two\nthree four\nfive six\n\n    an example that is long\nseven"
+	if got := foldText(text, 10); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // busy does what the probes of the lessons see.
 func busy() {
 	for range 50 {

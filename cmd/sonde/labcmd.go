@@ -34,6 +34,7 @@ package mirror that apt is configured with, checked against the archive's checks
 
 Options of run and shell:
     --arch ARCH         x86_64 or arm64
+    --guest FILE        sonde built for the other architecture; default: sonde-ARCH beside this program
     --file HOST[:PATH]  bring a file along; may be repeated
     --module LIST       load kernel modules, and those that they need
     --timeout DURATION  limit for the command, on the guest's clock (default 1m)
@@ -171,6 +172,7 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 	job := lab.Job{}
 	f.StringArrayVar(&files, "file", nil, "")
 	f.StringSliceVar(&modules, "module", nil, "")
+	other := f.String("guest", "", "")
 	f.DurationVar(&job.Timeout, "timeout", time.Minute, "")
 	f.IntVar(&cfg.MemoryMiB, "memory", 768, "")
 	f.IntVar(&cfg.CPUs, "cpus", 2, "")
@@ -197,7 +199,7 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 	if cfg.Kernel, err = f.catalogue.Fetch(ctx, f.Arg(0), arch); err != nil {
 		return 0, err
 	}
-	if cfg.Init, err = guestBinary(arch, ""); err != nil {
+	if cfg.Init, err = guestBinary(arch, *other); err != nil {
 		return 0, err
 	}
 	job.Args = args

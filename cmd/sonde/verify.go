@@ -186,7 +186,7 @@ func guestBinary(arch lab.Arch, guest string) (string, error) {
 	}
 	if arch == lab.HostArch() {
 		if err := lab.CheckStatic(self, arch); err != nil {
-			return "", &userError{fmt.Sprintf("this sonde cannot run in a guest: %v", err), "build it with `make build`, or CGO_ENABLED=0"}
+			return "", &userError{fmt.Sprintf("this sonde cannot run in a guest: %s", strings.TrimPrefix(err.Error(), "lab: ")), "build it with `make build`, or CGO_ENABLED=0"}
 		}
 		return self, nil
 	}
@@ -195,7 +195,7 @@ func guestBinary(arch lab.Arch, guest string) (string, error) {
 	}
 	if err := lab.CheckStatic(guest, arch); err != nil {
 		return "", &userError{
-			fmt.Sprintf("no sonde for %s: %v", arch, err),
+			fmt.Sprintf("no sonde for %s: %s", arch, strings.TrimPrefix(err.Error(), "lab: ")),
 			fmt.Sprintf("build one with `make build-%s`, or name it with --guest", arch),
 		}
 	}

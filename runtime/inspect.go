@@ -236,17 +236,63 @@ func (s *Session) Knowledge(i int) (map[int]string, error) {
 	return nil, errors.New("the verifier's log is larger than 16 MiB")
 }
 
+// knowledge reads a log of level 2. Since Linux 5.18 what an instruction changed stands behind it; before, all registers stand on a line of their
+// own before the next one.
 func knowledge(log string) map[int]string {
 	out := map[int]string{}
+	note := func(insn int, what string) {
+		if _, seen := out[insn]; !seen && what != "" {
+			out[insn] = what
+		}
+	}
+	last, before := -1, map[string]string(nil)
 	for line := range strings.Lines(log) {
-		m := stateLine().FindStringSubmatch(strings.TrimSpace(line))
-		if m == nil {
+		line = strings.TrimSpace(line)
+		if m := stateLine().FindStringSubmatch(line); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				note(n, strings.TrimSpace(m[2]))
+			}
 			continue
 		}
-		n, err := strconv.Atoi(m[1])
-		if _, seen := out[n]; err == nil && !seen {
-			out[n] = strings.TrimSpace(m[2])
+		if m := wholeState().FindStringSubmatch(line); m != nil {
+			after, changed := registers(m[2], before)
+			if m[1] == "" && last >= 0 { // not the state at the target of a jump
+				note(last, strings.Join(changed, " "))
+			}
+			last, before = -1, after
+			continue
+		}
+		if m := insnLine.FindStringSubmatch(line); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				last = n
+			}
 		}
 	}
 	return out
+}
+
+// wholeState matches a line with all registers: "5: R0=inv ...", and at the target of a jump "from 4 to 5: R0=inv ...".
+var wholeState = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(from \d+ to )?\d+: (?:frame\d+: ?)?((?:R\d+|fp-\d+)[_a-zA-Z]*=.*)$`)
+})
+
+var registerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?:^| )(R\d+|fp-\d+)[_a-zA-Z]*=`) })
+
+// registers splits a state into registers and stack slots, and lists those that it has other than the state before; the frame pointer is always
+// the same.
+func registers(state string, before map[string]string) (after map[string]string, changed []string) {
+	after = map[string]string{}
+	at := registerName().FindAllStringSubmatchIndex(state, -1)
+	for i, m := range at {
+		end := len(state)
+		if i+1 < len(at) {
+			end = at[i+1][0]
+		}
+		name, val := state[m[2]:m[3]], strings.TrimSpace(state[m[1]:end])
+		after[name] = val
+		if name != "R10" && before != nil && before[name] != val {
+			changed = append(changed, name+"="+val)
+		}
+	}
+	return after, changed
 }

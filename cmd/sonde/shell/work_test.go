@@ -11,17 +11,23 @@ import (
 	"time"
 
 	"github.com/sonde-sh/sonde/runtime/seccomp"
+	"github.com/sonde-sh/sonde/runtime/symbol"
 	"github.com/sonde-sh/sonde/stdlib/lessons"
 )
 
 // What a lesson tells to type passes its checks.
-func TestLessonsCanBePassed(t *testing.T) {
+func TestKernelLessons(t *testing.T) {
 	list, err := lessons.All()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, l := range list {
 		t.Run(l.Name, func(t *testing.T) {
+			if strings.Contains(strings.Join(l.Try, " "), "libc") {
+				if _, err := (symbol.Finder{}).Find("libc"); err != nil {
+					t.Skip("needs a C library")
+				}
+			}
 			sh, out := newShell(t)
 			if l.Name == "look" { // it looks at what the lesson before has filled
 				run(t, sh, out, list[1].Try[0])
@@ -64,7 +70,7 @@ func busy() {
 	}
 }
 
-func TestExplain(t *testing.T) {
+func TestKernelExplain(t *testing.T) {
 	sh, _ := newShell(t)
 	e, err := sh.Explain("rawtracepoint:sys_enter /pid > 1/ { @reads[comm] = count();\n printf(\"%d\\n\", tid); }")
 	if err != nil {
@@ -72,7 +78,7 @@ func TestExplain(t *testing.T) {
 	}
 	text := e.Text(100)
 	for _, want := range []string{
-		"@reads[string[16]]: count_t", "attach   rawtracepoint:", "comm: string[16]", "helper bpf_map_lookup_elem", "call bpf_get_current_task_btf", "map @reads",
+		"@reads[string[16]]: count_t", "attach   rawtracepoint:", "comm: string[16]", "helper bpf_map_lookup_elem", "call bpf_get_current_", "map @reads",
 		"   1 | pid > 1", `   2 | printf("%d\n", tid);`, "; R0=",
 	} {
 		if !strings.Contains(text, want) {
@@ -116,7 +122,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestTriage(t *testing.T) {
+func TestKernelTriage(t *testing.T) {
 	sh, out := newShell(t)
 	done := make(chan struct{})
 	go func() {
@@ -195,7 +201,7 @@ func TestSaveAndLoad(t *testing.T) {
 }
 
 // Variables of the prompt are in a saved script as their values.
-func TestSaveVariables(t *testing.T) {
+func TestKernelSaveVariables(t *testing.T) {
 	sh, out := newShell(t)
 	file := filepath.Join(t.TempDir(), "saved.bt")
 	run(t, sh, out, "$limit = 1", `$text = "a \"b\"\\c"`, "$neg = -7", "$task = curtask", "$unused = 3",

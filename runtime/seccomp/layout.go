@@ -27,6 +27,9 @@ type layout struct {
 	regNumberBytes     int
 	compatMask         int64 // in the taskFlags word
 	compatShift        int32
+	// Where a thread's cgroup and the numbers of those above it are, for kernels whose programs cannot ask for them (before Linux 5.14).
+	// Newer ones have no such list, so that ancestorIDs is 0.
+	taskCgroups, cssDefault, cgroupLevel, ancestorIDs int16
 }
 
 func findLayout(k *kernel.Kernel) (*layout, error) {
@@ -40,6 +43,11 @@ func findLayout(k *kernel.Kernel) (*layout, error) {
 		taskSeccompMode: f.at("task_struct", "seccomp", "mode"),
 		binprmFile:      f.at("linux_binprm", "file"), binprmInterp: f.at("linux_binprm", "interp"),
 		fileInode: f.at("file", "f_inode"), inodeIno: f.at("inode", "i_ino"), inodeSB: f.at("inode", "i_sb"), superDev: f.at("super_block", "s_dev"),
+	}
+	g := &fieldFinder{btf: b}
+	l.taskCgroups, l.cssDefault, l.cgroupLevel, l.ancestorIDs = g.at("task_struct", "cgroups"), g.at("css_set", "dfl_cgrp"), g.at("cgroup", "level"), g.at("cgroup", "ancestor_ids")
+	if g.err != nil {
+		l.ancestorIDs = 0
 	}
 	switch runtime.GOARCH {
 	case "amd64":

@@ -3,8 +3,12 @@ package seccomp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +65,47 @@ func TestKernelRecord(t *testing.T) {
 	q := record(t, Options{Env: env, Filter: &LaunchFilter{Program: Bytes(filter)}}, exe)
 	if len(q.Denials) != 1 || q.Denials[0].Name != "getpgid" || q.Denials[0].Count != 1 || q.Denials[0].Result != -1 {
 		t.Errorf("denials: %+v", q.Denials)
+	}
+}
+
+// TestKernelRecordCgroup records what enters a cgroup below the recorded one, and nothing else.
+func TestKernelRecordCgroup(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := testKernel(t).CgroupMount()
+	if err != nil {
+		t.Skipf("needs a cgroup2 file system: %v", err)
+	}
+	outer := filepath.Join(root, fmt.Sprintf("sonde-kernel-%d", os.Getpid()))
+	inner := filepath.Join(outer, "inner")
+	if err := os.MkdirAll(inner, 0o755); err != nil {
+		t.Skipf("needs the right to make cgroups: %v", err)
+	}
+	t.Cleanup(func() { _ = os.Remove(inner); _ = os.Remove(outer) })
+	dir, err := os.Open(inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	r := startRecording(t, Options{Cgroup: outer})
+	for _, inside := range []bool{true, false} {
+		cmd := exec.Command(exe)
+		cmd.Env = append(os.Environ(), testCalls+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: inside, CgroupFD: int(dir.Fd())}
+		if b, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, b)
+		}
+	}
+	p, err := r.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]uint64{"umask": 5, "getpgid": 1, "execve": 1} {
+		if got := count(p, p.ABI, name); got != want {
+			t.Errorf("%s: %d recorded, want %d", name, got, want)
+		}
 	}
 }
 

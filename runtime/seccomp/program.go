@@ -422,7 +422,18 @@ func (p *programs) finish(name string) asm.Instructions {
 // enter counts a call: sys_enter(regs, number).
 func (p *programs) enter() asm.Instructions {
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
-	if p.cgroup != 0 {
+	switch {
+	case p.cgroup != 0 && p.slowTask && p.l.ancestorIDs != 0:
+		p.task()
+		for _, off := range []int16{p.l.taskCgroups, p.l.cssDefault} {
+			p.field(asm.R9, off, asm.DWord)
+			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+		}
+		p.field(asm.R8, p.l.cgroupLevel, asm.Word)
+		p.emit(asm.JLT.Imm(asm.R8, int32(p.cgroupLevel), "out"), asm.Mov.Reg(asm.R0, asm.R9))
+		p.field(asm.R9, p.l.ancestorIDs+int16(8*p.cgroupLevel), asm.DWord)
+		p.emit(asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord), asm.JNE.Reg(asm.R9, asm.R1, "out"))
+	case p.cgroup != 0:
 		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
 			asm.JNE.Reg(asm.R0, asm.R1, "out"))
 	}

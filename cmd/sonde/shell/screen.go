@@ -96,6 +96,7 @@ func (s *screen) line(now time.Time, line []byte) {
 		return
 	}
 	if now.After(s.windowEnd) {
+		s.tellHidden() // of the second before: the timer may come too late in a flood that goes on
 		s.windowEnd, s.shown = now.Add(floodWindow), 0
 	}
 	if s.shown >= floodLines {
@@ -121,10 +122,17 @@ func (s *screen) flush() {
 	}
 }
 
-func (s *screen) paint() {
-	if s.hidden > 0 && s.now().After(s.windowEnd) {
+// tellHidden says how many lines were not shown.
+func (s *screen) tellHidden() {
+	if s.hidden > 0 {
 		fmt.Fprintf(&s.pending, "... %s more lines not shown (maps have everything; \\pause, \\mute #N)\n", group(s.hidden))
 		s.hidden = 0
+	}
+}
+
+func (s *screen) paint() {
+	if s.now().After(s.windowEnd) {
+		s.tellHidden()
 	}
 	if s.pending.Len() == 0 || s.viewing {
 		return

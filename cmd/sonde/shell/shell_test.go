@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +208,31 @@ func TestPanicEndsTheLineOnly(t *testing.T) {
 	if !strings.Contains(got, "internal error") || !strings.HasSuffix(got, "\n2\n") {
 		t.Errorf("got\n%s", got)
 	}
+}
+
+// A flood that never pauses is counted every second, whoever comes first: the next line or the timer.
+func TestFloodIsCounted(t *testing.T) {
+	var out bytes.Buffer
+	s := newScreen(&out, true)
+	now := time.Unix(1000, 0)
+	s.now = func() time.Time { return now }
+	for range 3*floodLines + 2*floodLines*3 {
+		s.events([]byte("line\n"))
+		now = now.Add(floodWindow / (3 * floodLines))
+	}
+	s.mu.Lock()
+	s.paint()
+	s.mu.Unlock()
+	told, hidden := 0, 0
+	for _, m := range regexp.MustCompile(`\.\.\. (\d+) more lines not shown`).FindAllStringSubmatch(out.String(), -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, hidden = told+1, hidden+n
+	}
+	if shown := strings.Count(out.String(), "line\n"); told != 2 || shown+hidden+s.hidden != 9*floodLines {
+		t.Errorf("%d lines shown, %d hidden as told %d times, %d to be told", shown, hidden, told, s.hidden)
+	}
+	s.close()
 }

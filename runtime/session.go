@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
@@ -120,8 +121,8 @@ func New(opts Options) (*Session, error) {
 		if cerr != nil {
 			break
 		}
-		if instructions(obj) == instructions(opts.Object) && budget < loopBudget {
-			break // fewer rounds change nothing
+		if sameCode(obj, opts.Object) {
+			break // there are no loops, or fewer rounds change nothing
 		}
 		opts.Object = obj
 		s, err = load(opts)
@@ -129,12 +130,13 @@ func New(opts Options) (*Session, error) {
 	return s, err
 }
 
-// instructions is the size of all programs of an object.
-func instructions(o *object.Object) (n int) {
-	for _, p := range o.Programs {
-		n += p.Stats.Insns
-	}
-	return n
+// sameCode tells whether two objects have the same instructions.
+func sameCode(a, b *object.Object) bool {
+	return slices.EqualFunc(a.Programs, b.Programs, func(p, q *object.Program) bool {
+		return slices.EqualFunc(p.Insns, q.Insns, func(x, y asm.Instruction) bool {
+			return x.OpCode == y.OpCode && x.Dst == y.Dst && x.Src == y.Src && x.Offset == y.Offset && x.Constant == y.Constant
+		})
+	})
 }
 
 // tooLong tells whether the verifier gave up on a program for its length.
@@ -357,7 +359,9 @@ func (s *Session) Signal(name string) bool {
 func (s *Session) attachAll(ctx context.Context) (probes int, err error) {
 	for i, p := range s.obj.Programs {
 		if p.Role != object.RoleProbe {
-			probes += max(1, len(p.Attach))
+			if p.Role != object.RoleTest && p.Role != object.RoleBench { // those have modes of their own
+				probes += max(1, len(p.Attach))
+			}
 			continue
 		}
 		for _, a := range p.Attach {

@@ -30,7 +30,7 @@ func (m *Machine) binaries(r *request, i int, name string, pid int) ([]binary, b
 			r.noMatch(i, strings.Join(r.seg, ":"), nil)
 			return nil, false
 		}
-		d := r.segErrorf(i, codeTarget, "%s target file '%s' does not exist or is not executable", r.kind, name)
+		d := r.errorf(codeTarget, "%s target file '%s' does not exist or is not executable", r.kind, name)
 		suggest(d, m.nearestBinaries(name, pid))
 		if err != nil && !strings.Contains(name, "/") {
 			d.Notes = append(d.Notes, err.Error())

@@ -99,7 +99,7 @@ func (k *perfKind) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List)
 	}
 	i := slices.IndexFunc(k.events, func(e perfEvent) bool { return r.seg[0] == e.name || r.seg[0] == e.alias })
 	if i < 0 {
-		d := r.segErrorf(0, codeNoMatch, "%s is not a %s probe", r.seg[0], k.name)
+		d := r.errorf(codeNoMatch, "%s is not a %s probe", r.seg[0], k.name)
 		suggest(d, nearest(r.seg[0], func(yield func(string) bool) {
 			for _, e := range k.events {
 				if !yield(e.name) || e.alias != "" && !yield(e.alias) {

@@ -125,7 +125,7 @@ func (k *self) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*
 		r.segErrorf(0, codeSegments, "%s is not a supported trigger", r.seg[0]).Hint("use `signal`")
 		return nil
 	case !slices.Contains(selfSignals, r.seg[1]):
-		r.segErrorf(1, codeSegments, "%s is not a supported signal", r.seg[1]).Hint("use %s", strings.Join(selfSignals, " or "))
+		r.errorf(codeSegments, "%s is not a supported signal", r.seg[1]).Hint("use %s", strings.Join(selfSignals, " or "))
 		return nil
 	}
 	p := r.point(k, "self:signal:"+r.seg[1])

@@ -67,13 +67,13 @@ func (k *timer) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []
 			r.segErrorf(0, codeSegments, "%s probe must have an integer frequency", k.name).Hint("write `%s:%s:1`", k.name, r.seg[0])
 			return nil
 		case err != nil:
-			r.segErrorf(0, codeTime, "Invalid rate of %s probe: %v", k.name, err).Hint("write `%s:1s` or `%s:ms:100`", k.name, k.name)
+			r.errorf(codeTime, "Invalid rate of %s probe: %v", k.name, err).Hint("write `%s:1s` or `%s:ms:100`", k.name, k.name)
 			return nil
 		case n < 1000:
-			r.segErrorf(0, codeTime, "Invalid rate of %s probe. Minimum is 1000 or 1us. Found: %d nanoseconds", k.name, n)
+			r.errorf(codeTime, "Invalid rate of %s probe. Minimum is 1000 or 1us. Found: %d nanoseconds", k.name, n)
 			return nil
 		case n > math.MaxInt64:
-			r.segErrorf(0, codeTime, "Invalid rate of %s probe: %s is longer than 292 years", k.name, r.seg[0])
+			r.errorf(codeTime, "Invalid rate of %s probe: %s is longer than 292 years", k.name, r.seg[0])
 			return nil
 		}
 		d.periodNS = n / 1000 * 1000
@@ -112,16 +112,16 @@ func (k *timer) rate(r *request) (unit, n uint64, ok bool) {
 		}
 	}
 	if !known {
-		r.segErrorf(0, codeTime, "%s is not an accepted unit of time", r.seg[0]).Hint("use hz, s, ms or us")
+		r.errorf(codeTime, "%s is not an accepted unit of time", r.seg[0]).Hint("use hz, s, ms or us")
 		return 0, 0, false
 	}
 	n, err := parseNumber(r.seg[1])
 	switch {
 	case err != nil:
-		r.segErrorf(1, codeTime, "Invalid rate of %s probe: %v", k.name, err)
+		r.errorf(codeTime, "Invalid rate of %s probe: %v", k.name, err)
 		return 0, 0, false
 	case n == 0:
-		r.segErrorf(1, codeTime, "%s frequency should be a positive integer", k.name)
+		r.errorf(codeTime, "%s frequency should be a positive integer", k.name)
 		return 0, 0, false
 	case unit == 0 && n > 1e9 || unit > 0 && n > math.MaxInt64/unit:
 		r.segErrorf(1, codeTime, "%s frequency is too large: %s", k.name, r.seg[1])

@@ -201,7 +201,30 @@ func (a *app) main(ctx context.Context) (int, error) {
 	if len(obj.Programs) == 0 {
 		return 0, &userError{"No probes to attach", "a script needs at least one probe, such as BEGIN { printf(\"hello\\n\"); }"}
 	}
+	if err := a.onlySpecial(obj); err != nil {
+		return 0, err
+	}
 	return a.trace(ctx, obj)
+}
+
+// onlySpecial refuses a script that has nothing but probes of a mode that was not asked for.
+func (a *app) onlySpecial(obj *object.Object) error {
+	tests, benches := 0, 0
+	for _, p := range obj.Programs {
+		switch p.Role {
+		case object.RoleTest:
+			tests++
+		case object.RoleBench:
+			benches++
+		}
+	}
+	switch {
+	case a.opts.test || a.opts.bench || a.opts.dryRun || tests+benches < len(obj.Programs):
+		return nil
+	case tests > 0:
+		return &userError{"No probes attached; use --test to run test probes.", ""}
+	}
+	return &userError{"No probes attached; use --bench to run benchmark probes.", ""}
 }
 
 // env is what the checker is told from outside.

@@ -22,7 +22,7 @@ var installedLacks = []*regexp.Regexp{
 	regexp.MustCompile(`does not contain a field named '(nr_running|disk)'`), // of cfs_rq until 6.14, of request_queue since 5.17
 	regexp.MustCompile(`cannot attach \S+: (this kernel has no kprobes)`),
 	regexp.MustCompile(`target file '(\S+)' does not exist`),
-	regexp.MustCompile("Can't find function parameter (\\w+) in `args` of `tracepoint"), // newer than the kernel
+	regexp.MustCompile(`Struct/union of type 'struct tracepoint:\S+' does not contain a field named '(\w+)'`), // newer than the kernel
 }
 
 // TestKernelInstalledScripts runs each script that the distribution's bpftrace package installs, unchanged, and ends it as Ctrl-C does. The lab

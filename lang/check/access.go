@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -95,7 +96,11 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 	}
 	if !ok {
 		names := fieldNames(args.Struct.Resolve())
-		d := b.errorf(CodeUnknownField, e.Sp, "Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
+		text := fmt.Sprintf("Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
+		if b.Points[0].Kind.Name() == "tracepoint" {
+			text = fmt.Sprintf("Struct/union of type 'struct %s_args' does not contain a field named '%s'", b.Points[0].Name, e.Name)
+		}
+		d := b.errorf(CodeUnknownField, e.Sp, "%s", text)
 		if n := diag.Nearest(e.Name, names); n != "" {
 			d.Hint("use `%s`?", n)
 		} else if len(names) > 0 {

@@ -49,7 +49,7 @@ func TestGuestsThatMisbehave(t *testing.T) {
 		{"after.bt", "not started: kernel panic: sysrq triggered crash", Guest},
 	}
 	o := &Options{
-		Kernels: []string{"5.10"}, Archs: []lab.Arch{lab.AMD64}, Catalogue: catalogue, itemTime: 15 * time.Second, memoryMiB: 192, outputBytes: 64 << 10,
+		Kernels: []string{"5.10"}, Archs: []lab.Arch{lab.AMD64}, Catalogue: catalogue, itemTime: 45 * time.Second, memoryMiB: 192, outputBytes: 64 << 10,
 		Init: func(lab.Arch) (string, error) { return init, nil },
 	}
 	for _, tt := range tests {
@@ -79,7 +79,7 @@ func TestGuestsThatMisbehave(t *testing.T) {
 	}
 	for _, want := range []string{
 		"good.bt    ok\n", "hang.bt    guest\n", "after.bt   guest\n", "5.10: kernel panic: sysrq triggered crash\n", "the end of its console:\n",
-		"hang.bt on 5.10: guest\nkilled after 15", "eat.bt on 5.10: guest\nkilled: the guest ran out of memory\n",
+		"hang.bt on 5.10: guest\nkilled after 45", "eat.bt on 5.10: guest\nkilled: the guest ran out of memory\n",
 		"broken.bt on 5.10: guest\nno report came back: exit status 2\n    goroutine 1 [running]\n",
 	} {
 		if !strings.Contains(table.String(), want) {

@@ -216,6 +216,7 @@ func (a *app) onlySpecial(obj *object.Object) error {
 			tests++
 		case object.RoleBench:
 			benches++
+		default:
 		}
 	}
 	switch {

@@ -368,7 +368,7 @@ func (g *Gen) forRange(s *ast.ForRange) {
 			return
 		}
 		again, callbacks := g.u.Opts.LoopBudget > 0, g.Target.Features.Has(target.BpfLoop)
-		if rounds*int64(g.inlineRounds()) <= maxInlineRounds && !(again && callbacks) {
+		if rounds*int64(g.inlineRounds()) <= maxInlineRounds && (!again || !callbacks) {
 			// The verifier looks for a known state only every hundred instructions of a loop, and follows all ways through the code between. Where
 			// that was too much for it, the rounds are written out: between them it looks far more often.
 			if again {

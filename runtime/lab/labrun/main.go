@@ -74,7 +74,7 @@ func parse(argv []string, stdout, stderr io.Writer) (*options, *lab.Catalogue, e
 	fs.BoolVar(&o.json, "json", false, "with -test: print as go test -json does, package names with @kernel added")
 	fs.IntVar(&o.parallel, "parallel", 0, "guests at a `time`, 0 means one per host CPU")
 	fs.DurationVar(&o.timeout, "timeout", 5*time.Minute, "`limit` for the command, on the guest's clock")
-	fs.IntVar(&o.config.MemoryMiB, "memory", 1024, "guest memory in `MiB`")
+	fs.IntVar(&o.config.MemoryMiB, "memory", 2048, "guest memory in `MiB`")
 	fs.IntVar(&o.config.CPUs, "cpus", 2, "guest `CPUs`")
 	fs.StringVar(&o.config.Cmdline, "append", "", "`words` added to the kernel command line")
 	fs.BoolVar(&o.config.ICount, "icount", false, "count instructions: the guest's clock advances 1 ns per instruction")

@@ -236,7 +236,8 @@ func (b *bench) keysOnce(ctx context.Context, t *tracer, l *load, script string,
 	if err != nil {
 		return u, exit, err
 	}
-	if got := strings.Count(string(text), "@["); got != n {
+	// A map of a million keys grows while events come, and the kernel's allocator may have nothing at hand: such keys are refused and counted.
+	if got := strings.Count(string(text), "@["); got > n || got < n-n/1000 {
 		return u, exit, fmt.Errorf("printed %d keys of %d", got, n)
 	}
 	return u, exit, nil

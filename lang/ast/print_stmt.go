@@ -18,7 +18,7 @@ func (p *printer) item(it Item) {
 	case *Config:
 		p.config(n)
 	case *Import:
-		p.text("import " + quote(n.Path) + ";")
+		p.text("import " + Quote(n.Path) + ";")
 	case *Macro:
 		p.text("macro " + n.Name + "(")
 		for i, param := range n.Params {
@@ -55,8 +55,8 @@ func (p *printer) item(it Item) {
 	}
 }
 
-// quote writes a string literal with the escapes of the language.
-func quote(s string) string {
+// Quote writes a string literal with the escapes of the language.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := 0; i < len(s); i++ {
@@ -326,7 +326,7 @@ func (p *printer) stmt(s Stmt) {
 		}
 		p.text(";")
 	case *Import:
-		p.text("import " + quote(n.Path) + ";")
+		p.text("import " + Quote(n.Path) + ";")
 	}
 }
 

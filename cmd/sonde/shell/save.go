@@ -134,30 +134,9 @@ func (sh *Shell) literal(name string) string {
 		}
 		return strconv.FormatUint(v.U, 10)
 	case value.Str:
-		return quote(v.S)
+		return ast.Quote(v.S)
 	}
 	return ""
-}
-
-// quote writes a string of the language.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c < ' ' || c == 0x7f:
-			fmt.Fprintf(&b, `\x%02x`, c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 func (sh *Shell) cmdSave(_ context.Context, args string) error {

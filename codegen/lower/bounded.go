@@ -234,14 +234,11 @@ func (g *Gen) inMemory(s ast.Stmt, fn func()) {
 // of it, and see a different state behind each round.
 func (g *Gen) boundedRange(s *ast.ForRange, v *check.LocalVar, wide *types.Type, lo, n *ir.Value) {
 	limit, written := g.boundedRounds(s), g.writtenRounds()
+	round := func(i *ir.Value) { g.rangeRound(s, v, wide, g.B.Add(lo, i)) }
 	if n.Op == ir.OpConst && n.Imm <= int64(limit) {
 		g.inMemory(s, func() {
 			g.B.For(g.B.Const(0), n, func(i *ir.Value, l *ir.Loop) {
-				g.inlineLoop(limit, l, func() {
-					delete(g.fr.vars, v)
-					g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
-					g.block(s.Body, false)
-				})
+				g.inlineLoop(limit, l, func() { round(i) })
 			})
 		})
 		return
@@ -253,11 +250,6 @@ func (g *Gen) boundedRange(s *ast.ForRange, v *check.LocalVar, wide *types.Type,
 		g.B.Branch(ir.OpULt, i, g.B.Load(count.Ptr, 0, 8, false), again, l.Break)
 		g.B.Seal(again)
 		g.B.SetBlock(again)
-	}
-	round := func(i *ir.Value) {
-		delete(g.fr.vars, v)
-		g.writeVar(v, Scalar(wide, g.B.Add(lo, i)))
-		g.block(s.Body, false)
 	}
 	g.inMemory(s, func() {
 		if written > 0 {

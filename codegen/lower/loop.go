@@ -349,19 +349,13 @@ func (g *Gen) forRange(s *ast.ForRange) {
 			// that was too much for it, the rounds are written out: between them it looks far more often.
 			if again {
 				g.writtenOut(rounds, func(i int64, _ *ir.Loop) {
-					delete(g.fr.vars, v)
-					g.writeVar(v, Scalar(wide, g.B.Const(lo.Imm+i)))
-					g.block(s.Body, false)
+					g.rangeRound(s, v, wide, g.B.Const(lo.Imm+i))
 				}, func() {})
 				return
 			}
 			loop := func() {
 				g.B.For(lo, hi, func(i *ir.Value, l *ir.Loop) {
-					g.inlineLoop(int(rounds), l, func() {
-						delete(g.fr.vars, v)
-						g.writeVar(v, Scalar(wide, i))
-						g.block(s.Body, false)
-					})
+					g.inlineLoop(int(rounds), l, func() { g.rangeRound(s, v, wide, i) })
 				})
 			}
 			if rounds > 4 && branches(s.Body) {
@@ -391,6 +385,13 @@ func (g *Gen) forRange(s *ast.ForRange) {
 		g.block(s.Body, false)
 	})
 	cb.run(g, func(_, ctx *ir.Value) *ir.Value { return g.callLoop(cb, n, ctx) })
+}
+
+// rangeRound is a round of a range loop that is no callback: i is the variable's value.
+func (g *Gen) rangeRound(s *ast.ForRange, v *check.LocalVar, wide *types.Type, i *ir.Value) {
+	delete(g.fr.vars, v)
+	g.writeVar(v, Scalar(wide, i))
+	g.block(s.Body, false)
 }
 
 // callLoop runs a callback n times. A call with n of 0 is left out: the verifier does not look at the callback of a loop that it knows to be

@@ -276,7 +276,7 @@ func moduleFiles(ctx context.Context, c *lab.Catalogue, k lab.Kernel, names []st
 				break
 			}
 		}
-		return nil, &userError{strings.TrimPrefix(err.Error(), "lab: "), hint}
+		return nil, &userError{lab.Message(err), hint}
 	}
 	return files, err
 }
@@ -334,7 +334,7 @@ func labResult(ctx context.Context, cfg lab.Config, std stdio, console bool) (in
 		fmt.Fprintf(std.err, "%s\n", strings.TrimRight(res.Console, "\n"))
 	}
 	if err != nil {
-		fmt.Fprintf(std.err, "ERROR: %s\n", strings.TrimPrefix(err.Error(), "lab: "))
+		fmt.Fprintf(std.err, "ERROR: %s\n", lab.Message(err))
 		return exitKernel, nil
 	}
 	for _, m := range res.Modules {

@@ -120,7 +120,7 @@ func runVerify(ctx context.Context, argv []string, std stdio) int {
 
 // verifyFailed explains what kept the lab from starting.
 func verifyFailed(std stdio, err error) int {
-	fmt.Fprintf(std.err, "ERROR: %s\n", strings.TrimPrefix(err.Error(), "lab: "))
+	fmt.Fprintf(std.err, "ERROR: %s\n", lab.Message(err))
 	var us *userError
 	switch {
 	case errors.Is(err, lab.ErrNoKernel):
@@ -186,7 +186,7 @@ func guestBinary(arch lab.Arch, guest string) (string, error) {
 	}
 	if arch == lab.HostArch() {
 		if err := lab.CheckStatic(self, arch); err != nil {
-			return "", &userError{fmt.Sprintf("this sonde cannot run in a guest: %s", strings.TrimPrefix(err.Error(), "lab: ")), "build it with `make build`, or CGO_ENABLED=0"}
+			return "", &userError{fmt.Sprintf("this sonde cannot run in a guest: %s", lab.Message(err)), "build it with `make build`, or CGO_ENABLED=0"}
 		}
 		return self, nil
 	}
@@ -195,7 +195,7 @@ func guestBinary(arch lab.Arch, guest string) (string, error) {
 	}
 	if err := lab.CheckStatic(guest, arch); err != nil {
 		return "", &userError{
-			fmt.Sprintf("no sonde for %s: %s", arch, strings.TrimPrefix(err.Error(), "lab: ")),
+			fmt.Sprintf("no sonde for %s: %s", arch, lab.Message(err)),
 			fmt.Sprintf("build one with `make build-%s`, or name it with --guest", arch),
 		}
 	}

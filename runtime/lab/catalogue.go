@@ -85,10 +85,7 @@ func (c *Catalogue) Fetch(ctx context.Context, spec string, arch Arch) (Kernel, 
 			return k, nil
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
-	}
-	unlock, err := lockFile(ctx, dir+".lock")
+	unlock, err := lockEntry(ctx, dir)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -115,6 +112,14 @@ func (c *Catalogue) log(format string, args ...any) {
 	if c.Log != nil {
 		c.Log(fmt.Sprintf(format, args...))
 	}
+}
+
+// lockEntry makes this process the only one that changes an entry of the cache, whose parent is made where it is missing.
+func lockEntry(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("lab: cache: %w", err)
+	}
+	return lockFile(ctx, dir+".lock")
 }
 
 func fetchedSince(dir string, t time.Time) bool {
@@ -226,10 +231,7 @@ func (c *Catalogue) unpack(ctx context.Context, deb string) (Kernel, error) {
 	if k, err := readKernel(dir); err == nil {
 		return k, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return Kernel{}, fmt.Errorf("lab: cache: %w", err)
-	}
-	unlock, err := lockFile(ctx, dir+".lock")
+	unlock, err := lockEntry(ctx, dir)
 	if err != nil {
 		return Kernel{}, err
 	}

@@ -91,3 +91,6 @@ func lastLines(s string, n int) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Message is the text of an error for a person, who need not be told that it comes from the lab.
+func Message(err error) string { return strings.TrimPrefix(err.Error(), "lab: ") }

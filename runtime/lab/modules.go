@@ -270,7 +270,7 @@ func (c *Catalogue) Modules(ctx context.Context, k Kernel) (*Modules, error) {
 		if k.Package == "" {
 			return modulesBeside(k)
 		}
-		unlock, err := lockFile(ctx, dir+".lock")
+		unlock, err := lockEntry(ctx, dir)
 		if err != nil {
 			return nil, err
 		}

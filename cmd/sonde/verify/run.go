@@ -111,7 +111,7 @@ func Run(ctx context.Context, o *Options) (*Report, error) {
 		b, err := o.retry(ctx, boots[i], &columns[i])
 		switch {
 		case err != nil:
-			o.Catalogue.Say(strings.TrimPrefix(err.Error(), "lab: ")) // the first answer stands
+			o.Catalogue.Say(lab.Message(err)) // the first answer stands
 		case b != nil:
 			second, again = append(second, *b), append(again, i)
 		}

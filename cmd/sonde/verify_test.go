@@ -143,6 +143,21 @@ func guestSonde(t *testing.T) string {
 	return bin
 }
 
+// verified runs sonde verify in a folder, wants a status, and gives the report.
+func verified(t *testing.T, bin, dir string, status int, args ...string) (r verify.Report) {
+	t.Helper()
+	cmd := exec.Command(bin, append([]string{"verify", "-f", "json"}, args...)...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != status {
+		t.Fatalf("status: %v\n%s", err, out)
+	}
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return r
+}
+
 // TestVerifyKernels shows what differs between two kernels: a loop over a map needs 5.13. The newer one is given as a file.
 func TestVerifyKernels(t *testing.T) {
 	bin := guestSonde(t)
@@ -155,19 +170,10 @@ func TestVerifyKernels(t *testing.T) {
 		"lib.bt":  `macro two() { 2 }`,
 		"uses.bt": `import "lib.bt"; kprobe:vfs_read { @ = count(); } interval:ms:100 { printf("%d\n", two()); exit(); }`,
 	})
-	cmd := exec.Command(bin, "verify", "--kernel", "5.10,"+k.Image, "--run", "5", "-f", "json", "loop.bt", "uses.bt")
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUser {
-		t.Fatalf("status: %v\n%s", err, out)
-	}
-	var r verify.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r := verified(t, bin, dir, exitUser, "--kernel", "5.10,"+k.Image, "--run", "5", "loop.bt", "uses.bt")
 	state := func(i, j int) verify.Row { return r.Columns[i].Rows[j] }
 	if len(r.Columns) != 2 || !strings.HasPrefix(r.Columns[0].Release, "5.10") || !strings.HasPrefix(r.Columns[1].Release, "6.12") {
-		t.Fatalf("columns: %s", out)
+		t.Fatalf("columns: %+v", r.Columns)
 	}
 	if row := state(0, 0); row.State != verify.Compile || !strings.Contains(row.Reason, "line 3: ") {
 		t.Errorf("loop.bt on 5.10: %+v", row)
@@ -201,16 +207,7 @@ func TestVerifyModules(t *testing.T) {
 		"event.bt":   `tracepoint:sunrpc:rpc_* { @[probe] = count(); }`,
 		"none.bt":    `kprobe:nosuch_module:f { @ = count(); }`,
 	})
-	cmd := exec.Command(bin, "verify", "--kernel", "6.12", "-f", "json", "--module", "dummy", "named.bt", "unnamed.bt", "event.bt", "none.bt")
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUser {
-		t.Fatalf("status: %v\n%s", err, out)
-	}
-	var r verify.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r := verified(t, bin, dir, exitUser, "--kernel", "6.12", "--module", "dummy", "named.bt", "unnamed.bt", "event.bt", "none.bt")
 	for i, want := range []verify.State{verify.OK, verify.OK, verify.OK, verify.Compile} {
 		if row := r.Columns[0].Rows[i]; row.State != want || want == verify.OK && row.Probes == 0 {
 			t.Errorf("%s: %s, %d probes, %s", row.Path, row.State, row.Probes, row.Reason)
@@ -241,16 +238,7 @@ func TestVerifyMisbehaving(t *testing.T) {
 		"crash.bt": `begin { system("echo c > /proc/sysrq-trigger"); } interval:s:9 { exit(); }`,
 	})
 	names := []string{"good.bt", "flood.bt", "large.bt", "shell.bt", "crash.bt"}
-	cmd := exec.Command(bin, append([]string{"verify", "--kernel", "5.10", "--unsafe", "--run", "3", "-f", "json"}, names...)...)
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitKernel {
-		t.Fatalf("status: %v\n%s", err, out)
-	}
-	var r verify.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r := verified(t, bin, dir, exitKernel, append([]string{"--kernel", "5.10", "--unsafe", "--run", "3"}, names...)...)
 	want := []struct {
 		state          verify.State
 		reason, output string

@@ -92,23 +92,12 @@ func (b *bench) wildcard(ctx context.Context) error {
 	for range max(1, b.rounds/2) {
 		for i, t := range b.tracers() {
 			b.progress("choice: every system call, %s", t.name)
-			s, err := t.begin(ctx, nil, "-o", os.DevNull, "-e", wildcardScript)
+			took, end, u, err := t.attachAndEnd(ctx, "-o", os.DevNull, "-e", wildcardScript)
 			if err != nil {
 				return err
 			}
-			if err := s.wait(ctx); err != nil {
-				return err
-			}
-			t0 := time.Now()
-			if err := s.interrupt(); err != nil {
-				return err
-			}
-			u, err := s.end()
-			if err != nil {
-				return err
-			}
-			attached.add(i, ms(s.Attached))
-			exit.add(i, ms(time.Since(t0)))
+			attached.add(i, ms(took))
+			exit.add(i, ms(end))
 			rss.add(i, float64(u.MaxRSS)/(1<<20))
 		}
 	}

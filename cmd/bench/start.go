@@ -52,27 +52,34 @@ func (b *bench) start(ctx context.Context) error {
 	attached, exit := newSeries(), newSeries()
 	for range rounds {
 		for i, t := range b.tracers() {
-			s, err := t.begin(ctx, nil, "-e", "tracepoint:syscalls:sys_enter_getpgid { @[comm] = count(); }")
+			took, end, _, err := t.attachAndEnd(ctx, "-e", "tracepoint:syscalls:sys_enter_getpgid { @[comm] = count(); }")
 			if err != nil {
 				return err
 			}
-			if err := s.wait(ctx); err != nil {
-				return err
-			}
-			t0 := time.Now()
-			if err := s.interrupt(); err != nil {
-				return err
-			}
-			if _, err := s.end(); err != nil {
-				return err
-			}
-			attached.add(i, ms(s.Attached))
-			exit.add(i, ms(time.Since(t0)))
+			attached.add(i, ms(took))
+			exit.add(i, ms(end))
 		}
 	}
 	g.add(attached.row("one tracepoint and map: attached", "ms", 1.0/20))
 	g.add(exit.row("one tracepoint and map: exit", "ms", 1.0/20))
 	return nil
+}
+
+// attachAndEnd runs a tracer until its probes are attached, and interrupts it: the time to that word, and from the interrupt to its end.
+func (t *tracer) attachAndEnd(ctx context.Context, args ...string) (attached, exit time.Duration, u usage, err error) {
+	s, err := t.begin(ctx, nil, args...)
+	if err != nil {
+		return 0, 0, u, err
+	}
+	if err := s.wait(ctx); err != nil {
+		return 0, 0, u, err
+	}
+	t0 := time.Now()
+	if err := s.interrupt(); err != nil {
+		return 0, 0, u, err
+	}
+	u, err = s.end()
+	return s.Attached, time.Since(t0), u, err
 }
 
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }

@@ -122,7 +122,7 @@ func New(opts Options) (*Session, error) {
 			break
 		}
 		if sameCode(obj, opts.Object) {
-			break // there are no loops, or fewer rounds change nothing
+			continue // with a smaller one more loops may be compiled otherwise
 		}
 		opts.Object = obj
 		s, err = load(opts)

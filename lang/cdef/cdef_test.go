@@ -246,6 +246,12 @@ enum { ONE = 1, TWO, BIG = 0xffffffff };
 		{"TASK_UNINTERRUPTIBLE", Value{Int: 2}},
 		{"O_DIRECT", Value{Int: 0x4000}},
 		{"AT_FDCWD", Value{Int: -100}},
+		{"REQ_OP_MASK", Value{Int: 0xff}},
+		{"REQ_SYNC", Value{Int: 1 << 11}},
+		{"GFP_KERNEL", Value{Int: 0xcc0}},
+		{"SB_RDONLY", Value{Int: 1}},
+		{"TCPHDR_SYN", Value{Int: 2}},
+		{"VM_EXEC", Value{Int: 4}},
 	} {
 		if got, _, ok := d.Const(c.name); !ok || got != c.want {
 			t.Errorf("%s = %+v %v, want %+v", c.name, got, ok, c.want)
@@ -265,7 +271,7 @@ enum { ONE = 1, TWO, BIG = 0xffffffff };
 	if v, ok := Constant("O_DIRECT", "arm64"); !ok || v != 0x10000 {
 		t.Errorf("O_DIRECT on arm64 is %#x", v)
 	}
-	if names := ConstantNames(); len(names) < 1000 || !slices.IsSorted(names[10:200]) && false {
+	if names := ConstantNames(); len(names) < 3000 || !slices.IsSorted(names) {
 		t.Errorf("%d names", len(names))
 	}
 }

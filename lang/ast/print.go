@@ -167,7 +167,7 @@ func (p *printer) done(off int32) {
 		if c.Sp.Start > off && p.lineOf(c.Sp.Start) != line {
 			break
 		}
-		if c.Sp.Start > off && strings.Contains(c.Text, "\n") {
+		if c.Sp.Start >= off && strings.Contains(c.Text, "\n") {
 			break // a long comment that starts here belongs to what follows
 		}
 		if c.Sp.Start > off && p.codeBetween(off, c.Sp.Start) {

@@ -170,9 +170,11 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 	}
 	out.Object = o.obj
 	out.Recompile = func(budget int) (*object.Object, error) {
-		if o, _ = h.compile(g, text, codegen.Options{LoopBudget: budget}); o.obj == nil {
-			return nil, o.err
+		again, _ := h.compile(g, text, codegen.Options{LoopBudget: budget})
+		if again.obj == nil {
+			return nil, fmt.Errorf("with room for %d instructions of loops: code %q, error %v", budget, again.code, again.err)
 		}
+		o = again
 		o.obj.Config.PrintMapsOnExit = false
 		return o.obj, nil
 	}

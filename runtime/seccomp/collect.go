@@ -137,6 +137,8 @@ func (r *Recorder) Stop() (*Profile, error) {
 func (r *Recorder) counts() (map[callKey]uint64, error) {
 	out := map[callKey]uint64{}
 	buf := make([]byte, tableSize*8)
+	plain := r.maps["plain"]
+	own := [][]byte{make([]byte, plainCalls*8)}
 	slots := []uint32{slotNone, slotUnknown}
 	var slot uint32
 	var one uint64
@@ -144,13 +146,29 @@ func (r *Recorder) counts() (map[callKey]uint64, error) {
 		slots = append(slots, slot)
 	}
 	for _, slot := range slots {
+		var err error
+		if plain.Type() == ebpf.PerCPUArray {
+			err = plain.Lookup(slot, &own)
+		} else {
+			err = plain.Lookup(slot, &own[0])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		for _, cpu := range own {
+			for n := range plainCalls {
+				if v := binary.NativeEndian.Uint64(cpu[8*n:]); v > 0 {
+					out[callKey{slot, 0, uint32(n)}] += v
+				}
+			}
+		}
 		for abi := range uint32(len(r.native.Family())) {
 			if err := r.maps["counts"].Lookup(slot*abisPerKernel+abi, &buf); err != nil {
 				return nil, fmt.Errorf("read counters: %w", err)
 			}
 			for n := range tableSize {
 				if v := binary.NativeEndian.Uint64(buf[8*n:]); v > 0 {
-					out[callKey{slot, abi, uint32(n)}] = v
+					out[callKey{slot, abi, uint32(n)}] += v
 				}
 			}
 		}
@@ -249,6 +267,9 @@ func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 			}
 			run.Lost[text] = n
 		}
+	}
+	if err := r.fillBlind(run); err != nil {
+		return err
 	}
 	perPath := map[string]uint64{}
 	for k, n := range counts {

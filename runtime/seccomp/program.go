@@ -11,17 +11,17 @@ import (
 // The state of a thread that is followed, the value of the map "tasks".
 const (
 	stateSlot    = 0  // u32: which program's counters
-	statePhase   = 4  // u32: see phases
-	statePending = 8  // u32: how many execve are left until the workload's own program
+	statePending = 4  // u32: how many execve are left until the workload's own program; one load gets both
+	statePhase   = 8  // u32: see phaseOutside
 	stateCalls   = 16 // 512 bits: calls that the thread made already, for thread names
 	stateSize    = 80
 )
 
-// Phases tell a denied call: its exit comes without an enter.
+// Phases tell a denied call: its exit comes without an enter. A thread inside a call has the call's number for a phase, which also tells
+// an exit from another call than the one that was entered last, when sys_exit was not attached all the time.
 const (
-	phaseUnknown = 0 // found running: it may be inside a call
-	phaseOutside = 1
-	phaseInside  = 2
+	phaseOutside = 0x7ffffffe
+	phaseUnknown = 0x7fffffff // it may be inside a call: found running, new, or its number was changed by an execve
 )
 
 // Slots that are not programs.
@@ -33,6 +33,13 @@ const (
 
 // abisPerKernel is how many tables of counters a slot has: native, 32-bit, x32.
 const abisPerKernel = 3
+
+// plainCalls is how many numbers the table has in which nearly every call is counted: native ones. It is one of each CPU, unless there
+// are so many CPUs that the tables would take more than plainBytes.
+const (
+	plainCalls = 512
+	plainBytes = 64 << 20
+)
 
 // Events in the ring buffer.
 const (
@@ -67,6 +74,7 @@ const (
 	statRingFull
 	statArgsFull
 	statDenied
+	statBlind // threads that went on under a filter before denials were looked for
 	stats
 )
 
@@ -84,6 +92,8 @@ type programs struct {
 	stacks      bool
 	slowTask    bool // before Linux 5.11 the current thread's type is not known to the verifier
 	native      ABI
+	shared      bool // the table of plain calls is one for all CPUs
+	lazy        bool // sys_exit is attached when a filter comes; see watch.go
 
 	ins   asm.Instructions
 	label string // of the next instruction
@@ -220,13 +230,18 @@ func (p *programs) abiOfTask() {
 	p.at(known)
 }
 
-// bump counts the call r8 of ABI r9 in the slot in r1. r7 is the thread's state. What was zero before is reported.
-func (p *programs) bump(done string) {
-	p.emit(asm.Mul.Imm(asm.R1, abisPerKernel), asm.Add.Reg(asm.R1, asm.R9), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
-	p.lookup("counts", stackKey)
+// bump counts the call r8 of ABI r9 in the row in r1 of a table. r7 is the thread's state. What was zero before is reported. Two
+// programs never run on one CPU at a time (the kernel counts a miss instead), so a CPU's own counters need no atomic addition.
+func (p *programs) bump(table string, own bool, done string) {
+	p.emit(asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.lookup(table, stackKey)
 	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
 		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
-	p.add(asm.R0, 0)
+	if own {
+		p.emit(asm.Mov.Reg(asm.R1, asm.R2), asm.Add.Imm(asm.R1, 1), asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord))
+	} else {
+		p.add(asm.R0, 0)
+	}
 	first, known := p.unique("first"), p.unique("seen")
 	p.emit(asm.JEq.Imm(asm.R2, 0, first))
 	p.at(known)
@@ -307,7 +322,12 @@ func (p *programs) names() {
 
 func (p *programs) newName(fresh, known, done string) {
 	p.at(fresh)
+	noted := p.unique("noted")
+	if p.lazy {
+		p.installs(noted)
+	}
 	p.emit(asm.Or.Reg(asm.R5, asm.R4), asm.StoreMem(asm.R3, stateCalls, asm.R5, asm.DWord))
+	p.at(noted)
 	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackName, asm.R1, asm.Word),
 		asm.StoreMem(asm.RFP, stackName+4, asm.R9, asm.Half), asm.StoreMem(asm.RFP, stackName+6, asm.R8, asm.Half),
 		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackName+8), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
@@ -417,215 +437,4 @@ func (p *programs) finish(name string) asm.Instructions {
 	out[0] = out[0].WithSymbol(name)
 	p.ins, p.label = nil, ""
 	return out
-}
-
-// enter counts a call: sys_enter(regs, number).
-func (p *programs) enter() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
-	switch {
-	case p.cgroup != 0 && p.slowTask && p.l.ancestorIDs != 0:
-		p.task()
-		for _, off := range []int16{p.l.taskCgroups, p.l.cssDefault} {
-			p.field(asm.R9, off, asm.DWord)
-			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
-		}
-		p.field(asm.R8, p.l.cgroupLevel, asm.Word)
-		p.emit(asm.JLT.Imm(asm.R8, int32(p.cgroupLevel), "out"), asm.Mov.Reg(asm.R0, asm.R9))
-		p.field(asm.R9, p.l.ancestorIDs+int16(8*p.cgroupLevel), asm.DWord)
-		p.emit(asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord), asm.JNE.Reg(asm.R9, asm.R1, "out"))
-	case p.cgroup != 0:
-		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
-			asm.JNE.Reg(asm.R0, asm.R1, "out"))
-	}
-	p.self()
-	p.lookup("tasks", stackKey)
-	if p.cgroup != 0 {
-		// It was moved here: nothing is known of it but that it is inside a call now.
-		p.emit(asm.JNE.Imm(asm.R0, 0, "follow"))
-		p.clearState()
-		p.emit(asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePhase, phaseInside, asm.Word))
-		p.update("tasks", stackKey, stackState, 0)
-		p.emit(asm.Mov.Reg(asm.R7, asm.R0))
-		p.stat(statTasks)
-		p.emit(asm.JEq.Imm(asm.R7, 0, "adopted"))
-		p.stat(statTasksFull)
-		p.emit(asm.Ja.Label("out"))
-		p.at("adopted")
-		p.lookup("tasks", stackKey)
-		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
-		p.at("follow")
-	} else {
-		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
-	}
-	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
-	if p.slowTask {
-		p.abi()
-	} else {
-		p.emit(asm.Mov.Reg(asm.R0, asm.R9))
-		p.abiOfTask()
-	}
-	p.emit(asm.StoreImm(asm.R7, statePhase, phaseInside, asm.Word), asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.JNE.Imm(asm.R1, 0, "pending"))
-	p.at("active")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word))
-	p.bump("out")
-	if p.learn {
-		if p.parked { // the runtime's arguments are not the program's
-			p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.JEq.Imm(asm.R1, slotNone, "named"))
-		}
-		p.args()
-		p.at("named")
-	}
-	p.names()
-	p.seldom = append(p.seldom, p.pendingCall)
-	return p.finish("sys_enter")
-}
-
-// pendingCall is a call before the workload's own execve.
-func (p *programs) pendingCall() {
-	p.at("pending")
-	p.emit(asm.JNE.Imm(asm.R9, 0, "out"))
-	for _, name := range []string{"execve", "execveat"} {
-		n, _ := p.native.Number(name)
-		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
-	}
-	if p.parked {
-		p.emit(asm.Ja.Label("active"))
-	} else {
-		p.emit(asm.Ja.Label("out"))
-	}
-	p.at("begin")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
-		asm.JNE.Imm(asm.R1, 0, "out"), asm.Ja.Label("active"))
-}
-
-// exit finds denied calls: sys_exit(regs, result).
-func (p *programs) exit() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
-	// A thread without a filter cannot be denied anything. That its phase is then stale costs one denial of a thread onto which
-	// another one put a filter (TSYNC), and saves every other recording most of the price of this program.
-	p.task()
-	p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
-	p.emit(asm.JNE.Imm(asm.R1, 2, "out"))
-	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
-		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JNE.Imm(asm.R1, phaseOutside, "out"))
-	p.denied(func() { p.emit(asm.LoadMem(asm.R1, asm.R6, 8, asm.DWord)) })
-	return p.finish("sys_exit")
-}
-
-// denied counts and reports a call that never entered. r6 is a context whose first word points to the registers.
-func (p *programs) denied(result func()) {
-	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
-	size := asm.DWord
-	if p.l.regNumberBytes == 4 {
-		size = asm.Word
-	}
-	p.emit(asm.LoadMem(asm.R8, asm.R3, p.l.regNumber, size))
-	p.abi()
-	p.stat(statDenied)
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackProg, asm.R1, asm.Word), asm.StoreMem(asm.RFP, stackProg+4, asm.R9, asm.Half),
-		asm.StoreMem(asm.RFP, stackProg+6, asm.R8, asm.Half), asm.Mov.Imm(asm.R0, 0))
-	result()
-	p.emit(asm.StoreMem(asm.RFP, stackProg+8, asm.R1, asm.DWord))
-	p.lookup("denied", stackProg)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "newdenial"))
-	p.add(asm.R0, 0)
-	p.emit(asm.Ja.Label("out"))
-	p.at("newdenial")
-	p.emit(storeWide(asm.RFP, stackOne, 1))
-	p.update("denied", stackProg, stackOne, 0)
-	p.event(eventDenied, result)
-}
-
-// fork follows a new thread: sched_process_fork(parent, child). It runs before the child does.
-func (p *programs) fork() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.FnGetCurrentPidTgid.Call(), asm.Mov.Reg(asm.R9, asm.R0),
-		asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
-	p.clearState()
-	p.emit(asm.StoreImm(asm.RFP, stackState+statePhase, phaseInside, asm.Word)) // it returns from the call that made it
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JNE.Imm(asm.R0, 0, "inherit"))
-	if p.launcher != 0 {
-		p.emit(asm.RSh.Imm(asm.R9, 32), asm.Mov.Imm(asm.R1, int32(p.launcher)), asm.JNE.Reg(asm.R9, asm.R1, "out"),
-			asm.LoadMem(asm.R1, asm.R8, p.l.taskTGID, asm.Word), asm.JEq.Reg(asm.R1, asm.R9, "out"), // a thread of ours
-			asm.StoreImm(asm.RFP, stackScratch, 0, asm.Word))
-		p.lookup("armed", stackScratch)
-		p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.JEq.Imm(asm.R1, 0, "out"),
-			asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePending, p.pending, asm.Word),
-			asm.Ja.Label("insert"))
-	} else {
-		p.emit(asm.Ja.Label("out"))
-	}
-	p.at("inherit")
-	p.emit(asm.LoadMem(asm.R1, asm.R0, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackState+stateSlot, asm.R1, asm.Word),
-		asm.LoadMem(asm.R1, asm.R0, statePending, asm.Word), asm.StoreMem(asm.RFP, stackState+statePending, asm.R1, asm.Word))
-	p.at("insert")
-	p.emit(asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
-	p.update("tasks", stackKey, stackState, 0)
-	p.emit(asm.Mov.Reg(asm.R7, asm.R0))
-	p.stat(statTasks)
-	p.emit(asm.JEq.Imm(asm.R7, 0, "out"))
-	p.stat(statTasksFull)
-	return p.finish("process_fork")
-}
-
-// exec finds the counters of the new program: sched_process_exec(task, old pid, binprm).
-func (p *programs) exec() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word), asm.Mov.Reg32(asm.R9, asm.R0))
-	// A thread that is not the first of its process takes over the first one's number.
-	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.Mov.Reg32(asm.R8, asm.R8), asm.JEq.Reg(asm.R8, asm.R9, "same"),
-		asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word))
-	p.lookup("tasks", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "same"))
-	for off := int16(0); off < stateSize; off += 8 {
-		p.emit(asm.LoadMem(asm.R1, asm.R0, off, asm.DWord), asm.StoreMem(asm.RFP, stackState+off, asm.R1, asm.DWord))
-	}
-	p.update("tasks", stackKey, stackState, 0)
-	p.remove("tasks", stackScratch)
-	p.at("same")
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0))
-	for off := int16(stateCalls); off < stateSize; off += 8 {
-		p.emit(storeWide(asm.R7, off, 0))
-	}
-	p.emit(asm.LoadMem(asm.R1, asm.R6, 16, asm.DWord), asm.LoadMem(asm.R1, asm.R1, p.l.binprmFile, asm.DWord), asm.LoadMem(asm.R1, asm.R1, p.l.fileInode, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R1, p.l.inodeIno, asm.DWord), asm.StoreMem(asm.RFP, stackProg, asm.R2, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R1, p.l.inodeSB, asm.DWord), asm.LoadMem(asm.R2, asm.R1, p.l.superDev, asm.Word),
-		asm.StoreMem(asm.RFP, stackProg+8, asm.R2, asm.DWord))
-	p.lookup("programs", stackProg)
-	p.emit(asm.JNE.Imm(asm.R0, 0, "found"))
-	p.emit(asm.Mov.Imm(asm.R8, slotFirst))
-	p.at("claim")
-	p.emit(asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word), storeWide(asm.RFP, stackOne, 1))
-	p.update("claimed", stackScratch, stackOne, 1) // BPF_NOEXIST
-	p.emit(asm.JEq.Imm(asm.R0, 0, "claimed"), asm.Add.Imm(asm.R8, 1), asm.JLT.Imm(asm.R8, int32(p.slots), "claim"))
-	p.stat(statProgramsFull)
-	p.emit(asm.StoreImm(asm.R7, stateSlot, slotUnknown, asm.Word), asm.Ja.Label("out"))
-	p.at("claimed")
-	p.emit(asm.StoreMem(asm.RFP, stackOne, asm.R8, asm.DWord))
-	p.update("programs", stackProg, stackOne, 1)
-	p.lookup("programs", stackProg) // another CPU may have been faster
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.StoreMem(asm.R7, stateSlot, asm.R1, asm.Word))
-	p.mapPtr(asm.R1, "events")
-	p.emit(asm.Mov.Imm(asm.R2, evSize), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(), asm.JEq.Imm(asm.R0, 0, "full"), asm.Mov.Reg(asm.R8, asm.R0),
-		asm.StoreImm(asm.R8, evKind, eventProgram, asm.Word), asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.R8, evSlot, asm.R1, asm.Word),
-		asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.R8, evTID, asm.R0, asm.Word), asm.RSh.Imm(asm.R0, 32), asm.StoreMem(asm.R8, evTGID, asm.R0, asm.Word),
-		asm.FnKtimeGetNs.Call(), asm.StoreMem(asm.R8, evTime, asm.R0, asm.DWord),
-		asm.LoadMem(asm.R3, asm.R6, 16, asm.DWord), asm.LoadMem(asm.R3, asm.R3, p.l.binprmInterp, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.R8), asm.Add.Imm(asm.R1, evComm), asm.Mov.Imm(asm.R2, evSize-evComm), asm.FnProbeReadKernelStr.Call(),
-		asm.Mov.Reg(asm.R1, asm.R8), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufSubmit.Call(), asm.Ja.Label("out"))
-	p.at("full")
-	p.stat(statRingFull)
-	p.emit(asm.Ja.Label("out"))
-	p.at("found")
-	p.emit(asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.StoreMem(asm.R7, stateSlot, asm.R1, asm.Word))
-	return p.finish("process_exec")
-}
-
-// gone forgets a thread: sched_process_exit(task).
-func (p *programs) gone() asm.Instructions {
-	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
-	p.remove("tasks", stackKey)
-	return p.finish("process_exit")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -60,6 +61,10 @@ type Recorder struct {
 	links   []link.Link
 	events  *ringbuf.Reader
 	drained chan struct{}
+	// alarms tell that a filter comes; there are none when sys_exit is attached from the start.
+	alarms  []*ringbuf.Reader
+	watcher sync.WaitGroup
+	lookout *ebpf.Program // sys_exit's, until it is attached
 	started time.Time
 	boot    time.Duration // to turn the kernel's clock into ours
 	child   *child
@@ -74,6 +79,9 @@ type Recorder struct {
 	denials []deniedCall
 	live    liveState
 	closed  bool
+	// blind is for how long denials of the first filter were not seen, when blindErr is nil.
+	blind    time.Duration
+	blindErr error
 }
 
 // callKey is a counter.
@@ -181,7 +189,12 @@ func (r *Recorder) load() error {
 	if err := r.createMaps(); err != nil {
 		return errors.Join(err, memlock)
 	}
-	p := &programs{l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0}
+	p := &programs{
+		l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0,
+		shared: r.maps["plain"].Type() == ebpf.Array,
+	}
+	// A held thread and the one that lets it go need a CPU each.
+	p.lazy = r.opts.Filter == nil && runtime.NumCPU() > 1 && !hasFilter(os.Getpid())
 	if len(r.opts.Command) > 0 {
 		p.pending = 1
 		if r.opts.Filter != nil { // the helper that installs it comes first
@@ -199,10 +212,16 @@ func (r *Recorder) load() error {
 		}
 	}
 	if err := r.loadPrograms(p); err != nil {
-		// Linux 5.10 has the helper that gives the current thread only without its type.
-		p.slowTask = true
-		if second := r.loadPrograms(p); second != nil {
-			return errors.Join(err, second)
+		// Linux 5.10 has the helper that gives the current thread only without its type, Linux 5.16 has no loops.
+		refused := err
+		for _, p.slowTask = range []bool{false, true} {
+			p.lazy = false
+			if err = r.loadPrograms(p); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return errors.Join(refused, err)
 		}
 	}
 	r.events, err = ringbuf.NewReader(r.maps["events"])
@@ -214,8 +233,13 @@ func (r *Recorder) load() error {
 
 func (r *Recorder) createMaps() error {
 	abis := uint32(abisPerKernel)
+	plain := ebpf.PerCPUArray
+	if n, err := ebpf.PossibleCPU(); err != nil || n*r.opts.Programs*plainCalls*8 > plainBytes {
+		plain = ebpf.Array
+	}
 	for _, m := range []ebpf.MapSpec{
 		{Name: "counts", Type: ebpf.Array, KeySize: 4, ValueSize: tableSize * 8, MaxEntries: uint32(r.opts.Programs) * abis},
+		{Name: "plain", Type: plain, KeySize: 4, ValueSize: plainCalls * 8, MaxEntries: uint32(r.opts.Programs)},
 		{Name: "tasks", Type: ebpf.Hash, KeySize: 4, ValueSize: stateSize, MaxEntries: uint32(r.opts.Tasks)},
 		{Name: "programs", Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},
 		{Name: "claimed", Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},
@@ -226,6 +250,8 @@ func (r *Recorder) createMaps() error {
 		{Name: "stats", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: stats},
 		{Name: "armed", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
 		{Name: "events", Type: ebpf.RingBuf, MaxEntries: 4 << 20},
+		{Name: "watch", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: watchRows},
+		{Name: "alarms", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())},
 	} {
 		em, err := ebpf.NewMap(&m)
 		if err != nil {
@@ -248,7 +274,7 @@ func (r *Recorder) loadPrograms(p *programs) (err error) {
 		tracepoint string
 		code       func() asm.Instructions
 	}{
-		{"sched_process_exit", p.gone}, {"sched_process_exec", p.exec}, {"sched_process_fork", p.fork}, {"sys_exit", p.exit}, {"sys_enter", p.enter},
+		{"sched_process_exit", p.gone}, {"sched_process_exec", p.exec}, {"sched_process_fork", p.fork}, {"sys_exit", p.exit}, {"sys_enter", p.holding},
 	} {
 		p.fresh, p.ins, p.label = 0, nil, ""
 		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -259,16 +285,34 @@ func (r *Recorder) loadPrograms(p *programs) (err error) {
 			return fmt.Errorf("load the program for %s: %w", t.tracepoint, err)
 		}
 		r.progs = append(r.progs, prog)
-		ln, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
-		if err != nil {
+		if p.lazy && t.tracepoint == "sys_exit" {
+			r.lookout = prog
+			continue
+		}
+		if err := r.attach(prog); err != nil {
 			return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
 		}
-		r.links = append(r.links, ln)
+	}
+	if p.lazy {
+		return r.awaitFilters()
 	}
 	return nil
 }
 
+func (r *Recorder) attach(prog *ebpf.Program) error {
+	ln, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+	if err != nil {
+		return err
+	}
+	r.links = append(r.links, ln)
+	return nil
+}
+
 func (r *Recorder) detach() {
+	for _, a := range r.alarms {
+		_ = a.Close()
+	}
+	r.watcher.Wait()
 	var wg sync.WaitGroup
 	for _, l := range r.links {
 		wg.Go(func() { _ = l.Close() })
@@ -277,7 +321,7 @@ func (r *Recorder) detach() {
 	for _, p := range r.progs {
 		_ = p.Close()
 	}
-	r.links, r.progs = nil, nil
+	r.links, r.progs, r.lookout, r.alarms = nil, nil, nil, nil
 }
 
 // ourNumber is this process's number as the kernel counts, which in a container is not the one that getpid gives: a program is run

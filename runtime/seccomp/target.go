@@ -89,6 +89,9 @@ func (r *Recorder) seedTree(pid int, known map[int]bool, fresh *int) error {
 
 // follow enters a thread into the kernel's map, unless it is there already.
 func (r *Recorder) follow(tid, slot int, phase, pending uint32) error {
+	if hasFilter(tid) {
+		r.lookOut()
+	}
 	v := make([]byte, stateSize)
 	binary.NativeEndian.PutUint32(v[stateSlot:], uint32(slot))
 	binary.NativeEndian.PutUint32(v[statePhase:], phase)

@@ -1,0 +1,115 @@
+package seccomp
+
+import "github.com/cilium/ebpf/asm"
+
+// enter counts a call: sys_enter(regs, number). Its main line is what a native call of a followed thread without a filter takes; all
+// the rest lies behind it.
+func (p *programs) enter() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	p.inCgroup()
+	p.self()
+	p.lookup("tasks", stackKey)
+	if p.cgroup != 0 {
+		p.adopt()
+	} else {
+		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+	}
+	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R8, asm.Word))
+	if p.slowTask {
+		p.anyCall()
+	} else {
+		if p.lazy {
+			p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskSeccompMode, asm.Word), asm.JNE.Imm(asm.R1, 0, "filtered"))
+			p.at("watched")
+			p.seldom = append(p.seldom, p.filtered)
+		}
+		p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskFlags, asm.Word), asm.JSet.Imm(asm.R1, int32(p.l.compatMask), "odd"),
+			asm.JGE.Imm(asm.R8, plainCalls, "odd"), asm.Mov.Imm(asm.R9, 0),
+			asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "pending")) // more than a slot: execves are left
+		p.bump("plain", !p.shared, "out")
+		p.seldom = append(p.seldom, func() {
+			p.at("odd")
+			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+			p.anyCall()
+			p.emit(asm.Ja.Label("counted"))
+		})
+	}
+	p.at("counted")
+	if p.learn {
+		if p.parked { // the runtime's arguments are not the program's
+			p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.JEq.Imm(asm.R1, slotNone, "named"))
+		}
+		p.args()
+		p.at("named")
+	}
+	p.names()
+	p.seldom = append(p.seldom, p.pendingCall)
+	return p.finish("sys_enter")
+}
+
+// inCgroup leaves when the current thread is not in the cgroup that is recorded.
+func (p *programs) inCgroup() {
+	switch {
+	case p.cgroup != 0 && p.slowTask && p.l.ancestorIDs != 0:
+		p.task()
+		for _, off := range []int16{p.l.taskCgroups, p.l.cssDefault} {
+			p.field(asm.R9, off, asm.DWord)
+			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+		}
+		p.field(asm.R8, p.l.cgroupLevel, asm.Word)
+		p.emit(asm.JLT.Imm(asm.R8, int32(p.cgroupLevel), "out"), asm.Mov.Reg(asm.R0, asm.R9))
+		p.field(asm.R9, p.l.ancestorIDs+int16(8*p.cgroupLevel), asm.DWord)
+		p.emit(asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord), asm.JNE.Reg(asm.R9, asm.R1, "out"))
+	case p.cgroup != 0:
+		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
+			asm.JNE.Reg(asm.R0, asm.R1, "out"))
+	}
+}
+
+// adopt follows a thread that was moved into the cgroup, when r0 is 0: nothing is known of it but that it is inside a call now.
+func (p *programs) adopt() {
+	p.emit(asm.JNE.Imm(asm.R0, 0, "follow"))
+	p.clearState()
+	p.emit(asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word))
+	p.update("tasks", stackKey, stackState, 0)
+	p.emit(asm.Mov.Reg(asm.R7, asm.R0))
+	p.stat(statTasks)
+	p.emit(asm.JEq.Imm(asm.R7, 0, "adopted"))
+	p.stat(statTasksFull)
+	p.emit(asm.Ja.Label("out"))
+	p.at("adopted")
+	p.lookup("tasks", stackKey)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+	p.at("follow")
+}
+
+// anyCall counts a call of any ABI and number, in tables that all CPUs share. The thread is in r0 where its type is known.
+func (p *programs) anyCall() {
+	if p.slowTask {
+		p.abi()
+	} else {
+		p.abiOfTask()
+	}
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "pending"))
+	p.at("active")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.Mul.Imm(asm.R1, abisPerKernel), asm.Add.Reg(asm.R1, asm.R9))
+	p.bump("counts", false, "out")
+}
+
+// pendingCall is a call before the workload's own execve.
+func (p *programs) pendingCall() {
+	p.at("pending")
+	p.emit(asm.JNE.Imm(asm.R9, 0, "out"))
+	for _, name := range []string{"execve", "execveat"} {
+		n, _ := p.native.Number(name)
+		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
+	}
+	if p.parked {
+		p.emit(asm.Ja.Label("active"))
+	} else {
+		p.emit(asm.Ja.Label("out"))
+	}
+	p.at("begin")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
+		asm.JNE.Imm(asm.R1, 0, "out"), asm.Ja.Label("active"))
+}

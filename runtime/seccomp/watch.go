@@ -1,0 +1,168 @@
+package seccomp
+
+import (
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// Denials are found by sys_exit, which costs about as much as counting the call. So it is attached only when a filter comes, which
+// sys_enter notices in two ways: a followed thread is about to install one, or it has one. The first thread that does wakes our process
+// and is held, by a loop in the program, until sys_exit is attached: between the filter and the watch there is then no call. That takes
+// the time of one attachment (0.1 to 0.2 ms), once in a recording, and at most watchLimit. A thread that went on before is counted, and
+// the recording says for how long denials were not seen.
+const watchLimit = 5_000_000 // ns
+
+// Rows of the map "watch".
+const (
+	watchOn    = iota // not 0: sys_exit is attached
+	watchUntil        // when held threads go on, in ns of the kernel's monotonic clock
+	watchRows
+)
+
+// forceWakeup is BPF_RB_FORCE_WAKEUP.
+const forceWakeup = 2
+
+// filtered is a call of a thread that has a filter.
+func (p *programs) filtered() {
+	p.at("filtered")
+	p.watch()
+	p.emit(asm.Ja.Label("watched"))
+}
+
+// installs looks whether the call r8 of ABI r9 puts a filter on the thread. For the calls that can, it goes to noted, so that they are
+// looked at each time.
+func (p *programs) installs(noted string) {
+	no := p.unique("noinstall")
+	family := p.native.Family()
+	for i, abi := range family {
+		next := no
+		if i < len(family)-1 {
+			next = p.unique("installabi")
+		}
+		p.emit(asm.JNE.Imm(asm.R9, int32(abiIndex(i)), next))
+		regs := p.l.regArgs
+		if abi.facts().bits == 32 && abi != X32 {
+			regs = p.l.compatArg
+		}
+		for _, c := range []struct {
+			name          string
+			first, second int32 // -1: any
+			filter        int   // the argument that points to the filter; nil probes whether filters exist
+		}{
+			{"seccomp", 1, -1, 2}, // SECCOMP_SET_MODE_FILTER
+			{"prctl", 22, 2, 2},   // PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+		} {
+			other := p.unique("other")
+			n, ok := abi.Number(c.name)
+			if !ok {
+				continue
+			}
+			p.emit(asm.JNE.Imm(asm.R8, int32(n), other), asm.LoadMem(asm.R1, asm.R6, 0, asm.DWord))
+			for j, want := range []int32{c.first, c.second} {
+				if want >= 0 {
+					p.emit(asm.LoadMem(asm.R2, asm.R1, regs[j], asm.Word), asm.JNE.Imm(asm.R2, want, noted))
+				}
+			}
+			p.emit(asm.LoadMem(asm.R2, asm.R1, regs[c.filter], asm.DWord), asm.JEq.Imm(asm.R2, 0, noted))
+			p.watch()
+			p.emit(asm.Ja.Label(noted))
+			p.at(other)
+		}
+		p.emit(asm.Ja.Label(no))
+		p.at(next) // the last one is no
+	}
+}
+
+// watch calls for sys_exit, unless it is attached, and holds the thread until it is.
+func (p *programs) watch() {
+	done, wait := p.unique("watching"), p.unique("wait")
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.lookup("watch", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, done))
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchUntil, asm.Word))
+	p.lookup("watch", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, wait))
+	p.emit(asm.FnKtimeGetNs.Call(), asm.Add.Imm(asm.R0, watchLimit), asm.StoreMem(asm.RFP, stackOne, asm.R0, asm.DWord))
+	p.update("watch", stackScratch, stackOne, 0)
+	p.mapPtr(asm.R1, "alarms")
+	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, stackOne), asm.Mov.Imm(asm.R3, 8), asm.Mov.Imm(asm.R4, forceWakeup), asm.FnRingbufOutput.Call())
+	p.at(wait)
+	loop := asm.Instruction{OpCode: asm.LoadImmOp(asm.DWord), Dst: asm.R2, Src: asm.PseudoFunc, Constant: -1}.WithReference("held")
+	p.emit(asm.Mov.Imm(asm.R1, 1<<22), loop, asm.Mov.Imm(asm.R3, 0), asm.Mov.Imm(asm.R4, 0), asm.FnLoop.Call())
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.lookup("watch", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, done))
+	p.stat(statBlind)
+	p.at(done)
+}
+
+// held is the body of the loop that holds a thread. It returns 1 to leave.
+func (p *programs) held() asm.Instructions {
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.lookup("watch", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "leave"), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, "leave"))
+	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchUntil, asm.Word))
+	p.lookup("watch", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "leave"), asm.LoadMem(asm.R6, asm.R0, 0, asm.DWord), asm.FnKtimeGetNs.Call(), asm.JGE.Reg(asm.R0, asm.R6, "leave"),
+		asm.Mov.Imm(asm.R0, 0), asm.Return())
+	p.at("leave")
+	p.emit(asm.Mov.Imm(asm.R0, 1), asm.Return())
+	out := p.ins
+	p.ins, p.label = nil, ""
+	long := &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}
+	proto := &btf.FuncProto{Return: long, Params: []btf.FuncParam{{Name: "index", Type: long}, {Name: "unused", Type: long}}}
+	out[0] = btf.WithFuncMetadata(out[0].WithSymbol("held"), &btf.Func{Name: "held", Type: proto, Linkage: btf.StaticFunc})
+	return out
+}
+
+// holding is the program of sys_enter with the loop's body behind it. The kernel wants both described when it calls one back.
+func (p *programs) holding() asm.Instructions {
+	main := p.enter()
+	if !p.lazy {
+		return main
+	}
+	proto := &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}}
+	main[0] = btf.WithFuncMetadata(main[0], &btf.Func{Name: "sys_enter", Type: proto, Linkage: btf.GlobalFunc})
+	return append(main, p.held()...)
+}
+
+// exit finds denied calls: sys_exit(regs, result). Every followed thread's phase is kept, as another thread may put a filter on it; without
+// one there are no denials, but a tracer can skip a call.
+func (p *programs) exit() asm.Instructions {
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	p.self()
+	p.lookup("tasks", stackKey)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
+		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JEq.Imm(asm.R1, phaseUnknown, "out"),
+		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord), asm.LoadMem(asm.R2, asm.R2, p.l.regNumber, asm.Word), asm.JEq.Reg(asm.R1, asm.R2, "out"),
+		asm.JSGT.Imm(asm.R2, 0x7fffffff, "out")) // rt_sigreturn forgets its number
+	p.task()
+	p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
+	p.emit(asm.JNE.Imm(asm.R1, 2, "out"))
+	p.denied(func() { p.emit(asm.LoadMem(asm.R1, asm.R6, 8, asm.DWord)) })
+	return p.finish("sys_exit")
+}
+
+// denied counts and reports a call that never entered. r6 is a context whose first word points to the registers.
+func (p *programs) denied(result func()) {
+	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+	size := asm.DWord
+	if p.l.regNumberBytes == 4 {
+		size = asm.Word
+	}
+	p.emit(asm.LoadMem(asm.R8, asm.R3, p.l.regNumber, size))
+	p.abi()
+	p.stat(statDenied)
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackProg, asm.R1, asm.Word), asm.StoreMem(asm.RFP, stackProg+4, asm.R9, asm.Half),
+		asm.StoreMem(asm.RFP, stackProg+6, asm.R8, asm.Half), asm.Mov.Imm(asm.R0, 0))
+	result()
+	p.emit(asm.StoreMem(asm.RFP, stackProg+8, asm.R1, asm.DWord))
+	p.lookup("denied", stackProg)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "newdenial"))
+	p.add(asm.R0, 0)
+	p.emit(asm.Ja.Label("out"))
+	p.at("newdenial")
+	p.emit(storeWide(asm.RFP, stackOne, 1))
+	p.update("denied", stackProg, stackOne, 0)
+	p.event(eventDenied, result)
+}

@@ -172,7 +172,7 @@ func configKeys() []ConfigEntry {
 		},
 		{
 			Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, "valid values are auto and literal", func(c *check.Config, v string) { c.Extra["attach"] = v })},
-			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names.", Example: "config = { attach = literal }\nBEGIN { exit(); }"},
+			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names; stacks of user space are then taken by the kernel's helper everywhere.", Example: "config = { attach = literal }\nBEGIN { exit(); }"},
 		},
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sonde-sh/sonde/runtime/lab"
 )
 
-// TestExecutedInstructions counts what the eight programs execute, the kernel's helpers and maps included, in an emulated kernel, and compares
+// TestExecutedInstructions counts what the programs execute, the kernel's helpers and maps included, in an emulated kernel, and compares
 // the counts with testdata/executed.txt, whose first line says how it is written. It needs 20 s of CPU time.
 func TestExecutedInstructions(t *testing.T) {
 	if testing.Short() {

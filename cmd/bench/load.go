@@ -176,6 +176,7 @@ func programs() []program {
 		{name: "@ = hist(x)", script: onEntry("{ @ = hist(args->pid); }"), call: "getpgid"},
 		{name: "@[pid] = sum(x)", script: onEntry("{ @[pid] = sum(args->pid); }"), call: "getpgid"},
 		{name: "@ = x", script: onEntry("{ @ = args->pid; }"), call: "getpgid"},
+		{name: "@[ustack] = count()", script: onEntry("{ @[ustack] = count(); }"), call: "getpgid"},
 		{name: "start/hist/delete pair", call: "getpgid", script: onEntry("{ @s[tid] = nsecs; }") +
 			" tracepoint:syscalls:sys_exit_getpgid /@s[tid]/ { @ = hist(nsecs - @s[tid]); delete(@s[tid]); }"},
 		{name: "printf of a path", script: `tracepoint:syscalls:sys_enter_openat { printf("%d %s %s\n", pid, comm, str(args->filename)); }`, call: "openat"},

@@ -184,6 +184,8 @@ type Gen struct {
 	aggMap  *Map // where an aggregation goes
 	aggKeys []ast.Expr
 	want    want // of the expression that is being evaluated
+
+	frameWalks int // stacks of user space that are walked here; see walkFrames
 }
 
 // want is what the user of an expression's value would like.

@@ -44,44 +44,69 @@ func (g *Gen) Stack(user bool, frames int) *ir.Value {
 		g.fr.stack.Class = ir.SlotScratch
 	}
 	rec := g.B.SlotAddr(g.fr.stack, 0)
-	n := g.B.Helper(asm.FnGetStack, g.Ctx(), g.B.SlotAddr(g.fr.stack, object.StackHeader), g.B.Const(int64(8*frames)), g.B.Const(flags))
 	id := g.B.NewVar("stack", ir.I64)
-	g.B.Set(id, g.B.Const(0))
-	g.B.If(g.B.CmpImm(ir.OpSGt, n, 7), func() {
-		g.scoped(func() { g.B.Set(id, g.storeStack(rec, g.B.OpImm(ir.OpLShr, n, 3), frames, user)) })
+	get := func() {
+		g.B.Set(id, g.B.Const(0))
+		addrs := g.B.SlotAddr(g.fr.stack, object.StackHeader)
+		size := g.B.Helper(asm.FnGetStack, g.Ctx(), addrs, g.B.Const(int64(8*frames)), g.B.Const(flags))
+		g.B.If(g.B.CmpImm(ir.OpSGt, size, 7), func() {
+			g.scoped(func() { g.B.Set(id, g.hashStack(rec, g.B.OpImm(ir.OpLShr, size, 3), frames, user)) })
+		}, nil)
+	}
+	if user && g.walksFrames() {
+		g.walkFrames(rec, frames, id, get)
+	} else {
+		get()
+	}
+	g.B.If(g.B.CmpImm(ir.OpNe, g.B.Get(id), 0), func() {
+		g.scoped(func() { g.B.Set(id, g.storeStack(rec, g.B.Get(id), user)) })
 	}, nil)
 	return g.B.Get(id)
 }
 
-// storeStack hashes the n frames of a record and stores it unless it is known.
-func (g *Gen) storeStack(rec, n *ir.Value, frames int, user bool) *ir.Value {
-	n = g.B.Bound(n, int64(frames))
-	seed, flag := g.B.Const(1), int64(0)
-	task := g.PIDTGID()
-	tgid := g.B.OpImm(ir.OpLShr, task, 32)
-	g.B.Store(rec, 0, 4, n)
-	if user {
-		seed, flag = g.B.OpImm(ir.OpOr, g.B.OpImm(ir.OpShl, tgid, 1), 1<<40), 1
-		g.B.Store(rec, 8, 4, g.B.OpImm(ir.OpLShr, g.OwnPIDTGID(), 32)) // user space looks it up in its own /proc
-	} else {
-		g.B.Store(rec, 8, 4, g.B.Const(0))
+// hashSeed is what the hash of a stack begins with.
+func (g *Gen) hashSeed(user bool) *ir.Value {
+	if !user {
+		return g.B.Const(1)
 	}
-	g.B.Store(rec, 4, 4, g.B.Const(flag))
-	g.B.Store(rec, 12, 4, task)
+	tgid := g.B.OpImm(ir.OpLShr, g.PIDTGID(), 32)
+	return g.B.OpImm(ir.OpOr, g.B.OpImm(ir.OpShl, tgid, 1), 1<<40)
+}
+
+// hashFrame adds a frame to the hash of a stack.
+func (g *Gen) hashFrame(h, addr *ir.Value) *ir.Value {
+	x := g.B.OpImm(ir.OpMul, g.B.Xor(h, addr), hashMultiplier)
+	return g.B.Xor(x, g.B.OpImm(ir.OpLShr, x, 32))
+}
+
+// hashed gives the id that belongs to the hash of a whole stack.
+func (g *Gen) hashed(h *ir.Value) *ir.Value {
+	id := g.B.NewVar("id", ir.I64)
+	g.B.Set(id, h)
+	g.B.If(g.B.CmpImm(ir.OpEq, h, 0), func() { g.B.Set(id, g.B.Const(1)) }, nil)
+	return g.B.Get(id)
+}
+
+// hashStack completes a record with n frames, and gives the id of the stack.
+func (g *Gen) hashStack(rec, n *ir.Value, frames int, user bool) *ir.Value {
+	n = g.B.Bound(n, int64(frames))
+	g.B.Store(rec, 0, 4, n)
 	h := g.B.NewVar("hash", ir.I64)
-	g.B.Set(h, seed)
+	g.B.Set(h, g.hashSeed(user))
 	g.B.For(g.B.Const(0), n, func(i *ir.Value, _ *ir.Loop) {
 		p := g.B.PtrAdd(rec, g.B.OpImm(ir.OpShl, i, 3))
-		x := g.B.Xor(g.B.Get(h), g.B.Load(p, object.StackHeader, 8, false))
-		x = g.B.OpImm(ir.OpMul, x, hashMultiplier)
-		g.B.Set(h, g.B.Xor(x, g.B.OpImm(ir.OpLShr, x, 32)))
+		g.B.Set(h, g.hashFrame(g.B.Get(h), g.B.Load(p, object.StackHeader, 8, false)))
 	})
-	g.B.If(g.B.CmpImm(ir.OpEq, g.B.Get(h), 0), func() { g.B.Set(h, g.B.Const(1)) }, nil)
-	id := g.B.Get(h)
+	return g.hashed(g.B.Get(h))
+}
+
+// storeStack stores a record, which is complete but for the process, under an id unless it is known. It gives the id, 0 when there is no room.
+func (g *Gen) storeStack(rec, id *ir.Value, user bool) *ir.Value {
 	key := g.Temp("stackid", 8)
 	g.B.Store(key.Ptr, 0, 8, id)
 	old := g.B.Helper(asm.FnMapLookupElem, g.B.MapRef(stacksMap), key.Ptr)
 	g.B.If(g.B.CmpImm(ir.OpEq, old, 0), func() {
+		g.scoped(func() { g.describeStack(rec, user) })
 		rc := g.B.Helper(asm.FnMapUpdateElem, g.B.MapRef(stacksMap), key.Ptr, rec, g.B.Const(updateNoExist))
 		fails := g.B.NewBlock("refused")
 		ok := g.B.NewBlock("stored")
@@ -99,6 +124,18 @@ func (g *Gen) storeStack(rec, n *ir.Value, frames int, user bool) *ir.Value {
 		g.B.SetBlock(ok)
 	}, nil)
 	return id
+}
+
+// describeStack says in the header of a stack's record whose it is.
+func (g *Gen) describeStack(rec *ir.Value, user bool) {
+	flag, process := g.B.Const(0), g.B.Const(0)
+	if user {
+		flag = g.B.Const(1)
+		process = g.B.OpImm(ir.OpLShr, g.OwnPIDTGID(), 32) // user space looks it up in its own /proc
+	}
+	g.B.Store(rec, 4, 4, flag)
+	g.B.Store(rec, 8, 4, process)
+	g.B.Store(rec, 12, 4, g.PIDTGID())
 }
 
 // stacks declares the store of stacks.

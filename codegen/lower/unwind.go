@@ -97,7 +97,7 @@ func (g *Gen) walkStack(proc, task *ir.Value, frames int) *ir.Value {
 		return g.B.Const(0)
 	})
 	rec := g.B.SlotAddr(g.fr.stack, 0)
-	return g.storeStack(rec, g.B.Load(st, walkN, 8, false), frames, true)
+	return g.storeStack(rec, g.hashStack(rec, g.B.Load(st, walkN, 8, false), frames, true), true)
 }
 
 // search finds the last entry of an array, from first on, that before says is not behind the wanted place; its index, -1 where there is none.

@@ -15,7 +15,8 @@ type Target struct {
 	CPUs     int // possible CPUs
 	PageSize int
 	Features Features
-	// LiteralAttach makes probe kinds attach by the mechanism that they are named after, not by the cheapest that means the same.
+	// LiteralAttach makes probe kinds attach by the mechanism that they are named after, not by the cheapest that means the same, and takes
+	// stacks of user space by the kernel's helper.
 	LiteralAttach bool
 	// Jiffies is the HZ of the kernel (ticks per second); 0 when unknown.
 	HZ int

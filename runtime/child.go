@@ -24,6 +24,18 @@ type Child struct {
 	state *os.ProcessState
 }
 
+// childError is why there is no such program.
+func childError(err error) error {
+	var pe *os.PathError
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		err = syscall.ENOENT
+	case errors.As(err, &pe):
+		err = pe.Err
+	}
+	return errors.New(sentence(err))
+}
+
 // StartChild starts a command line, split at blanks with quotes as a shell does (no expansion). The child is stopped after its execve.
 // Its output goes to this process's own.
 func StartChild(line string, env []string) (*Child, error) {
@@ -36,7 +48,7 @@ func StartChild(line string, env []string) (*Child, error) {
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		return nil, fmt.Errorf("command %q: %w", argv[0], errors.Unwrap(err))
+		return nil, fmt.Errorf("failed to fork child: path '%s' does not exist or is not executable (%w)", argv[0], childError(err))
 	}
 	c := &Child{release: make(chan struct{}), done: make(chan struct{})}
 	c.cmd = exec.Command(path, argv[1:]...)

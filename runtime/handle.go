@@ -108,6 +108,7 @@ func (s *Session) action(d *event.Decoder, rec []byte) error {
 	case object.EvJoin:
 		s.join(vals, ev.Text)
 	case object.EvExit:
+		s.exits.Add(1)
 		if len(vals) > 0 {
 			s.exitCode.CompareAndSwap(0, vals[0].Int|int64(vals[0].U))
 		}
@@ -159,7 +160,7 @@ func (s *Session) unwatch(address uint64) {
 func (s *Session) cat(name string, sp source.Span) {
 	f, err := os.Open(name)
 	if err != nil {
-		s.report(diag.Error, "E0810", sp, fmt.Sprintf("cat: cannot open `%s`: %v", name, errors.Unwrap(err)))
+		s.report(diag.Error, "E0810", sp, fmt.Sprintf("failed to open file '%s' (%s)", name, sentence(errors.Unwrap(err))))
 		return
 	}
 	defer f.Close()
@@ -169,6 +170,12 @@ func (s *Session) cat(name string, sp source.Span) {
 		s.report(diag.Error, "E0810", sp, fmt.Sprintf("cat: cannot read `%s`: %v", name, err))
 	}
 	s.out.Message("cat", string(b))
+}
+
+// sentence is the text of an error with a capital, as the C library writes it.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 func (s *Session) system(cmd string, sp source.Span) {
@@ -188,7 +195,12 @@ func (s *Session) system(cmd string, sp source.Span) {
 		s.out.Message("syscall", string(b))
 	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		s.report(diag.Error, "E0812", sp, fmt.Sprintf("command exited with code %d", exit.ExitCode()))
+	case errors.As(err, &exit):
+		s.report(diag.Error, "E0812", sp, fmt.Sprintf("command ended: %s", exit.ProcessState))
+	case err != nil:
 		s.report(diag.Error, "E0812", sp, fmt.Sprintf("system: cannot run `%s`: %v", cmd, err))
 	}
 }

@@ -58,6 +58,8 @@ type Options struct {
 	GraphMap string
 	// NoWarnings drops warnings that would be part of the output.
 	NoWarnings bool
+	// ProbeFilter chooses among test: and bench: probes by their names; nil takes all.
+	ProbeFilter func(name string) bool
 	// Hub lends the maps that the object shares with the other items of a prompt. Such a session prints no maps at its end and leaves Output
 	// open. nil for a script that stands alone.
 	Hub *Hub
@@ -86,6 +88,7 @@ type Session struct {
 	exit     chan struct{} // closed by the first exit event
 	exitOnce sync.Once
 	exitCode atomic.Int64
+	exits    atomic.Int64 // calls of exit()
 	stats    io.Closer
 	unwind   *unwinder // nil when there is no dw_ustack
 	started  time.Time
@@ -529,15 +532,20 @@ func (s *Session) finish() (int, error) {
 	if !s.opts.DryRun {
 		errs = append(errs, s.runRole(object.RoleEnd))
 	}
+	// The first exit() of an end probe takes the place of the one that ended the run.
+	before, calls := s.exitCode.Swap(0), s.exits.Load()
 	if s.reader != nil {
 		s.reader.Drain(s.handleRest)
+	}
+	if s.exits.Load() == calls {
+		s.exitCode.Store(before)
 	}
 	s.failures()
 	if s.opts.Hub != nil {
 		s.out.Flush()
 		return int(s.exitCode.Load()), errors.Join(errs...)
 	}
-	if !s.out.JSON() && s.opts.Graph == nil {
+	if !s.out.JSON() && s.opts.Graph == nil && !s.opts.DryRun {
 		s.out.Message("", "\n\n")
 	}
 	if s.obj.Config.PrintMapsOnExit && !s.opts.DryRun {

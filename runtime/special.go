@@ -27,7 +27,7 @@ type TestResult struct {
 func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 	var out []TestResult
 	for i, p := range s.obj.Programs {
-		if p.Role != object.RoleTest || ctx.Err() != nil {
+		if p.Role != object.RoleTest || ctx.Err() != nil || !s.wanted(p.Name) {
 			continue
 		}
 		var text strings.Builder
@@ -62,6 +62,11 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 	return out, nil
 }
 
+// wanted reports whether the filter takes a probe.
+func (s *Session) wanted(name string) bool {
+	return s.opts.ProbeFilter == nil || s.opts.ProbeFilter(name)
+}
+
 // BenchResult is the mean time of one run of a bench: probe.
 type BenchResult struct {
 	Name string
@@ -80,7 +85,7 @@ func (s *Session) RunBenchmarks(ctx context.Context) ([]BenchResult, error) {
 	defer stats.Close()
 	var out []BenchResult
 	for i, p := range s.obj.Programs {
-		if p.Role != object.RoleBench {
+		if p.Role != object.RoleBench || !s.wanted(p.Name) {
 			continue
 		}
 		for end := time.Now().Add(benchTime); time.Now().Before(end) && ctx.Err() == nil; {
@@ -123,6 +128,9 @@ func AppendBenchmarks(dst []byte, results []BenchResult, json bool) []byte {
 	wide := len(name)
 	for _, r := range results {
 		wide = max(wide, len(r.Name))
+	}
+	if len(results) == 0 {
+		return dst
 	}
 	line := fmt.Sprintf("+%s+%s+\n", strings.Repeat("-", wide+2), strings.Repeat("-", len(average)+2))
 	dst = fmt.Appendf(dst, "%s| %-*s | %s |\n%s", line, wide, name, average, line)

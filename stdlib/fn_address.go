@@ -208,13 +208,16 @@ func stackResult(kind types.Kind) func(*check.Call) *types.Type {
 			n, ok := c.Int(limitAt)
 			switch {
 			case !ok:
-				c.Diags.Errorf(check.CodeNotLiteral, c.Args[limitAt].Span(), "`%s()` needs a limit that is known while compiling", c.Node.Func)
-				return types.TInvalid
-			case n < 0 || n > 1024:
+				return argError(c, "%s: invalid limit value", c.Node.Func)
+			case n < 0:
+				return argError(c, "%s: invalid limit value", c.Node.Func)
+			case n > 1024:
 				c.Diags.Errorf(check.CodeLiteralRange, c.Args[limitAt].Span(), "%s([int limit]): limit shouldn't exceed 1024, %d given", c.Node.Func, n)
 				return types.TInvalid
 			}
-			t.Frames = int(n)
+			if t.Frames = int(n); n == 0 {
+				t.Frames = types.NoFrames
+			}
 		}
 		return t
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
@@ -92,7 +93,13 @@ func compileFuncs() []Builtin {
 					"it is a bool. The description is shown by `--help`.",
 				Example: "BEGIN { print(getopt(\"limit\", 10, \"how many lines\")); }",
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("name", check.StrLiteral), opt("default", check.AnyValue), opt("description", check.StrLiteral)), Result: getoptResult},
+			Func: &check.Func{
+				MustUse: true, Result: getoptResult,
+				Params: params(
+					check.Param{Name: "name", Class: check.StrLiteral, NotLiteral: "First argument to 'getopt' must be a string literal."},
+					opt("default", check.AnyValue), opt("description", check.StrLiteral)),
+				CountMessage: "The 'getopt' function can take a maximum of three arguments and a minimum of one argument.",
+			},
 		},
 		{
 			Name: "kfunc_exist", Doc: Doc{
@@ -224,13 +231,28 @@ func badDefault(c *check.Call) *types.Type {
 	return types.TInvalid
 }
 
+// badInteger tells what is wrong with the text of a number.
+func badInteger(text string) string {
+	digits := strings.TrimLeft(strings.TrimPrefix(text, "-"), "0123456789")
+	switch {
+	case text == "" || digits == strings.TrimPrefix(text, "-"):
+		return "invalid integer"
+	case digits == "":
+		return "value is out of range"
+	}
+	return "invalid trailing bytes"
+}
+
 func parseOption(c *check.Call, opt *check.Option, text string, t *types.Type) *types.Type {
 	fail := func(format string) *types.Type {
-		c.Diags.Errorf(check.CodeOption, c.Node.Sp, "program command line option --%s "+format+" (value: %s)", opt.Name, text)
+		c.Diags.Errorf(check.CodeOption, source.Span{}, "program command line option --%s "+format+" (value: %s)", opt.Name, text)
 		return types.TInvalid
 	}
 	switch opt.Kind {
 	case "string":
+		if c.Env.NamedBare[opt.Name] {
+			return fail("expects a string")
+		}
 		setString(c, text)
 		return t
 	case "int":
@@ -239,7 +261,9 @@ func parseOption(c *check.Call, opt *check.Option, text string, t *types.Type) *
 		case text == "true" || text == "false":
 			return fail("expects an integer")
 		case !ok:
-			return fail("invalid integer")
+			return fail(badInteger(text))
+		case v < 0 && !strings.HasPrefix(text, "-"): // a value that only fits without a sign
+			t = types.TUint64
 		}
 		return setInt(c, v, t)
 	}

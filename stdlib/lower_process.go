@@ -5,6 +5,7 @@ import (
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -205,6 +206,9 @@ func userMode(g *lower.Gen) *ir.Value {
 	}
 	v, ok := g.Hook.Context.Reg(g, reg)
 	if !ok {
+		if r := g.Hook.Role; r == object.RoleBegin || r == object.RoleEnd { // they run on behalf of this program
+			return g.B.Const(1)
+		}
 		return g.B.Const(0)
 	}
 	return g.B.CmpImm(ir.OpEq, g.B.OpImm(ir.OpAnd, v, mask), want)

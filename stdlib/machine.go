@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -28,6 +29,8 @@ type Machine struct {
 	Types  *BTFSource
 	// Features replaces what the kernel has, for machines that are not the running one; nil probes the kernel.
 	Features *kernel.Features
+	// Without are features that scripts must not use though the kernel has them, by their names there. It is set before the first script.
+	Without []string
 
 	target func() *target.Target
 
@@ -164,7 +167,9 @@ var features = [target.NumFeatures]string{
 	target.StackBuildID:     kernel.FeatureMapStackBuildID,
 }
 
-func (m *Machine) has(f target.Feature) bool { return m.features().Has(features[f]) }
+func (m *Machine) has(f target.Feature) bool {
+	return !slices.Contains(m.Without, features[f]) && m.features().Has(features[f])
+}
 
 func (m *Machine) features() *kernel.Features {
 	if m.Features != nil {

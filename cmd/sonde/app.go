@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/mattn/go-isatty"
@@ -40,7 +42,8 @@ type app struct {
 	// collect takes the diagnostics in place of standard error; nil prints them.
 	collect func(*diag.Diagnostic)
 	// readFile reads imports and headers; nil is [os.ReadFile].
-	readFile func(string) ([]byte, error)
+	readFile  func(string) ([]byte, error)
+	badColour sync.Once
 }
 
 func (a *app) close() {
@@ -95,11 +98,16 @@ func (a *app) renderer() *diag.Renderer {
 
 // colour reports whether messages are coloured: on a terminal, unless NO_COLOR or BPFTRACE_COLOR says otherwise.
 func (a *app) colour() bool {
-	switch os.Getenv("BPFTRACE_COLOR") {
+	switch v := os.Getenv("BPFTRACE_COLOR"); v {
 	case "always":
 		return true
 	case "never":
 		return false
+	case "", "auto":
+	default:
+		a.badColour.Do(func() {
+			fmt.Fprintf(a.std.err, "WARNING: Invalid env value! The valid values of `BPFTRACE_COLOR` are [auto|always|never]. The current value is %s!\n", v)
+		})
 	}
 	f, ok := a.std.err.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isatty.IsTerminal(f.Fd())
@@ -149,6 +157,7 @@ func (a *app) openMachine() error {
 	}
 	a.kernel = k
 	a.machine = stdlib.NewMachine(k)
+	a.machine.Without = a.opts.noFeature
 	a.closers = append(a.closers, k.Close, a.machine.Close)
 	return nil
 }
@@ -191,20 +200,46 @@ func (a *app) main(ctx context.Context) (int, error) {
 	a.set = set
 	if a.opts.command != "" {
 		if a.child, err = runtime.StartChild(a.opts.command, os.Environ()); err != nil {
-			return 0, &userError{err.Error(), "give a command that can be run, such as -c 'ls /tmp'"}
+			return 0, &userError{strings.Replace(sentence(err), ": path", ": Path", 1), "give a command that can be run, such as -c 'ls /tmp'"}
 		}
+	}
+	if a.opts.tidy {
+		return a.tidy(file)
 	}
 	obj, err := a.compile(file)
 	if err != nil || obj == nil {
 		return exitOK, err
 	}
-	if len(obj.Programs) == 0 {
+	if len(obj.Programs) == 0 || !a.anyWanted(obj) {
 		return 0, &userError{"No probes to attach", "a script needs at least one probe, such as BEGIN { printf(\"hello\\n\"); }"}
 	}
 	if err := a.onlySpecial(obj); err != nil {
 		return 0, err
 	}
 	return a.trace(ctx, obj)
+}
+
+// anyWanted reports whether the mode of tests or benchmarks finds a probe to run.
+func (a *app) anyWanted(obj *object.Object) bool {
+	role := object.RoleTest
+	switch {
+	case a.opts.bench:
+		role = object.RoleBench
+	case !a.opts.test:
+		return true
+	}
+	return a.opts.filter == nil || slices.ContainsFunc(obj.Programs, func(p *object.Program) bool { return p.Role == role && a.opts.filter.MatchString(p.Name) })
+}
+
+// tidy prints the program in canonical form.
+func (a *app) tidy(file *source.File) (int, error) {
+	diags := &diag.List{}
+	script := syntax.Parse(a.set, file, diags)
+	if diags.HasErrors() {
+		return 0, a.reportAll(diags)
+	}
+	_, err := fmt.Fprint(a.std.out, ast.FormatWith(script, a.set, ast.FormatOptions{}))
+	return exitOK, err
 }
 
 // onlySpecial refuses a script that has nothing but probes of a mode that was not asked for.
@@ -233,7 +268,7 @@ func (a *app) env() *check.Env {
 	o := a.opts
 	e := a.machine.Env(a.set)
 	e.PID, e.Children, e.Command, e.Unsafe = o.pid, o.children, o.command, o.unsafe || o.dryAction
-	e.Positional, e.Named, e.Environ = o.args, o.named, environ(os.Environ())
+	e.Positional, e.Named, e.NamedBare, e.Environ = o.args, o.named, o.bare, environ(os.Environ())
 	e.IncludeDirs, e.Includes, e.NoWarnings = o.incDirs, o.include, o.noWarn
 	e.TestMode, e.BenchMode = o.test, o.bench
 	if a.readFile != nil {
@@ -306,7 +341,7 @@ func (a *app) check(script *ast.Script, diags *diag.List) (*check.Info, error) {
 		return nil, a.reportAll(diags)
 	}
 	info := check.Check(script, a.set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
-	if a.opts.help {
+	if !diags.HasErrors() && (a.opts.help || a.opts.bare["help"] && !hasOption(info, "help")) {
 		return nil, a.scriptHelp(info)
 	}
 	if diags.HasErrors() {
@@ -332,7 +367,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	if a.opts.output != "" && !graph.svg() {
 		f, err := os.Create(a.opts.output)
 		if err != nil {
-			return 0, &userError{fmt.Sprintf("cannot write `%s`: %v", a.opts.output, errors.Unwrap(err)), ""}
+			return 0, &userError{fmt.Sprintf("Failed to open output file: \"%s\": %s", a.opts.output, sentence(errors.Unwrap(err))), ""}
 		}
 		defer f.Close()
 		w = f
@@ -342,6 +377,9 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
 		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe || a.opts.dryAction, DryActions: a.opts.dryAction || a.opts.dryRun, NoWarnings: a.opts.noWarn,
 		Attached: func(n int) { a.attached(out, n) },
+	}
+	if re := a.opts.filter; re != nil {
+		opts.ProbeFilter = re.MatchString
 	}
 	if a.opts.verbose {
 		opts.Log = a.std.err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -20,41 +22,45 @@ type options struct {
 	file    string // FILE or -
 	args    []string
 	named   map[string]string
+	bare    map[string]bool // those of named without a value
 
-	command   string
-	pid       int
-	list      bool
-	verbose   bool
-	format    string
-	output    string
-	buffer    runtime.BufferMode
-	quiet     bool
-	helperErr bool
-	dryRun    bool
-	dryAction bool
-	unsafe    bool
-	noWarn    bool
-	info      bool
-	stats     bool
-	stages    []string
-	version   bool
-	help      bool
-	test      bool
-	bench     bool
-	include   []string
-	incDirs   []string
-	noFeature []string
-	explain   bool
-	first     string // a line for the prompt
-	usdtFile  bool
-	folded    bool
-	container string
-	pod       string
-	cgroup    string
-	comm      string
-	children  bool
-	pprof     string
-	graphMap  string
+	command    string
+	pid        int
+	list       bool
+	verbose    bool
+	format     string
+	output     string
+	buffer     runtime.BufferMode
+	quiet      bool
+	helperErr  bool
+	dryRun     bool
+	dryAction  bool
+	unsafe     bool
+	noWarn     bool
+	info       bool
+	stats      bool
+	stages     []string
+	version    bool
+	help       bool
+	test       bool
+	bench      bool
+	include    []string
+	incDirs    []string
+	noFeature  []string
+	tidy       bool // --fmt
+	filterExpr string
+	filter     *regexp.Regexp // --probe-filter, nil without
+	explain    bool
+	first      string // a line for the prompt
+	usdtFile   bool
+	folded     bool
+	container  string
+	pod        string
+	cgroup     string
+	comm       string
+	children   bool
+	pprof      string
+	graphMap   string
 }
 
 // usageError is a mistake in the command line: exit code 2.
@@ -68,7 +74,7 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(f
 var debugStages = []string{"tokens", "ast", "checked", "ir", "ir-opt", "bpf", "verifier", "all"}
 
 func parseFlags(argv []string) (*options, error) {
-	o := &options{named: map[string]string{}}
+	o := &options{named: map[string]string{}, bare: map[string]bool{}}
 	fs := pflag.NewFlagSet("sonde", pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -97,6 +103,9 @@ func parseFlags(argv []string) (*options, error) {
 	fs.StringArrayVar(&o.include, "include", nil, "")
 	fs.StringArrayVarP(&o.incDirs, "include-dir", "I", nil, "")
 	fs.StringSliceVar(&o.noFeature, "no-feature", nil, "")
+	mode := fs.String("mode", "", "")
+	fs.StringVar(&o.filterExpr, "probe-filter", "", "")
+	fs.BoolVar(&o.tidy, "fmt", false, "")
 	fs.BoolVar(&o.explain, "explain-attach", false, "")
 	fs.BoolVar(&o.usdtFile, "usdt-file-activation", false, "")
 	fs.StringVar(&o.container, "container", "", "")
@@ -124,14 +133,16 @@ func parseFlags(argv []string) (*options, error) {
 	n, _ := fs.GetCount("keep")
 	o.helperErr = n > 0
 	if fs.Changed("pid") {
-		p, err := strconv.Atoi(*pid)
-		if err != nil {
-			return nil, usagef("pid `%s` is not a valid decimal number", *pid)
+		p, err := strconv.ParseInt(*pid, 0, 64)
+		switch {
+		case errors.Is(err, strconv.ErrRange) || err == nil && (p < 0 || p > 4<<20):
+			return nil, usagef("Pid out of range: %s", *pid)
+		case err != nil:
+			return nil, usagef("Failed to parse pid: invalid integer: %s", *pid)
+		case p == 0:
+			return nil, usagef("Failed to attach to pid: Unable to open pidfd (Invalid argument)")
 		}
-		if p < 1 || p > 4<<20 {
-			return nil, usagef("pid `%s` is out of the valid range [1,%d]", *pid, 4<<20)
-		}
-		o.pid = p
+		o.pid = int(p)
 	}
 	switch buffer {
 	case "line":
@@ -141,10 +152,10 @@ func parseFlags(argv []string) (*options, error) {
 	case "full":
 		o.buffer = runtime.BufferFull
 	default:
-		return nil, usagef("buffer mode `%s` is not one of line, full, none", buffer)
+		return nil, usagef("USAGE: -B must be either 'line', 'full', or 'none'.")
 	}
 	if o.format != "text" && o.format != "json" {
-		return nil, usagef("output format `%s` is not one of text, json", o.format)
+		return nil, usagef("Invalid output format \"%s\"", o.format)
 	}
 	for i, st := range o.stages {
 		switch st { // bpftrace's names
@@ -161,7 +172,7 @@ func parseFlags(argv []string) (*options, error) {
 		}
 		st = o.stages[i]
 		if !contains(debugStages, st) {
-			return nil, usagef("debug stage `%s` is not one of %s", st, strings.Join(debugStages, ", "))
+			return nil, usagef("USAGE: invalid option for -d: %s (one of %s)", st, strings.Join(debugStages, ", "))
 		}
 	}
 	switch {
@@ -171,7 +182,31 @@ func parseFlags(argv []string) (*options, error) {
 		return nil, usagef("--container, --pod and --cgroup cannot be used together")
 	}
 	if o.pid != 0 && o.command != "" {
-		return nil, usagef("-c and -p cannot be used together")
+		return nil, usagef("USAGE: Cannot use both -c and -p.")
+	}
+	for _, f := range o.noFeature {
+		if f != "kprobe_multi" && f != "kprobe_session" && f != "uprobe_multi" {
+			return nil, usagef("USAGE: --no-feature can only have values 'kprobe_multi,kprobe_session,uprobe_multi'.")
+		}
+	}
+	switch *mode {
+	case "":
+	case "test":
+		o.test = true
+	case "bench":
+		o.bench = true
+	case "format":
+		o.tidy = true
+	case "codegen", "compiler-bench":
+		return nil, usagef("--mode %s is about bpftrace's own compiler; `%s explain` shows what becomes of a program", *mode, "sonde")
+	default:
+		return nil, usagef("USAGE: --mode can only be 'bench', 'test' or 'format'.")
+	}
+	if o.filterExpr != "" {
+		var err error
+		if o.filter, err = regexp.Compile(o.filterExpr); err != nil {
+			return nil, usagef("Invalid --probe-filter regex '%s': %v", o.filterExpr, err)
+		}
 	}
 	rest := fs.Args()
 	before := rest
@@ -186,7 +221,10 @@ func parseFlags(argv []string) (*options, error) {
 	}
 	o.args = before
 	for _, a := range after {
-		if !strings.HasPrefix(a, "--") || a == "--" {
+		if a == "--" {
+			return nil, usagef("unexpected program command line options: --")
+		}
+		if !strings.HasPrefix(a, "--") {
 			o.args = append(o.args, a)
 			continue
 		}
@@ -194,6 +232,7 @@ func parseFlags(argv []string) (*options, error) {
 		if !has {
 			value = "true"
 		}
+		o.bare[name] = !has
 		o.named[name] = value
 	}
 	return o, nil
@@ -245,7 +284,8 @@ OPTIONS:
     --no-feature F,  do not use a kernel feature: uprobe_multi, kprobe_multi, kprobe_session
     --explain-attach print how each probe is attached, and why
     --stats          print what each probe cost: hits, time per hit, share of a CPU
-    --test, --bench  run the test: or bench: probes of the program
+    --test, --bench  run the test: or bench: probes of the program; --probe-filter REGEX those whose names match
+    --fmt            print the program in canonical form
     --info           print what this kernel offers
     -V, --version    print the version
     -h, --help       print this help

@@ -38,14 +38,21 @@ func (a *app) listProbes() error {
 	}
 	var unknown *stdlib.UnknownKindError
 	switch {
-	case errors.As(err, &unknown):
-		return &userError{unknown.Error(), ""}
+	case errors.As(err, &unknown): // as in bpftrace: nothing to list is no failure
+		a.nothingListed(unknown.Error())
 	case err != nil:
 		return &userError{err.Error(), ""}
 	case !found && a.opts.file != "":
-		return &userError{fmt.Sprintf("no probe matches `%s`", a.opts.file), "use wildcards, as in `*open*`, or list a kind, as in `tracepoint:*`"}
+		a.nothingListed(fmt.Sprintf("no probe matches `%s`; use wildcards, as in `*open*`, or list a kind, as in `tracepoint:*`", a.opts.file))
 	}
 	return nil
+}
+
+// nothingListed says why a listing is empty.
+func (a *app) nothingListed(why string) {
+	if !a.opts.noWarn {
+		fmt.Fprintf(a.std.err, "WARNING: %s\n", why)
+	}
 }
 
 // isScript tells a file from a pattern.

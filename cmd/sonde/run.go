@@ -104,8 +104,8 @@ func command(name string) func(context.Context, []string, stdio) int {
 func (a *app) script() (set *source.Set, file *source.File, err error) {
 	o := a.opts
 	switch {
-	case o.hasProg && strings.TrimSpace(o.program) == "":
-		return nil, nil, &userError{"the program is empty: filename or -e 'program' required", "give a FILE, -e 'PROGRAM' or -"}
+	case o.hasProg && o.program == "":
+		return nil, nil, &userError{"USAGE: filename or -e 'program' required.", "give a FILE, -e 'PROGRAM' or -"}
 	case o.hasProg:
 		set, file = source.NewSet("stdin", o.program)
 		return set, file, nil
@@ -123,7 +123,7 @@ func (a *app) script() (set *source.Set, file *source.File, err error) {
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			return nil, nil, &userError{fmt.Sprintf("cannot open `%s`: %v", o.file, pe.Err), "give the path of a script, or use -e 'PROGRAM'"}
+			return nil, nil, &userError{fmt.Sprintf("failed to open file '%s': %s", o.file, sentence(pe.Err)), "give the path of a script, or use -e 'PROGRAM'"}
 		}
 		return nil, nil, err
 	}
@@ -132,6 +132,12 @@ func (a *app) script() (set *source.Set, file *source.File, err error) {
 }
 
 // userError is an error in what the user gave that has no place in a script.
+// sentence is the text of an error with a capital, as the C library writes it.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
 type userError struct{ text, hint string }
 
 func (e *userError) Error() string { return e.text }

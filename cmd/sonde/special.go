@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -98,21 +99,27 @@ func (a *app) scriptHelp(info *check.Info) error {
 		fmt.Fprintf(a.std.out, "\nThe program has no options of its own; `%s --help` without a program prints those of %s.\n", a.opts.name, a.opts.name)
 		return nil
 	}
-	fmt.Fprint(a.std.out, "\nOPTIONS:\n")
+	fmt.Fprint(a.std.out, "\nexpected program options:\n")
 	opts := append([]*check.Option(nil), info.Options...)
 	sort.SliceStable(opts, func(i, j int) bool { return opts[i].Name < opts[j].Name })
 	for _, o := range opts {
-		text := o.Help
-		if o.Default != "" {
-			text = strings.TrimSpace(text + " (default " + o.Default + ")")
+		text := "--" + o.Name
+		if o.Help != "" {
+			text += ": " + o.Help
 		}
-		arg := "--" + o.Name
-		if o.Kind != "bool" {
-			arg += "=" + strings.ToUpper(o.Kind)
+		switch {
+		case o.Kind != "bool":
+			text += fmt.Sprintf(" (%s, default %s)", o.Kind, o.Default)
+		case o.Default == "true":
+			text += " (default true)"
 		}
-		fmt.Fprintf(a.std.out, "    %-24s %s\n", arg, text)
+		fmt.Fprintln(a.std.out, text)
 	}
 	return nil
+}
+
+func hasOption(info *check.Info, name string) bool {
+	return info != nil && slices.ContainsFunc(info.Options, func(o *check.Option) bool { return o.Name == name })
 }
 
 // unknownOptions refuses named parameters that the script never asks for: a typo would otherwise change nothing in silence.
@@ -127,7 +134,7 @@ func (a *app) unknownOptions(info *check.Info) error {
 		if known[name] {
 			continue
 		}
-		hint := "run with --help behind the program for its options"
+		hint := "run with -- --help for the options of the program"
 		if near := diag.Nearest(name, names); near != "" {
 			hint = fmt.Sprintf("did you mean `--%s`?", near)
 		}

@@ -52,6 +52,9 @@ func (g *Gen) Convert(o Operand, t *types.Type) Operand {
 		return Scalar(t, g.convertInt(g.intOf(o), types.IntOf(8, false), t))
 	case from.IsScalar(): // integer to array
 		p := g.TempOf(t)
+		if from.Kind == types.Int && from.Size < t.Size { // the bytes behind the integer's own are zero
+			o = Scalar(types.IntOf(8, false), g.wrap(g.asInt(o.V), types.IntOf(from.Size, false)))
+		}
 		g.StoreValue(p, t, o)
 		return Operand{Type: t, P: p}
 	case sameLayout(from, t) && (t.Kind != types.String || from.Size == t.Size):

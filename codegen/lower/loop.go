@@ -460,13 +460,22 @@ func (g *Gen) forMap(s *ast.ForMap) {
 	cb := g.newCallback("foreach", 3, ir.MapRef, ir.MapVal, ir.MapVal, ir.Stack)
 	cb.generate(g, func() {
 		b := &binding{kind: bindPair}
-		g.fr.vars[v] = b
+		own := v.Addr || g.facts.assigned[v] > 0 // the body may change it: it is a variable like others, with the pair as its first value
+		if !own {
+			g.fr.vars[v] = b
+		}
 		key, value := v.Type.Fields[0].Type, v.Type.Fields[1].Type
 		b.key = g.snapshot(g.B.Param(1), m.Key, key)
 		if m.plan.agg() {
 			b.value = g.Convert(g.readAgg(m, g.B.Param(1), m.Value), value)
 		} else {
 			b.value = g.snapshot(g.B.Param(2), m.Value, value)
+		}
+		if own {
+			p := g.varPlace(v)
+			g.StoreValue(p.At(v.Type.Fields[0].Offset, key.Size), key, b.key)
+			g.padTuple(p, v.Type)
+			g.StoreValue(p.At(v.Type.Fields[1].Offset, value.Size), value, b.value)
 		}
 		g.block(s.Body, false)
 	})

@@ -24,8 +24,11 @@ const (
 )
 
 // Stack takes the current stack and gives its id (see object.StackRecord): a hash of its frames. The frames are stored once for each
-// id. frames is the limit, 0 the default.
+// id. frames is the limit, 0 the default, types.NoFrames for the id of the empty stack.
 func (g *Gen) Stack(user bool, frames int) *ir.Value {
+	if frames == types.NoFrames {
+		return g.B.Const(0)
+	}
 	if frames <= 0 || frames > object.StackMaxFrames {
 		frames = object.StackMaxFrames
 	}

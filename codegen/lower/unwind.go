@@ -39,6 +39,9 @@ const (
 // UnwoundStack takes the stack of user space by the unwind tables of the process, and gives its id as Stack does. Where the process has
 // none it is the stack by frame pointers. The runtime fills the tables (object.UnwindRowsMap).
 func (g *Gen) UnwoundStack(at ast.Node, frames int) *ir.Value {
+	if frames == types.NoFrames {
+		return g.B.Const(0)
+	}
 	if frames <= 0 || frames > object.StackMaxFrames {
 		frames = object.StackMaxFrames
 	}

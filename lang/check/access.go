@@ -267,6 +267,14 @@ func (b *body) sizeof(e *ast.Sizeof) *types.Type {
 	switch {
 	case t.Kind == types.Args && t.Struct != nil:
 		size = t.Struct.Size
+	case t.Kind == types.KStack || t.Kind == types.UStack: // the limit of frames, and a word in front (two for a process's)
+		size = 8 + 8*127
+		if t.Frames != 0 {
+			size = 8 + 8*max(t.Frames, 0)
+		}
+		if t.Kind == types.UStack {
+			size += 8
+		}
 	case t.Kind == types.Enum && e.Type != nil:
 		size = 8 // an enumerator is a 64-bit value
 	}
@@ -342,7 +350,7 @@ func (b *body) offsetof(e *ast.Offsetof) *types.Type {
 	off := 0
 	for _, name := range e.Fields {
 		if t.Kind != types.Struct && t.Kind != types.Args && t.Kind != types.Record || t.Kind != types.Record && t.Struct == nil {
-			return b.invalid(CodeUnknownField, e.Sp, "`%s` is not a struct: it has no field `%s`", b.name(t), name)
+			return b.invalid(CodeUnknownField, e.Sp, "'%s' is not a C type.", b.name(t))
 		}
 		var f types.Field
 		var ok bool

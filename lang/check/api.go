@@ -61,6 +61,8 @@ type Func struct {
 	Effects []Effect
 	// Macro: bpftrace writes the function in its own language, so the message about a wrong number of arguments is that of macros.
 	Macro bool
+	// CountMessage is bpftrace's own message about a wrong number of arguments; "" for the usual one.
+	CountMessage string
 	// Deprecated names the replacement; "" when not deprecated.
 	Deprecated string
 	Lower      any // lower.Func; opaque here
@@ -89,7 +91,7 @@ type Param struct {
 	Words []string
 	// BadWord is the message about a bare name that is none of Words; %s is the name. "" means a message made from the name of the parameter.
 	BadWord string
-	// NotLiteral is the message about an argument that is not known while compiling; "" means one made from the class.
+	// NotLiteral is the message about an argument that is not known while compiling, or no string literal; "" means one made from the class.
 	NotLiteral string
 }
 
@@ -218,6 +220,7 @@ type Env struct {
 	Unsafe     bool
 	Positional []string          // $1 ...
 	Named      map[string]string // --name=value after `--`; a bare --name has value "true"
+	NamedBare  map[string]bool   // those without a value
 	NamedUsed  map[string]bool   // filled by getopt
 	Environ    map[string]string // BPFTRACE_* and SONDE_* variables
 	// ReadFile opens imports and includes; nil means none.

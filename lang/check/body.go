@@ -19,6 +19,7 @@ type body struct {
 	final     bool       // the types are known: report
 	diags     *diag.List // where final reports
 	current   *unit
+	wordOf    *Param      // the parameter whose argument is a bare name that may be one of its words
 	anyLength int         // inside an argument or operand whose literal never becomes a value of the program
 	jumps     []pendingIf // `if comptime` whose condition is not known yet
 	pending   map[*ast.If]bool
@@ -33,8 +34,7 @@ type varState struct {
 	typeDone bool
 	assigned bool
 	decl     source.Span // `let` without a value, for the warning about a variable that is never assigned
-	warned   bool
-	poisoned bool // an assigned value has no type because of an error
+	poisoned bool        // an assigned value has no type because of an error
 	grow     growth
 	asked    bool // sizeof, typeof or typeinfo looked at its type
 	locked   bool // a decision was based on its type, which cannot change any more
@@ -118,6 +118,9 @@ func (c *checker) solve() {
 			again = c.defaultMaps()
 		}
 		if !again {
+			again = c.defaultStrings()
+		}
+		if !again {
 			return
 		}
 	}
@@ -133,6 +136,20 @@ func (c *checker) defaultMaps() bool {
 			st.unset = !st.selfInit && !st.m.Written
 			c.enqueue(st.readers...)
 			again = true
+		}
+	}
+	return again
+}
+
+// defaultStrings makes a `let $x : string` that nothing is assigned to the empty string.
+func (c *checker) defaultStrings() bool {
+	again := false
+	for _, b := range c.bodies {
+		for _, st := range b.order {
+			if st.v.Type == nil && !st.poisoned && !st.assigned && st.typeDone && st.spec != nil {
+				b.setVar(st, types.StringOf(1))
+				again = true
+			}
 		}
 	}
 	return again
@@ -293,7 +310,10 @@ func (b *body) collect(blk *ast.Block, loop int, origin []*expansion) {
 	if blk == nil {
 		return
 	}
-	for _, s := range blk.Stmts {
+	for i, s := range blk.Stmts {
+		if e, ok := s.(*ast.ExprStmt); ok && blk == b.Block && i == len(blk.Stmts)-1 && blk.Result == nil { // the last one counts without its semicolon
+			s = &ast.ExprStmt{Base: ast.Base{Sp: e.X.Span()}, X: e.X}
+		}
 		b.collectStmt(s, loop, origin)
 	}
 	if blk.Result != nil {

@@ -131,6 +131,8 @@ func (b *body) checkCount(e *ast.Call, f *Func) bool {
 		b.inferArg(f, a)
 	}
 	switch {
+	case f.CountMessage != "":
+		b.errorf(CodeArgCount, e.Sp, "%s", f.CountMessage)
 	case f.Macro:
 		d := b.errorf(CodeArgCount, e.Sp, "Call to %s() has arguments that do not match any definition.", e.Func)
 		if lo == hi {
@@ -216,7 +218,11 @@ func (b *body) argument(call *Call, p *Param, i int, a ast.Expr) *types.Type {
 	if p.Class == StrLiteral {
 		b.anyLength++
 	}
+	if _, bare := x.(*ast.Ident); bare && len(p.Words) > 0 {
+		b.wordOf = p
+	}
 	t := b.value(a)
+	b.wordOf = nil
 	if p.Class == StrLiteral {
 		b.anyLength--
 	}
@@ -394,6 +400,9 @@ func (b *body) checkStringLiteral(call *Call, p *Param, x ast.Expr, t *types.Typ
 		b.errorf(CodeNotLiteral, call.Node.Sp, "%s() expects a string literal (int provided)", call.Node.Func).
 			Hint("use `str(%s)` to treat the parameter as a string", lit.Text)
 		return types.TInvalid
+	}
+	if p.NotLiteral != "" {
+		return b.invalid(CodeNotLiteral, x.Span(), "%s", p.NotLiteral)
 	}
 	return b.argumentError(CodeNotLiteral, call, p, "%s() expects a string literal (%s provided)", call.Node.Func, kindWord(t, b.name(t)))
 }

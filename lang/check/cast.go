@@ -19,8 +19,40 @@ func (b *body) cast(e *ast.Cast) *types.Type {
 	if t = b.castTo(e, t, x); bad(t) {
 		return t
 	}
+	b.needlessCast(e, t, x)
 	b.constCast(e, t)
 	return t
+}
+
+// needlessCast warns of a cast to the type that the value has anyway.
+func (b *body) needlessCast(e *ast.Cast, t, x *types.Type) {
+	switch x.Kind {
+	case types.Int, types.Bool, types.String, types.Array, types.Pointer:
+	default:
+		return
+	}
+	if !b.final || b.fromMacro() {
+		return
+	}
+	if v, lit := b.lits[e.X]; lit {
+		if !literalOf(v, t) {
+			return
+		}
+	} else if isOpen(x) {
+		return
+	} else if x.Kind == types.Pointer && (t.Kind != types.Pointer || t.Elem != x.Elem && !types.Equal(t.Elem, x.Elem)) || x.Kind != types.Pointer && !types.Equal(t, x) {
+		return
+	}
+	b.warnf(CodeNeedlessCast, castSpan(e), "Unnecessary cast: expression is already of type %s", t)
+}
+
+// literalOf tells whether t is the type of an integer literal: the smallest signed one that holds it.
+func literalOf(v value, t *types.Type) bool {
+	if v.kind != intValue || t.Kind != types.Int || !t.Signed || !v.neg && v.bits>>63 != 0 {
+		return false
+	}
+	fits := func(size int) bool { return truncate(int64(v.bits), size, true) == int64(v.bits) }
+	return fits(t.Size) && (t.Size == 1 || !fits(t.Size/2))
 }
 
 // castSpan is the type of a cast with its parentheses.
@@ -133,11 +165,6 @@ func (b *body) castInt(e *ast.Cast, t, x *types.Type, fail func() *types.Type) *
 			}
 		}
 		return t
-	}
-	if types.Equal(t, x) && !isOpen(x) && x.Kind == types.Int {
-		if _, lit := b.lits[e.X]; !lit && b.final && !b.fromMacro() {
-			b.warnf(CodeNeedlessCast, castSpan(e), "Unnecessary cast: expression is already of type %s", t)
-		}
 	}
 	return b.c.pool.withSpace(t, x.Space, types.ProvRaw)
 }

@@ -117,6 +117,7 @@ func (c *checker) items(items []ast.Item) {
 	total := 0
 	for _, p := range probes {
 		total += c.probe(p)
+		c.unreachable(p)
 	}
 	if limit := c.info.Config.MaxProbes; limit > 0 && total > limit {
 		sp := source.Span{}

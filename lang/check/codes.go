@@ -88,6 +88,7 @@ const (
 	CodeLeakedVar      diag.Code = "W0308"
 	CodeConversion     diag.Code = "W0309"
 	CodeNoParam        diag.Code = "W0310"
+	CodeUnreachable    diag.Code = "W0311"
 	CodeDeprecated     diag.Code = "W0401"
 	CodeTooLong        diag.Code = "W0402"
 	CodeNoPoints       diag.Code = "W0601"

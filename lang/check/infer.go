@@ -168,7 +168,8 @@ func (b *body) variable(e *ast.Var) *types.Type {
 		return types.TInvalid
 	case b.final:
 		st.poisoned = true
-		return b.invalid(CodeNoType, e.Sp, "Could not resolve the type of this variable: %s", displayName(v.Name))
+		b.errorf(CodeNoType, e.Sp, "Could not resolve the type of this variable").Label(v.Span, "`%s` is declared here", displayName(v.Name))
+		return types.TInvalid
 	}
 	return nil
 }
@@ -255,6 +256,10 @@ func (b *body) ident(e *ast.Ident) *types.Type {
 		b.Consts[e] = cst
 		b.Idents[e] = &Ident{Const: &cst, Type: t}
 		return t
+	}
+	if b.final && b.wordOf != nil && b.wordOf.BadWord != "" {
+		b.errorf(CodeArgType, e.Sp, "%s", b.wordOf.BadWord).Hint("choose one of %s", joinWords(b.wordOf.Words))
+		return types.TInvalid
 	}
 	if b.final {
 		d := b.errorf(CodeUnknownName, e.Sp, "Unknown identifier: '%s'", e.Name)

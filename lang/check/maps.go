@@ -315,7 +315,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 	}
 	b.setMapValue(st, joined)
 	if !isAgg {
-		b.warnConversion(s.Value.Span(), t, st.m.Value)
+		b.warnConversion(operandSpan(s.Value), t, st.m.Value)
 	}
 }
 

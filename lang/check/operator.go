@@ -116,7 +116,7 @@ func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
 	case isLogical(op) && isCondition(x) && isCondition(y):
 		return types.TBool
 	case isLogical(op):
-		return b.invalid(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
+		return b.invalid(CodeOperand, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
 	case x.Kind == types.Array && y.Kind == types.Array:
 		return b.arrayOp(e, op, x, y)
 	case (x.Kind == types.Tuple || x.Kind == types.Record) && x.Kind == y.Kind:
@@ -231,7 +231,7 @@ func (b *body) warnMixedSigns(e ast.Node, x, y *types.Type) {
 	}
 	sides := [2]source.Span{e.Span(), e.Span()}
 	if e, ok := e.(*ast.Binary); ok {
-		sides = [2]source.Span{e.X.Span(), e.Y.Span()}
+		sides = [2]source.Span{operandSpan(e.X), operandSpan(e.Y)}
 	}
 	b.warnConversion(sides[0], x, types.TInt64)
 	b.warnConversion(sides[1], y, types.TInt64)
@@ -310,8 +310,13 @@ func (b *body) unary(e *ast.Unary) *types.Type {
 	if !ok {
 		return b.invalid(CodeOperand, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
 	}
+	narrow := e.Op == "~" && x.Kind == types.Int && !x.Signed && !isOpen(x) // the complement of a uint32 has 32 bits
 	if c, known := b.Consts[e.X]; known && !c.IsString {
-		b.Consts[e] = Const{Int: evalUnary(e.Op, c.Int)}
+		v := evalUnary(e.Op, c.Int)
+		if narrow {
+			v = truncate(v, x.Size, false)
+		}
+		b.Consts[e] = Const{Int: v}
 	}
 	switch e.Op {
 	case "!":
@@ -320,6 +325,9 @@ func (b *body) unary(e *ast.Unary) *types.Type {
 		return x
 	case "-":
 		return types.TInt64
+	}
+	if narrow {
+		return types.IntOf(x.Size, false)
 	}
 	return types.IntOf(8, x.Signed)
 }

@@ -266,8 +266,7 @@ func contains(list []string, s string) bool {
 }
 
 func (r *resolver) usedEarly(st *varState, v *ast.Var) {
-	if !st.assigned && r.meta == 0 && !st.warned {
-		st.warned = true
+	if !st.assigned && r.meta == 0 {
 		r.diags.Warnf(CodeUnassigned, v.Sp, "Variable used before it was assigned: %s", displayName(v.Name))
 	}
 }

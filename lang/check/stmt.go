@@ -41,7 +41,14 @@ func (b *body) exprStmt(s *ast.ExprStmt) {
 	if b.fromMacro() {
 		return
 	}
-	b.warnf(CodeDiscarded, s.X.Span(), "Return value discarded.").Hint("assign it to `_` to say that this is meant")
+	sp := s.Sp
+	switch unparen(s.X).(type) {
+	case *ast.Binary, *ast.Ternary, *ast.Tuple, *ast.Unary:
+		if _, lit := b.lits[s.X]; !lit {
+			sp = s.X.Span()
+		}
+	}
+	b.warnf(CodeDiscarded, sp, "Return value discarded.").Hint("assign it to `_` to say that this is meant")
 }
 
 func isEffect(e ast.Expr) bool {
@@ -184,11 +191,6 @@ func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
 func (b *body) storeVar(st *varState, t *types.Type, e ast.Expr, sp source.Span) {
 	t = b.localValue(decay(t))
 	cur := st.v.Type
-	if st.v.Param && cur != nil && cur.Kind == types.Tuple {
-		b.errorf(CodeAssign, sp, "`%s` is a key and value of the map that the loop goes over; it cannot be assigned to", displayName(st.v.Name)).
-			Hint("assign to the map, or to another variable")
-		return
-	}
 	joined, ok := b.c.pool.promote(cur, t)
 	switch {
 	case ok && st.declared != nil:
@@ -209,7 +211,15 @@ func (b *body) storeVar(st *varState, t *types.Type, e ast.Expr, sp source.Span)
 		b.setVar(st, joined)
 		return
 	}
-	b.warnConversion(e.Span(), t, st.v.Type)
+	b.warnConversion(operandSpan(e), t, st.v.Type)
+}
+
+// operandSpan is where a conversion of a value is shown: at the type of a cast, else at the whole expression.
+func operandSpan(e ast.Expr) source.Span {
+	if c, ok := unparen(e).(*ast.Cast); ok {
+		return castSpan(c)
+	}
+	return e.Span()
 }
 
 // convertsTo tells whether an integer is made to fit a variable with a declared type: literals must fit by themselves.
@@ -282,7 +292,7 @@ func (b *body) forRange(s *ast.ForRange) {
 	for i, t := range []*types.Type{lo, hi} {
 		if t.Kind != types.Int && t.Kind != types.Enum {
 			st.poisoned = true
-			b.errorf(CodeRange, []ast.Expr{s.Lo, s.Hi}[i].Span(), "Loop range requires an integer for the %s value, got `%s`", []string{"start", "end"}[i], b.name(t))
+			b.errorf(CodeRange, s.Sp, "Loop range requires an integer for the %s value, got `%s`", []string{"start", "end"}[i], b.name(t))
 		}
 	}
 	if st.poisoned {

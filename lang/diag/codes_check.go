@@ -343,6 +343,11 @@ func checkCodes() []Entry {
 			"BEGIN { print($1); }",
 		},
 		{
+			"W0311", "unreachable statement",
+			"The statement before it always leaves the block: `return`, `exit()`, `break`, `continue`, or an `if` both of whose branches do.",
+			"BEGIN { return; print(1); }",
+		},
+		{
 			"W0601", "probe without attach points",
 			"Nothing that the attach points of a probe name exists, and `missing_probes` says to go on: the probe is left out.",
 			"",

@@ -19,6 +19,9 @@ func (s *scanner) number() {
 	}
 	s.emit(Int, start)
 	if n := ParseInt(text); n.Problem != "" {
+		if _, suffix, ok := strings.Cut(n.Problem, "integer suffix '"); ok {
+			start = s.pos - len(suffix) + 1
+		}
 		d := s.errorf("E0105", start, s.pos, "%s", n.Problem)
 		if n.Hint != "" {
 			d.Hint("%s", n.Hint)
@@ -164,7 +167,7 @@ func (s *scanner) str() {
 		switch c := s.at(s.pos); {
 		case s.pos >= len(s.src) || c == '\n':
 			s.item.Broken = true
-			d := s.errorf("E0104", start, s.pos, "syntax: unterminated string")
+			d := s.errorf("E0104", s.pos, s.pos, "syntax: unterminated string")
 			d.Hint("end it with `\"` on the same line; write a line break as `\\n`")
 			s.emit(String, start)
 			return
@@ -186,7 +189,11 @@ func (s *scanner) escape() {
 	_, n, problem := unescape(s.src[s.pos:])
 	s.pos += n
 	if problem != "" {
-		d := s.errorf("E0104", start, s.pos, "%s", problem)
+		at := start
+		if strings.HasPrefix(problem, "syntax: ") {
+			at++
+		}
+		d := s.errorf("E0104", at, s.pos, "%s", problem)
 		if strings.HasPrefix(problem, "syntax: invalid escape") {
 			d.Hint("write a backslash itself as `\\\\`")
 		}

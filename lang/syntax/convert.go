@@ -193,7 +193,7 @@ func convertFor(s *gFor) (ast.Stmt, *fault) {
 	}
 	m, ok := s.Lo.(*ast.MapRef)
 	if !ok {
-		f := newFault("E0101", s.Lo.Span(), "a loop needs a map or a range")
+		f := newFault("E0101", spanOf(&s.Body.Open), "syntax: expected map or range in for loop")
 		switch x := s.Lo.(type) {
 		case *ast.Index:
 			if m, ok := x.X.(*ast.MapRef); ok {
@@ -246,7 +246,7 @@ func convertAssign(s *gSimple) (ast.Stmt, *fault) {
 		}
 		return nil, f
 	case *ast.Field, *ast.TupleField:
-		return nil, newFault("E0109", target.Span(), "syntax: Tuples and records are immutable once created. Consider creating a new value and assigning it instead.").
+		return nil, newFault("E0109", target.Span().To(s.Value.Span()), "syntax: Tuples and records are immutable once created. Consider creating a new value and assigning it instead.").
 			hint("make a new value and assign that")
 	default:
 		return nil, newFault("E0109", target.Span(), "this is nothing that can be assigned to").

@@ -136,7 +136,8 @@ func explain(f *fault, t, prev *token) *fault {
 		f.hint("declare maps outside of probes, at the top of the script")
 	case is(prev, "let"):
 		f.hint("name a scratch variable: `let $x`")
-	case is(prev, "for") || is(prev, "(") && f.msg != "" && strings.Contains(f.msg, "scratch variable"):
+	case is(prev, "for") || is(prev, "(") && strings.Contains(f.msg, "scratch variable"):
+		f.msg = "syntax: expected variable in for loop, found " + quote(t)
 		f.hint("write loops as `for ($i : 0..10) { }` or `for ($kv : @map) { }`")
 	case t.Type == lexer.Type(lexer.String) && prev.Type == lexer.Type(lexer.String):
 		f.hint("join strings by writing them as one literal")

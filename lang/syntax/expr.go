@@ -208,7 +208,7 @@ func (p *parser) unary() ast.Expr {
 	p.leave()
 	switch t.Value {
 	case "++", "--":
-		p.mustBeVariable(x, &t)
+		p.mustBeVariable(x, p.from(spanOf(&t)).To(x.Span()))
 	case "&":
 		switch unparen(x).(type) {
 		case *ast.Var, *ast.MapRef:
@@ -235,8 +235,8 @@ func unparen(x ast.Expr) ast.Expr {
 	}
 }
 
-// mustBeVariable fails unless x can be incremented.
-func (p *parser) mustBeVariable(x ast.Expr, op *token) {
+// mustBeVariable fails at sp unless x can be incremented.
+func (p *parser) mustBeVariable(x ast.Expr, sp source.Span) {
 	switch x := unparen(x).(type) {
 	case *ast.Var, *ast.MapRef:
 		return
@@ -245,7 +245,7 @@ func (p *parser) mustBeVariable(x ast.Expr, op *token) {
 			return
 		}
 	}
-	p.fail(newFault("E0112", p.from(spanOf(op)).To(x.Span()), "syntax: increment/decrement requires a variable or map").
+	p.fail(newFault("E0112", sp, "syntax: increment/decrement requires a variable or map").
 		hint("assign the new value instead, or store it in a variable first"))
 }
 
@@ -266,7 +266,7 @@ func (p *parser) postfix(x ast.Expr, inc bool) ast.Expr {
 			if !inc {
 				return x
 			}
-			p.mustBeVariable(x, &t)
+			p.mustBeVariable(x, spanOf(&t))
 			p.next()
 			x = &ast.Unary{Base: base(p.from(x.Span())), Op: t.Value, OpSp: spanOf(&t), X: x, Postfix: true}
 		default:

@@ -88,6 +88,9 @@ const (
 	StackBuildID
 )
 
+// NoFrames is the limit of a stack that keeps nothing: kstack(0).
+const NoFrames = -1
+
 // Type is one type.
 type Type struct {
 	Kind   Kind
@@ -104,7 +107,7 @@ type Type struct {
 
 	// Stacks.
 	Mode   StackMode
-	Frames int // limit; 0 is the default of 127
+	Frames int // limit; 0 is the default of 127, NoFrames none at all
 
 	// Hist: Bits is the second argument (sub-buckets per power of two = 1<<Bits); LHist: Lo, Hi, Step.
 	Bits         int

@@ -19,5 +19,7 @@
 //	SAME          bpftrace prints the same; the text, if any, says from which version on
 //	DIFFERS       why bpftrace prints something else, for the reader
 //
+// SONDE_COMPAT_PEER names another bpftrace than the one of the PATH.
+//
 // The package has tests only and imports nothing of ours: it runs the binary. Read TestCompat first.
 package compat

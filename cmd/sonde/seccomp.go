@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
 
-	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/seccomp"
 )
 
@@ -89,6 +87,9 @@ func runSeccomp(ctx context.Context, argv []string, std stdio) int {
 	switch {
 	case err == nil:
 		return code
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(std.out, seccompUsage)
+		return exitOK
 	case errors.As(err, &usage):
 		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `sonde seccomp --help` for the commands and options\n", err)
 		return exitUsage
@@ -111,126 +112,21 @@ func badUse(format string, args ...any) error {
 	return &seccompUsageError{fmt.Sprintf(format, args...)}
 }
 
+// goNumber is what Go's functions for numbers put before the reason.
+var goNumber = regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": `)
+
 // parse reads the flags; what is behind -- is the command.
 func (c *seccompCommand) parse() (files, command []string, err error) {
 	if err := c.fs.Parse(c.args); err != nil {
-		return nil, nil, badUse("%v", err)
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil, nil, err
+		}
+		return nil, nil, badUse("%s", goNumber.ReplaceAllString(err.Error(), ""))
 	}
 	if at := c.fs.ArgsLenAtDash(); at >= 0 {
 		return c.fs.Args()[:at], c.fs.Args()[at:], nil
 	}
 	return c.fs.Args(), nil, nil
-}
-
-func (c *seccompCommand) record(ctx context.Context) (int, error) {
-	out := c.fs.StringP("output", "o", "", "")
-	pids := c.fs.IntSlice("pid", nil, "")
-	cgroup := c.fs.String("cgroup", "", "")
-	container := c.fs.String("container", "", "")
-	unit := c.fs.String("unit", "", "")
-	create := c.fs.Bool("runtime-create", false, "")
-	duration := c.fs.Duration("duration", 0, "")
-	learn := c.fs.Bool("args", false, "")
-	stacks := c.fs.Bool("stacks", false, "")
-	tasks := c.fs.Int("max-tasks", 0, "")
-	programs := c.fs.Int("max-programs", 0, "")
-	rest, command, err := c.parse()
-	if err != nil {
-		return 0, err
-	}
-	if len(rest) > 0 {
-		return 0, badUse("put `--` before the command: sonde seccomp record -- %s", strings.Join(rest, " "))
-	}
-	var parked []string
-	if *create {
-		if len(command) == 0 {
-			return 0, badUse("--runtime-create needs the command that creates the container: -- runc create --bundle DIR ID")
-		}
-		parked, command = command, nil
-	}
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		return 0, err
-	}
-	defer k.Close()
-	if *container != "" || *unit != "" {
-		if *cgroup, err = seccomp.FindCgroup(k, *container, *unit); err != nil {
-			return 0, err
-		}
-	}
-	if len(command) == 0 && len(parked) == 0 && len(*pids) == 0 && *cgroup == "" {
-		return 0, badUse("nothing to record: give a command behind `--`, or --pid, --cgroup, --container, --unit")
-	}
-	r, err := seccomp.Start(seccomp.Options{
-		Kernel: k, Tool: strings.TrimSpace("sonde " + version), Command: command, Create: parked, PIDs: *pids, Cgroup: *cgroup, Learn: *learn, Stacks: *stacks,
-		Tasks: *tasks, Programs: *programs, Stdin: c.std.in, Stdout: c.std.out, Stderr: c.std.err,
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	if len(command) > 0 {
-		signal.Ignore(os.Interrupt) // it reaches the command too, whose end ends the recording
-		defer signal.Reset(os.Interrupt)
-	}
-	if *duration > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, *duration)
-		defer stop()
-	}
-	done := make(chan struct{})
-	finished := c.live(r, done)
-	err = r.Wait(ctx)
-	close(done)
-	<-finished
-	if err != nil && ctx.Err() == nil {
-		return 0, err
-	}
-	p, err := r.Stop()
-	if err != nil {
-		return 0, err
-	}
-	for _, f := range p.Lint() {
-		if f.Severity != seccomp.SeverityNote {
-			fmt.Fprintln(c.std.err, f)
-		}
-	}
-	if *out == "" {
-		return exitOK, p.Show(c.std.out, seccomp.ShowOptions{})
-	}
-	if err := p.WriteFile(*out); err != nil {
-		return 0, err
-	}
-	fmt.Fprintf(c.std.err, "%s: %d different system calls, %d made by %d threads\n", *out, len(p.Calls), p.Runs[0].Calls, p.Runs[0].Tasks)
-	return exitOK, nil
-}
-
-// live keeps a line on a terminal up to date.
-func (c *seccompCommand) live(r *seccomp.Recorder, done <-chan struct{}) <-chan struct{} {
-	finished := make(chan struct{})
-	f, ok := c.std.err.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
-		close(finished)
-		return finished
-	}
-	go func() {
-		defer close(finished)
-		t := time.NewTicker(time.Second)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				fmt.Fprint(f, "\r\x1b[K")
-				return
-			case <-t.C:
-				if l, err := r.Live(); err == nil {
-					fmt.Fprintf(f, "\r\x1b[K%v  %d calls of %d kinds, %d new in the last minute, %d denied, about %.1f still unseen",
-						l.Elapsed.Round(time.Second), l.Calls, l.Kinds, l.New, l.Denied, l.Unseen.Missing)
-				}
-			}
-		}
-	}()
-	return finished
 }
 
 func readProfiles(names []string) ([]*seccomp.Profile, error) {
@@ -324,6 +220,9 @@ func (c *seccompCommand) lint(context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if len(files) == 0 {
+		return 0, badUse("no profile given")
+	}
 	ps, err := readProfiles(files)
 	if err != nil {
 		return 0, err
@@ -396,6 +295,12 @@ func (c *seccompCommand) emit(context.Context) (int, error) {
 	}
 	if *format == "" && !*explain {
 		return 0, badUse("--format is missing; known are %s", strings.Join(seccomp.Formats(), ", "))
+	}
+	if err := seccomp.CheckFormat(*format); err != nil && *format != "" {
+		return 0, badUse("%v", err)
+	}
+	if f, ok := c.std.out.(*os.File); ok && *format == "bpf" && *out == "" && isatty.IsTerminal(f.Fd()) {
+		return 0, badUse("a filter is no text for a terminal; write it to a file with -o")
 	}
 	p, err := one(files)
 	if err != nil {
@@ -484,7 +389,7 @@ func (c *seccompCommand) check(ctx context.Context) (int, error) {
 			fmt.Fprintf(c.std.err, "    %s\n", f)
 		}
 	}
-	fmt.Fprintf(c.std.err, "%d calls denied, of %d kinds\n", res.Total, len(res.Denials))
+	fmt.Fprintf(c.std.err, "%s denied, of %s\n", counted(res.Total, "call"), counted(uint64(len(res.Denials)), "kind"))
 	if err != nil || len(res.Denials) == 0 {
 		return exitOK, err
 	}

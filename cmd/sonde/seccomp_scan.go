@@ -35,9 +35,13 @@ func (c *seccompCommand) scan(context.Context) (int, error) {
 		return 0, badUse("nothing to scan: name programs or libraries, or a recording with --with")
 	}
 	for i, name := range files {
-		if files[i], err = symbol.FindBinary(name); err != nil {
+		if files[i], err = symbol.FindBinary(name); err == nil {
+			continue
+		}
+		if _, here := os.Stat(name); here != nil {
 			return 0, err
 		}
+		files[i] = name
 	}
 	r, err := scan.Run(files)
 	if err != nil {

@@ -85,7 +85,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"no file", []string{"show", filepath.Join(dir, "nothing")}, exitUser, []string{"no such file"}},
 		{"a format without argument rules", []string{"emit", "--format", "firejail", restricted}, exitUser, []string{"socket: firejail cannot restrict arguments", "--any-args"}},
 		{"another one", []string{"emit", "--format", "systemd", restricted}, exitUser, []string{"socket: systemd cannot restrict arguments"}},
-		{"an unknown format", []string{"emit", "--format", "ocii", good}, exitUser, []string{"unknown format `ocii`", "did you mean `oci`"}},
+		{"an unknown format", []string{"emit", "--format", "ocii", good}, exitUsage, []string{"unknown format `ocii`", "did you mean `oci`?"}},
 		{"no format", []string{"emit", good}, exitUsage, []string{"--format is missing; known are oci"}},
 		{"an unknown action", []string{"emit", "--format", "oci", "--default", "EWHAT", good}, exitUsage, []string{"EWHAT"}},
 		{"a default that allows", []string{"emit", "--format", "oci", "--default", "allow", good}, exitUser, []string{"allows makes no allowlist"}},
@@ -97,12 +97,23 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"nothing to record", []string{"record"}, exitUsage, []string{"nothing to record"}},
 		{"a command without --", []string{"record", "ls"}, exitUsage, []string{"put `--` before the command"}},
 		{"a container without a command", []string{"record", "--runtime-create"}, exitUsage, []string{"-- runc create --bundle DIR ID"}},
+		{"two targets", []string{"record", "--unit", "a.service", "--cgroup", "/x"}, exitUsage, []string{"one target; given are --cgroup and --unit"}},
+		{"a process that cannot be", []string{"record", "--pid", "-5"}, exitUsage, []string{"-5 is no process number"}},
+		{"a process that is no number", []string{"record", "--pid", "abc"}, exitUsage, []string{`invalid argument "abc" for "--pid" flag: invalid syntax`}},
+		{"a time that is over", []string{"record", "--duration", "-1s", "--", "true"}, exitUsage, []string{"--duration is -1s"}},
+		{"too few programs", []string{"record", "--max-programs", "1", "--", "true"}, exitUsage, []string{"the number of programs is 1; it is from 3 to 4096"}},
+		{"too many threads", []string{"record", "--max-tasks", "-1", "--", "true"}, exitUsage, []string{"the number of threads is -1"}},
+		{"a directory that is not there", []string{"record", "-o", filepath.Join(dir, "no", "x"), "--", "touch", good + ".ran"}, exitUser, []string{"-o " + filepath.Join(dir, "no", "x"), "no such file or directory"}},
+		{"a directory for a file", []string{"record", "-o", dir, "--", "touch", good + ".ran"}, exitUser, []string{"is a directory"}},
+		{"lint of nothing", []string{"lint"}, exitUsage, []string{"no profile given"}},
+		{"a directory for a profile", []string{"show", dir}, exitUser, []string{"read " + dir + ": is a directory"}},
 		{"two profiles to show", []string{"show", good, good}, exitUsage, []string{"one profile expected, 2 given"}},
 		{"run without a command", []string{"run", good}, exitUsage, []string{"no command"}},
 		{"an unknown command", []string{"tape"}, exitUsage, []string{"unknown command `seccomp tape`"}},
 		{"an unknown option", []string{"show", "--counts", good}, exitUsage, []string{"unknown flag: --counts"}},
 		{"a scan of nothing", []string{"scan"}, exitUsage, []string{"nothing to scan"}},
 		{"a scan of a script", []string{"scan", write("script", "#!/bin/sh\n")}, exitUser, []string{"not an ELF file (a script"}},
+		{"a scan of a text", []string{"scan", write("plain", "text")}, exitUser, []string{"not an ELF file"}},
 		{"a scan with something else", []string{"scan", "--with", good + "x", "/bin/true"}, exitUser, []string{"no such file"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,6 +130,15 @@ func TestSeccompWrongInput(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSeccompHelp: each command has the help, as an answer and not as a mistake.
+func TestSeccompHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"record", "--help"}, {"emit", "-h"}, {"scan", "--help"}} {
+		if code, out, diag := seccompRun(t, args...); code != exitOK || !strings.Contains(out, "USAGE: sonde seccomp COMMAND") || diag != "" {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, diag)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -22,6 +23,18 @@ type EmitOptions struct {
 // Formats are what Emit writes.
 func Formats() []string {
 	return []string{"oci", "docker", "podman", "kubernetes-spo", "systemd", "bpf", "libseccomp-c", "minijail", "firejail", "go"}
+}
+
+// CheckFormat tells when there is no such format.
+func CheckFormat(format string) error {
+	if slices.Contains(Formats(), format) {
+		return nil
+	}
+	msg := fmt.Sprintf("unknown format `%s`; known are %s", format, strings.Join(Formats(), ", "))
+	if s := nearest(format, Formats()); s != "" {
+		msg += fmt.Sprintf("; did you mean `%s`?", s)
+	}
+	return errors.New(msg)
 }
 
 // Emit writes a policy as its consumer reads it. Findings name every entry that the format cannot say; none of them makes the result
@@ -52,11 +65,7 @@ func Emit(w io.Writer, format string, p *Policy, o EmitOptions) ([]Finding, erro
 	case "go":
 		err = e.goSource()
 	default:
-		msg := fmt.Sprintf("unknown format `%s`; known are %s", format, strings.Join(Formats(), ", "))
-		if s := nearest(format, Formats()); s != "" {
-			msg += fmt.Sprintf("; did you mean `%s`", s)
-		}
-		return nil, fmt.Errorf("%s", msg)
+		return nil, CheckFormat(format)
 	}
 	if err == nil {
 		err = e.err

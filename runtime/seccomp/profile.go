@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -248,6 +249,10 @@ func ReadFile(path string) (*Profile, error) {
 // Read reads a profile; name is used in errors.
 func Read(r io.Reader, name string) (*Profile, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
@@ -376,7 +381,7 @@ func checkCall(fam []ABI, abi ABI, name string, number int) error {
 	case !ok:
 		msg := fmt.Sprintf("unknown system call `%s` for ABI %s", name, abi)
 		if s := nearest(name, abi.Names()); s != "" {
-			msg += fmt.Sprintf("; did you mean `%s`", s)
+			msg += fmt.Sprintf("; did you mean `%s`?", s)
 		}
 		return errors.New(msg)
 	default:

@@ -163,6 +163,17 @@ func (r *Recorder) check() error {
 	if n != 1 {
 		return fmt.Errorf("a recording has one target: a command, processes, a cgroup or a container; %d given", n)
 	}
+	return CheckLimits(r.opts.Programs, r.opts.Tasks)
+}
+
+// CheckLimits tells whether Options can have these numbers.
+func CheckLimits(programs, tasks int) error {
+	if programs != 0 && (programs <= slotFirst || programs > 1<<12) {
+		return fmt.Errorf("the number of programs is %d; it is from %d to %d", programs, slotFirst+1, 1<<12)
+	}
+	if tasks < 0 || tasks > 1<<22 {
+		return fmt.Errorf("the number of threads is %d; it is from 1 to %d", tasks, 1<<22)
+	}
 	return nil
 }
 
@@ -269,32 +280,42 @@ func (r *Recorder) loadPrograms(p *programs) (err error) {
 			r.detach()
 		}
 	}()
-	// sys_enter comes last: what it counts then has its threads and programs known.
-	for _, t := range []struct {
+	// As a collection, for the library reads the kernel's type information once for all (15 ms).
+	list := []struct {
 		tracepoint string
 		code       func() asm.Instructions
 	}{
 		{"sched_process_exit", p.gone}, {"sched_process_exec", p.exec}, {"sched_process_fork", p.fork}, {"sys_exit", p.exit}, {"sys_enter", p.holding},
-	} {
+	}
+	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}}
+	for _, t := range list {
 		p.fresh, p.ins, p.label = 0, nil, ""
-		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		spec.Programs[t.tracepoint] = &ebpf.ProgramSpec{
 			Name: "seccomp_" + t.tracepoint[len(t.tracepoint)-4:], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: t.tracepoint,
 			Instructions: t.code(), License: "GPL",
-		})
-		if err != nil {
-			return fmt.Errorf("load the program for %s: %w", t.tracepoint, err)
-		}
-		r.progs = append(r.progs, prog)
-		if p.lazy && t.tracepoint == "sys_exit" {
-			r.lookout = prog
-			continue
-		}
-		if err := r.attach(prog); err != nil {
-			return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
 		}
 	}
+	loaded, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return fmt.Errorf("load the recorder: %w", err)
+	}
+	for _, t := range list {
+		r.progs = append(r.progs, loaded.Programs[t.tracepoint])
+	}
 	if p.lazy {
-		return r.awaitFilters()
+		r.lookout = loaded.Programs["sys_exit"]
+		if err := r.awaitFilters(); err != nil {
+			return err
+		}
+	}
+	// sys_enter comes last: what it counts then has its threads and programs known.
+	for i, t := range list {
+		if p.lazy && t.tracepoint == "sys_exit" {
+			continue
+		}
+		if err := r.attach(r.progs[i]); err != nil {
+			return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
+		}
 	}
 	return nil
 }

@@ -79,14 +79,22 @@ func (p *Profile) Show(w io.Writer, o ShowOptions) error {
 	return out.err
 }
 
+// counted is a number with its noun.
+func counted(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 func (r *Run) summary() string {
 	s := r.Target
 	if len(r.Command) > 0 {
 		s = strings.Join(r.Command, " ")
 	}
-	s += fmt.Sprintf(": %d calls of %d threads in %v", r.Calls, r.Tasks, r.Duration.Round(time.Millisecond))
+	s += fmt.Sprintf(": %s of %s in %v", counted(r.Calls, "call"), counted(r.Tasks, "thread"), r.Duration.Round(time.Millisecond))
 	if len(r.Programs) > 0 {
-		s += fmt.Sprintf(", %d programs", len(r.Programs))
+		s += ", " + counted(uint64(len(r.Programs)), "program")
 	}
 	if r.Exit != "" {
 		s += ", " + r.Exit

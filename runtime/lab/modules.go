@@ -211,7 +211,7 @@ func (m *Modules) Owners() (*Owners, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := writeWhole(m.index, b); err != nil {
+		if err := writeWhole(m.index, bytes.NewReader(b)); err != nil {
 			return nil, fmt.Errorf("lab: cache: %w", err)
 		}
 	}
@@ -246,12 +246,12 @@ func (o *Owners) add(module string, data []byte) error {
 }
 
 // writeWhole writes a file so that nobody sees half of it.
-func writeWhole(name string, data []byte) error {
+func writeWhole(name string, from io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = io.Copy(f, from)
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}

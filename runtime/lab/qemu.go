@@ -131,7 +131,7 @@ func (m *machine) find() (string, error) {
 	return p, nil
 }
 
-// args returns QEMU's arguments. Descriptor 3 is the initramfs, 4 the console;
+// args returns QEMU's arguments. Descriptor 3 is the initramfs, 4 the console, 5 the kernel, 6 the terminal;
 // standard output is the result line.
 func (m *machine) args(c *Config, accel Accel) []string {
 	a := []string{
@@ -143,7 +143,7 @@ func (m *machine) args(c *Config, accel Accel) []string {
 	a = append(a, m.board...)
 	a = append(a, m.serials...)
 	if c.Terminal != nil {
-		a = append(a, "-chardev", "socket,id=terminal,fd=5")
+		a = append(a, "-chardev", "socket,id=terminal,fd=6")
 		if m.arch == AMD64 {
 			a = append(a, "-serial", "chardev:terminal")
 		} else {
@@ -160,7 +160,7 @@ func (m *machine) args(c *Config, accel Accel) []string {
 		// and hangs in or oopses on the breakpoint that the kernel patches in between.
 		a = append(a, "-accel", "tcg,thread=single", "-cpu", m.cpu)
 	}
-	return append(a, "-kernel", c.Kernel.Image, "-initrd", "/dev/fd/3", "-append", m.cmdline(c))
+	return append(a, "-kernel", "/dev/fd/5", "-initrd", "/dev/fd/3", "-append", m.cmdline(c))
 }
 
 func (m *machine) cmdline(c *Config) string {
@@ -176,7 +176,7 @@ func (m *machine) cmdline(c *Config) string {
 
 // runProbed chooses between KVM and emulation and runs. The first guest on a
 // host whose KVM was not tried yet is the probe.
-func runProbed(ctx context.Context, c *Config, m *machine, qemu string, initrd *os.File) (Result, error) {
+func runProbed(ctx context.Context, c *Config, m *machine, qemu string, initrd, kernel *os.File) (Result, error) {
 	accel := c.Accel
 	if c.ICount {
 		if accel == AccelKVM {
@@ -185,21 +185,21 @@ func runProbed(ctx context.Context, c *Config, m *machine, qemu string, initrd *
 		accel = AccelTCG
 	}
 	if accel != AccelAuto {
-		return runOnce(ctx, c, m, qemu, accel, initrd)
+		return runOnce(ctx, c, m, qemu, accel, initrd, kernel)
 	}
 	if m.arch != HostArch() || unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) != nil {
-		return runOnce(ctx, c, m, qemu, AccelTCG, initrd)
+		return runOnce(ctx, c, m, qemu, AccelTCG, initrd, kernel)
 	}
 	verdict := kvmVerdictPath()
 	switch known, _ := os.ReadFile(verdict); string(known) {
 	case "kvm":
-		return runOnce(ctx, c, m, qemu, AccelKVM, initrd)
+		return runOnce(ctx, c, m, qemu, AccelKVM, initrd, kernel)
 	case "tcg":
-		return runOnce(ctx, c, m, qemu, AccelTCG, initrd)
+		return runOnce(ctx, c, m, qemu, AccelTCG, initrd, kernel)
 	}
 	try := *c
 	try.BootTimeout = kvmBootTimeout
-	res, err := runOnce(ctx, &try, m, qemu, AccelKVM, initrd)
+	res, err := runOnce(ctx, &try, m, qemu, AccelKVM, initrd, kernel)
 	if res.Boot > 0 {
 		saveVerdict(verdict, "kvm")
 		return res, err
@@ -208,7 +208,7 @@ func runProbed(ctx context.Context, c *Config, m *machine, qemu string, initrd *
 		return res, err
 	}
 	saveVerdict(verdict, "tcg")
-	return runOnce(ctx, c, m, qemu, AccelTCG, initrd)
+	return runOnce(ctx, c, m, qemu, AccelTCG, initrd, kernel)
 }
 
 // kvmVerdictPath names the note of whether KVM works, which holds until the

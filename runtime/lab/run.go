@@ -257,7 +257,22 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	if err := enoughMemory(&c, initrd); err != nil {
 		return Result{}, err
 	}
-	return runProbed(ctx, &c, machine, qemu, initrd)
+	kernel, unpacked, err := bootImage(c.Kernel)
+	if err != nil {
+		return Result{}, err
+	}
+	defer kernel.Close()
+	res, err := runProbed(ctx, &c, machine, qemu, initrd, kernel)
+	if err == nil || !unpacked || res.Boot > 0 || res.Console != "" || ctx.Err() != nil {
+		return res, err
+	}
+	// Not one word from the kernel: perhaps it only starts the way that it was made for.
+	image, err := os.Open(c.Kernel.Image)
+	if err != nil {
+		return res, fmt.Errorf("lab: %w", err)
+	}
+	defer image.Close()
+	return runProbed(ctx, &c, machine, qemu, initrd, image)
 }
 
 // buildInitrd returns an anonymous file, which cannot be left behind.
@@ -415,7 +430,7 @@ func (r *receiver) takeJob(f frame, j *JobResult) {
 }
 
 // runOnce starts QEMU and waits for its end.
-func runOnce(ctx context.Context, c *Config, m *machine, qemu string, accel Accel, initrd *os.File) (Result, error) {
+func runOnce(ctx context.Context, c *Config, m *machine, qemu string, accel Accel, initrd, kernel *os.File) (Result, error) {
 	res := Result{Accel: accel, Jobs: make([]JobResult, len(c.Jobs))}
 	for i := range res.Jobs {
 		res.Jobs[i] = JobResult{Args: c.Jobs[i].Args, Code: -1}
@@ -433,7 +448,7 @@ func runOnce(ctx context.Context, c *Config, m *machine, qemu string, accel Acce
 	runCtx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(runCtx, qemu, m.args(c, accel)...)
-	cmd.ExtraFiles = []*os.File{initrd, conW} // descriptors 3 and 4, see machine.args
+	cmd.ExtraFiles = []*os.File{initrd, conW, kernel} // descriptors 3, 4 and 5, see machine.args
 	detach, err := connect(c.Terminal, cmd)
 	if err != nil {
 		conW.Close()

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connect gives QEMU one end of a socket as descriptor 5, see machine.args, and copies between the other and the terminal. A blocked read
+// connect gives QEMU one end of a socket as descriptor 6, see machine.args, and copies between the other and the terminal. A blocked read
 // of the terminal outlives the run; what it reads then is lost.
 func connect(t *Terminal, cmd *exec.Cmd) (detach func(), err error) {
 	if t == nil {

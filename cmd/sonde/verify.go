@@ -396,19 +396,18 @@ func namesOf(n *verify.KernelNames, p *ast.AttachPoint) {
 		if len(seg) > 1 && seg[0] != "vmlinux" && !glob(seg[0]) {
 			n.Modules = append(n.Modules, seg[0])
 		} else if len(seg) == 1 {
-			if name, _, _ := strings.Cut(seg[0], "+"); !glob(name) {
-				n.Functions = append(n.Functions, name)
-			}
+			name, _, _ := strings.Cut(seg[0], "+")
+			n.Functions = append(n.Functions, name)
 		}
 	case "tracepoint", "t":
-		if len(seg) == 2 && !glob(seg[0]) {
+		if len(seg) == 2 {
 			n.Tracepoints = append(n.Tracepoints, verify.Tracepoint{Category: seg[0], Event: seg[1]})
 		}
 	case "rawtracepoint", "rt":
 		if len(seg) > 1 && seg[0] != "vmlinux" && !glob(seg[0]) {
 			n.Modules = append(n.Modules, seg[0])
 		}
-		if len(seg) > 0 && !glob(seg[len(seg)-1]) {
+		if len(seg) > 0 {
 			n.Tracepoints = append(n.Tracepoints, verify.Tracepoint{Event: seg[len(seg)-1]})
 		}
 	}

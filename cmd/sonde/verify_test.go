@@ -205,13 +205,19 @@ func TestVerifyModules(t *testing.T) {
 		"named.bt":   `fentry:xfs:xfs_file_open { printf("%s", args.file.f_path.dentry.d_name.name); }`,
 		"unnamed.bt": `kprobe:nf_conntrack_in { @ = count(); }`,
 		"event.bt":   `tracepoint:sunrpc:rpc_* { @[probe] = count(); }`,
+		"wild.bt":    `kprobe:nf_conntrack_tcp_* { @ = count(); }`,
 		"none.bt":    `kprobe:nosuch_module:f { @ = count(); }`,
+		"wide.bt":    `kprobe:*_mt_check { @ = count(); }`,
 	})
-	r := verified(t, bin, dir, exitUser, "--kernel", "6.12", "--module", "dummy", "named.bt", "unnamed.bt", "event.bt", "none.bt")
-	for i, want := range []verify.State{verify.OK, verify.OK, verify.OK, verify.Compile} {
+	r := verified(t, bin, dir, exitUser, "--kernel", "6.12", "--module", "dummy", "named.bt", "unnamed.bt", "event.bt", "wild.bt", "none.bt", "wide.bt")
+	for i, want := range []verify.State{verify.OK, verify.OK, verify.OK, verify.OK, verify.Compile, verify.Compile} {
 		if row := r.Columns[0].Rows[i]; row.State != want || want == verify.OK && row.Probes == 0 {
 			t.Errorf("%s: %s, %d probes, %s", row.Path, row.State, row.Probes, row.Reason)
 		}
+	}
+	wide := r.Columns[0].Rows[5].Diagnostics
+	if len(wide) == 0 || len(wide[0].Hints) == 0 || !strings.Contains(wide[0].Hints[len(wide[0].Hints)-1], "modules of this kernel: ") || !strings.Contains(wide[0].Text, "--module NAME") {
+		t.Errorf("it does not say that many modules have *_mt_check: %+v", wide)
 	}
 	loaded := map[string]string{}
 	for _, m := range r.Columns[0].Modules {

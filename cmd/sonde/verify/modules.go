@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -12,11 +13,11 @@ import (
 // KernelNames are names of an item's attach points that a module of the kernel may have.
 type KernelNames struct {
 	Modules     []string // named by themselves: `kprobe:xfs:...`
-	Functions   []string
+	Functions   []string // or patterns
 	Tracepoints []Tracepoint
 }
 
-// Tracepoint is an event of a category; the event may be a pattern.
+// Tracepoint is an event of a category; both may be patterns, and the category may be empty.
 type Tracepoint struct{ Category, Event string }
 
 // boot is one guest: a kernel, the items that it checks and the modules that it has.
@@ -84,7 +85,11 @@ func (o *Options) retry(ctx context.Context, k lab.Kernel, c *Column) (*boot, er
 				return nil, err
 			}
 		}
-		if found := it.Names.owners(owners); len(found) > 0 {
+		found, many := it.Names.owners(owners)
+		for _, hint := range many {
+			row.hint(hint)
+		}
+		if len(found) > 0 {
 			names = append(names, found...)
 			b.items = append(b.items, it)
 		}
@@ -96,31 +101,80 @@ func (o *Options) retry(ctx context.Context, k lab.Kernel, c *Column) (*boot, er
 	return b, o.bring(ctx, b, slices.Compact(names))
 }
 
-// owners are the modules that have the names. A name that several have, such as a static helper, brings them all only when they are few.
-func (n *KernelNames) owners(o *lab.Owners) []string {
+// owners are the modules that have the names. What many modules have, such as a static helper or a wide pattern, brings none of them: many says so.
+func (n *KernelNames) owners(o *lab.Owners) (modules, many []string) {
 	const few = 4
-	var out []string
-	for _, f := range n.Functions {
-		if l := o.Functions[f]; len(l) <= few {
-			out = append(out, l...)
+	take := func(name string, found []string) {
+		slices.Sort(found)
+		found = slices.Compact(found)
+		if own, ok := namesake(name, found); ok {
+			found = []string{own}
 		}
+		if len(found) <= few {
+			modules = append(modules, found...)
+			return
+		}
+		many = append(many, fmt.Sprintf("`%s` is in %d modules of this kernel: %s, ...; bring those that you mean with `--module NAME,...`",
+			name, len(found), strings.Join(found[:few], ", ")))
+	}
+	for _, f := range n.Functions {
+		var found []string
+		for _, l := range matching(o.Functions, f) {
+			found = append(found, l...)
+		}
+		take(f, found)
 	}
 	for _, t := range n.Tracepoints {
-		if l := o.Tracepoints[t.Event]; len(l) <= few {
-			out = append(out, l...)
-		}
-		// The modules of a category have its name, or its name with more behind it.
-		if strings.ContainsAny(t.Event, "*?[") {
-			for _, l := range o.Tracepoints {
-				for _, m := range l {
-					if m == t.Category && !slices.Contains(out, m) {
-						out = append(out, m)
-					}
+		var found []string
+		for _, l := range matching(o.Tracepoints, t.Event) {
+			// The modules of a category mostly have its name. An event that is named needs no category.
+			for _, m := range l {
+				if ok, err := path.Match(t.Category, m); !pattern(t.Event) || t.Category == "" || err == nil && ok {
+					found = append(found, m)
 				}
 			}
 		}
+		take(strings.TrimPrefix(t.Category+":"+t.Event, ":"), found)
+	}
+	return modules, many
+}
+
+func pattern(s string) bool { return strings.ContainsAny(s, "*?[") }
+
+// matching gives the entries whose name is name, or matches it when it is a pattern.
+func matching(of map[string][]string, name string) map[string][]string {
+	if !pattern(name) {
+		return map[string][]string{name: of[name]}
+	}
+	out := map[string][]string{}
+	for n, l := range of {
+		if ok, err := path.Match(name, n); err == nil && ok {
+			out[n] = l
+		}
 	}
 	return out
+}
+
+// namesake finds the module that a pattern is named after: `xfs_*` means xfs, also where others have such functions.
+func namesake(pat string, modules []string) (string, bool) {
+	head, rest, ok := strings.Cut(pat, "*")
+	if !ok || rest != "" {
+		return "", false
+	}
+	head = strings.TrimRight(head, "_")
+	_, found := slices.BinarySearch(modules, head)
+	return head, found
+}
+
+// hint adds a hint to the first error of a row.
+func (r *Row) hint(text string) {
+	for i := range r.Diagnostics {
+		if d := &r.Diagnostics[i]; d.Severity == "error" {
+			d.Hints = append(d.Hints, text)
+			d.Text = strings.TrimRight(d.Text, "\n") + "\nHINT: " + text + "\n"
+			return
+		}
+	}
 }
 
 // note adds what is to be said of modules to a column.

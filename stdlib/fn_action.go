@@ -38,7 +38,7 @@ func actionFuncs() []Builtin {
 		{
 			Name: "override", Doc: Doc{
 				Group: "action", Summary: "make a kernel function return without running",
-				Text:    "The function is not executed and returns `rc`. Only functions that the kernel allows error injection for can be overridden, on kernels that are built with it.",
+				Text:    "The function is not executed and returns `rc`. Only functions that the kernel allows error injection for can be overridden, on kernels that are built with CONFIG_BPF_KPROBE_OVERRIDE (those of Debian are not).",
 				Example: "kprobe:__x64_sys_getuid /comm == \"id\"/ { override(42); }", SeeAlso: []string{"signal"},
 			},
 			Func: &check.Func{Macro: true, Unsafe: true, Params: params(req("rc", check.Number)), Result: void(func(c *check.Call) { onlyIn(c, "kprobe") })},

@@ -6,6 +6,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/kernel"
@@ -43,6 +44,10 @@ func lowerSignal(fn asm.BuiltinFunc, name string, counter int) lower.Func {
 
 // lowerOverride sets the return value of the probed function, which does not run.
 func lowerOverride(g *lower.Gen, c *check.Call) lower.Operand {
+	if !g.Target.Features.Has(target.OverrideReturn) {
+		g.Errorf("E0701", c.Node, "this kernel cannot override what a function returns").
+			Hint("use a kernel that is built with CONFIG_BPF_KPROBE_OVERRIDE; to refuse operations, see `deny()` in `lsm` probes")
+	}
 	v := g.ScalarAs(c.Args[0], types.TUint64)
 	if !g.Unit().Opts.DryActions {
 		g.B.Helper(asm.FnOverrideReturn, g.Ctx(), v)

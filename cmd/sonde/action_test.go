@@ -197,3 +197,28 @@ func TestLateSignals(t *testing.T) {
 		}
 	}
 }
+
+// TestKernelOverride changes what a system call returns where the kernel has that, and is refused in words where it does not, also when nothing would
+// be done.
+func TestKernelOverride(t *testing.T) {
+	k := openKernel(t)
+	prog := fmt.Sprintf(`kprobe:%s /pid == %d/ { override(4242); }`, map[string]string{"amd64": "__x64_sys_getpgid", "arm64": "__arm64_sys_getpgid"}[k.Arch()], os.Getpid())
+	if err := k.Features().Check("bpf_override_return"); err != nil {
+		for _, arg := range []string{"--unsafe", "--dry-run", "--dry-run-actions"} {
+			var out, errs bytes.Buffer
+			code := run(context.Background(), []string{"sonde", "--unsafe", arg, "-e", prog}, stdio{strings.NewReader(""), &out, &errs})
+			if code != exitUser || !strings.Contains(errs.String(), "cannot override what a function returns [E0701]") || !strings.Contains(errs.String(), "CONFIG_BPF_KPROBE_OVERRIDE") {
+				t.Errorf("%s: status %d, messages:\n%s", arg, code, errs.String())
+			}
+		}
+		return
+	}
+	_, errs, code := beside(t, []string{"--unsafe", "-e", prog}, func() {
+		if got, err := unix.Getpgid(0); got != 4242 {
+			t.Errorf("getpgid: %d, %v", got, err)
+		}
+	})
+	if code != 0 || !strings.Contains(errs, "return value overridden") {
+		t.Errorf("status %d, messages:\n%s", code, errs)
+	}
+}

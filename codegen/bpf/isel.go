@@ -49,7 +49,7 @@ func selectFunc(f *ir.Func, opts *Options) (*function, error) {
 		uses:   f.UseCounts(),
 		narrow: make([]bool, n),
 		folded: make([]bool, n),
-		blocks: make([]*block, n),
+		blocks: make([]*block, f.NumBlocks()),
 	}
 	for i := range s.regs {
 		s.regs[i] = noReg
@@ -57,8 +57,8 @@ func selectFunc(f *ir.Func, opts *Options) (*function, error) {
 	dom := ir.NewDomTree(f)
 	depth, _ := dom.LoopDepths(f)
 	for _, b := range dom.Order {
-		mb := &block{id: b.ID, cold: b.Cold, depth: depth[b.ID]}
-		s.blocks[b.ID] = mb
+		mb := &block{id: b.ID, cold: b.Cold, depth: depth[b.Seq]}
+		s.blocks[b.Seq] = mb
 		s.mf.blocks = append(s.mf.blocks, mb)
 	}
 	s.prepare(dom.Order)
@@ -272,7 +272,7 @@ func (s *selector) addr(p *ir.Value, off int64) (base reg, o int32, slot *ir.Slo
 }
 
 func (s *selector) block(b *ir.Block) {
-	s.b = s.blocks[b.ID]
+	s.b = s.blocks[b.Seq]
 	s.cache = s.cache[:0]
 	if b == s.f.Blocks[0] {
 		for i, p := range b.Params {
@@ -287,7 +287,7 @@ func (s *selector) block(b *ir.Block) {
 	t := &b.Term
 	s.b.span = t.Span
 	for _, e := range t.Succs {
-		s.b.succs = append(s.b.succs, s.blocks[e.To.ID])
+		s.b.succs = append(s.b.succs, s.blocks[e.To.Seq])
 	}
 	switch t.Kind {
 	case ir.Jump:

@@ -210,7 +210,7 @@ func (p *placer) live() {
 			}
 			return out
 		})
-		before := flood(touched, func(b *ir.Block) []*ir.Block { return preds[b.ID] })
+		before := flood(touched, func(b *ir.Block) []*ir.Block { return preds[b.Seq] })
 		for _, b := range p.f.Blocks {
 			in := after[b] // touched on the way here
 			out := before[b]

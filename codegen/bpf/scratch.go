@@ -164,8 +164,8 @@ func (p *placer) claimPoint() (*ir.Block, int) {
 	}
 	for again := true; again; {
 		again = false
-		for header[at.ID] != nil {
-			at = dom.IDom(header[at.ID])
+		for header[at.Seq] != nil {
+			at = dom.IDom(header[at.Seq])
 			again = true
 		}
 		// Reservations that may be open here: the claim moves before them.

@@ -3,13 +3,30 @@ package ir
 // NumIDs returns one more than the largest ID of the function's blocks, values and slots: the length of a table indexed by ID.
 func (f *Func) NumIDs() int { return f.nextID + 1 }
 
-// Preds returns the predecessors of each block, indexed by block ID; a block that branches to the same block with both edges
+// NumBlocks returns how many blocks were ever made: the length of a table indexed by Block.Seq.
+func (f *Func) NumBlocks() int { return f.blocks }
+
+// Preds returns the predecessors of each block, indexed by Block.Seq; a block that branches to the same block with both edges
 // is listed twice.
 func (f *Func) Preds() [][]*Block {
-	preds := make([][]*Block, f.NumIDs())
+	preds := make([][]*Block, f.NumBlocks())
+	n := make([]int32, f.NumBlocks())
+	all := 0
 	for _, b := range f.Blocks {
 		for _, e := range b.Term.Succs {
-			preds[e.To.ID] = append(preds[e.To.ID], b)
+			n[e.To.Seq]++
+			all++
+		}
+	}
+	list := make([]*Block, all) // one piece of memory for all lists
+	for _, b := range f.Blocks {
+		if k := n[b.Seq]; k > 0 {
+			preds[b.Seq], list = list[:0:k], list[k:]
+		}
+	}
+	for _, b := range f.Blocks {
+		for _, e := range b.Term.Succs {
+			preds[e.To.Seq] = append(preds[e.To.Seq], b)
 		}
 	}
 	return preds
@@ -17,22 +34,22 @@ func (f *Func) Preds() [][]*Block {
 
 // ReversePostorder returns the blocks that can be reached from the entry, each before its successors except along back edges.
 func (f *Func) ReversePostorder() []*Block {
-	seen := make([]bool, f.NumIDs())
+	seen := make([]bool, f.NumBlocks())
 	order := make([]*Block, 0, len(f.Blocks))
 	type frame struct {
 		b *Block
 		i int
 	}
-	stack := []frame{{b: f.Blocks[0]}}
-	seen[f.Blocks[0].ID] = true
+	stack := append(make([]frame, 0, 64), frame{b: f.Blocks[0]})
+	seen[f.Blocks[0].Seq] = true
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
 		// Successors are visited last to first so that Succs[0] comes first in the reversed order.
 		if n := len(top.b.Term.Succs); top.i < n {
 			s := top.b.Term.Succs[n-1-top.i].To
 			top.i++
-			if !seen[s.ID] {
-				seen[s.ID] = true
+			if !seen[s.Seq] {
+				seen[s.Seq] = true
 				stack = append(stack, frame{b: s})
 			}
 			continue
@@ -49,13 +66,13 @@ func (f *Func) ReversePostorder() []*Block {
 // DropUnreachable removes the blocks that cannot be reached from the entry and reports whether there were any. The verifier of
 // Linux refuses programs with unreachable instructions.
 func (f *Func) DropUnreachable() bool {
-	reach := make([]bool, f.NumIDs())
+	reach := make([]bool, f.NumBlocks())
 	for _, b := range f.ReversePostorder() {
-		reach[b.ID] = true
+		reach[b.Seq] = true
 	}
 	kept := f.Blocks[:0:0]
 	for _, b := range f.Blocks {
-		if reach[b.ID] {
+		if reach[b.Seq] {
 			kept = append(kept, b)
 		}
 	}
@@ -68,32 +85,32 @@ func (f *Func) DropUnreachable() bool {
 type DomTree struct {
 	Order    []*Block // reverse postorder
 	Preorder []*Block // of the tree: each block is followed by those that it dominates, siblings as in Order
-	idom     []*Block // by block ID; nil for the entry and unreachable blocks
-	num      []int    // by block ID: position in Order, -1 when unreachable
+	idom     []*Block // by Block.Seq; nil for the entry and unreachable blocks
+	num      []int    // by Block.Seq: position in Order, -1 when unreachable
 	depth    []int
-	in       []int // by block ID: preorder interval of the subtree
+	in       []int // by Block.Seq: preorder interval of the subtree
 	out      []int
 }
 
 // NewDomTree computes dominators (Cooper, Harvey and Kennedy's iteration).
 func NewDomTree(f *Func) *DomTree {
-	n := f.NumIDs()
+	n := f.NumBlocks()
 	d := &DomTree{Order: f.ReversePostorder(), idom: make([]*Block, n), num: make([]int, n), depth: make([]int, n), in: make([]int, n), out: make([]int, n)}
 	for i := range d.num {
 		d.num[i] = -1
 	}
 	for i, b := range d.Order {
-		d.num[b.ID] = i
+		d.num[b.Seq] = i
 	}
 	preds := f.Preds()
 	entry := d.Order[0]
-	d.idom[entry.ID] = entry
+	d.idom[entry.Seq] = entry
 	for changed := true; changed; {
 		changed = false
 		for _, b := range d.Order[1:] {
 			var best *Block
-			for _, p := range preds[b.ID] {
-				if d.num[p.ID] < 0 || d.idom[p.ID] == nil {
+			for _, p := range preds[b.Seq] {
+				if d.num[p.Seq] < 0 || d.idom[p.Seq] == nil {
 					continue
 				}
 				if best == nil {
@@ -102,18 +119,18 @@ func NewDomTree(f *Func) *DomTree {
 					best = d.meet(best, p)
 				}
 			}
-			if d.idom[b.ID] != best {
-				d.idom[b.ID] = best
+			if d.idom[b.Seq] != best {
+				d.idom[b.Seq] = best
 				changed = true
 			}
 		}
 	}
-	d.idom[entry.ID] = nil
+	d.idom[entry.Seq] = nil
 	kids := make([][]*Block, n)
 	for _, b := range d.Order[1:] {
-		p := d.idom[b.ID]
-		d.depth[b.ID] = d.depth[p.ID] + 1
-		kids[p.ID] = append(kids[p.ID], b)
+		p := d.idom[b.Seq]
+		d.depth[b.Seq] = d.depth[p.Seq] + 1
+		kids[p.Seq] = append(kids[p.Seq], b)
 	}
 	// The interval of a subtree makes Dominates a comparison.
 	clock := 0
@@ -122,20 +139,20 @@ func NewDomTree(f *Func) *DomTree {
 		i int
 	}
 	stack := []frame{{b: entry}}
-	d.in[entry.ID] = clock
+	d.in[entry.Seq] = clock
 	d.Preorder = append(make([]*Block, 0, len(d.Order)), entry)
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
-		if k := kids[top.b.ID]; top.i < len(k) {
+		if k := kids[top.b.Seq]; top.i < len(k) {
 			c := k[top.i]
 			top.i++
 			clock++
-			d.in[c.ID] = clock
+			d.in[c.Seq] = clock
 			d.Preorder = append(d.Preorder, c)
 			stack = append(stack, frame{b: c})
 			continue
 		}
-		d.out[top.b.ID] = clock
+		d.out[top.b.Seq] = clock
 		stack = stack[:len(stack)-1]
 	}
 	return d
@@ -143,52 +160,52 @@ func NewDomTree(f *Func) *DomTree {
 
 func (d *DomTree) meet(a, b *Block) *Block {
 	for a != b {
-		for d.num[a.ID] > d.num[b.ID] {
-			a = d.idom[a.ID]
+		for d.num[a.Seq] > d.num[b.Seq] {
+			a = d.idom[a.Seq]
 		}
-		for d.num[b.ID] > d.num[a.ID] {
-			b = d.idom[b.ID]
+		for d.num[b.Seq] > d.num[a.Seq] {
+			b = d.idom[b.Seq]
 		}
 	}
 	return a
 }
 
 // IDom returns the immediate dominator of b, nil for the entry.
-func (d *DomTree) IDom(b *Block) *Block { return d.idom[b.ID] }
+func (d *DomTree) IDom(b *Block) *Block { return d.idom[b.Seq] }
 
 // Reachable reports whether b can be reached from the entry.
-func (d *DomTree) Reachable(b *Block) bool { return b.ID < len(d.num) && d.num[b.ID] >= 0 }
+func (d *DomTree) Reachable(b *Block) bool { return b.Seq < len(d.num) && d.num[b.Seq] >= 0 }
 
 // Number returns b's position in Order, -1 for an unreachable block.
-func (d *DomTree) Number(b *Block) int { return d.num[b.ID] }
+func (d *DomTree) Number(b *Block) int { return d.num[b.Seq] }
 
 // Dominates reports whether every path from the entry to b goes through a; a block dominates itself.
 func (d *DomTree) Dominates(a, b *Block) bool {
-	return d.Reachable(a) && d.Reachable(b) && d.in[a.ID] <= d.in[b.ID] && d.out[b.ID] <= d.out[a.ID]
+	return d.Reachable(a) && d.Reachable(b) && d.in[a.Seq] <= d.in[b.Seq] && d.out[b.Seq] <= d.out[a.Seq]
 }
 
 // Common returns the nearest block that dominates both.
 func (d *DomTree) Common(a, b *Block) *Block {
 	for a != b {
-		if d.depth[a.ID] > d.depth[b.ID] {
-			a = d.idom[a.ID]
+		if d.depth[a.Seq] > d.depth[b.Seq] {
+			a = d.idom[a.Seq]
 		} else {
-			b = d.idom[b.ID]
+			b = d.idom[b.Seq]
 		}
 	}
 	return a
 }
 
-// LoopDepths returns, by block ID, in how many natural loops each block lies, and the headers of the innermost loops (nil outside loops).
+// LoopDepths returns, by Block.Seq, in how many natural loops each block lies, and the headers of the innermost loops (nil outside loops).
 func (d *DomTree) LoopDepths(f *Func) (depth []int, header []*Block) {
-	n := f.NumIDs()
+	n := f.NumBlocks()
 	depth, header = make([]int, n), make([]*Block, n)
 	preds := f.Preds()
 	size := make([]int, n) // size of the smallest loop seen so far
 	for _, h := range d.Order {
 		body := map[*Block]bool{}
 		var work []*Block
-		for _, p := range preds[h.ID] {
+		for _, p := range preds[h.Seq] {
 			if d.Dominates(h, p) && !body[p] {
 				body[p] = true
 				work = append(work, p)
@@ -204,7 +221,7 @@ func (d *DomTree) LoopDepths(f *Func) (depth []int, header []*Block) {
 			if b == h {
 				continue
 			}
-			for _, p := range preds[b.ID] {
+			for _, p := range preds[b.Seq] {
 				if d.Reachable(p) && !body[p] {
 					body[p] = true
 					work = append(work, p)
@@ -212,9 +229,9 @@ func (d *DomTree) LoopDepths(f *Func) (depth []int, header []*Block) {
 			}
 		}
 		for b := range body {
-			depth[b.ID]++
-			if header[b.ID] == nil || len(body) < size[b.ID] {
-				header[b.ID], size[b.ID] = h, len(body)
+			depth[b.Seq]++
+			if header[b.Seq] == nil || len(body) < size[b.Seq] {
+				header[b.Seq], size[b.Seq] = h, len(body)
 			}
 		}
 	}

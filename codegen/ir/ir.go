@@ -53,6 +53,7 @@ type Func struct {
 	Blocks []*Block // Blocks[0] is the entry; its parameters are the function's parameters (for Entry: one, of type Ctx)
 	Slots  []*Slot
 	nextID int
+	blocks int // made so far
 }
 
 // Slot is a place of fixed size that lives as long as one run of the function. The placement pass decides between the stack frame
@@ -79,6 +80,7 @@ const (
 // Block is a basic block: parameters, values in execution order, and one terminator.
 type Block struct {
 	ID     int
+	Seq    int    // index in tables by block, of which there are NumBlocks
 	Name   string // for dumps; may be ""
 	Params []*Value
 	Values []*Value
@@ -143,7 +145,8 @@ func NewFunc(name string, kind FuncKind, params ...Type) *Func {
 
 // NewBlock appends an empty block.
 func (f *Func) NewBlock(name string) *Block {
-	b := &Block{ID: f.id(), Name: name}
+	b := &Block{ID: f.id(), Seq: f.blocks, Name: name}
+	f.blocks++
 	f.Blocks = append(f.Blocks, b)
 	return b
 }

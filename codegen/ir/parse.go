@@ -368,7 +368,8 @@ func (p *parser) parseBlock() error {
 	if err != nil {
 		return err
 	}
-	b := &Block{ID: id}
+	b := &Block{ID: id, Seq: p.f.blocks}
+	p.f.blocks++
 	switch t := p.peek(); {
 	case strings.HasPrefix(t, `"`):
 		if b.Name, err = p.str(); err != nil {

@@ -40,8 +40,13 @@ func (f *Func) Replace(by map[*Value]*Value) {
 	if len(by) == 0 {
 		return
 	}
+	// Most values stay, which a bit tells faster than the map.
+	named := make([]uint64, f.NumIDs()/64+1)
+	for v := range by {
+		named[v.ID/64] |= 1 << (v.ID % 64)
+	}
 	f.EachUse(func(_ *Block, u **Value) {
-		for {
+		for named[(*u).ID/64]&(1<<((*u).ID%64)) != 0 {
 			w, ok := by[*u]
 			if !ok || w == *u {
 				return
@@ -67,14 +72,8 @@ func (f *Func) RemoveParam(b *Block, i int) {
 func (f *Func) DropTrivialParams() bool {
 	any := false
 	for {
-		into := make(map[*Block][]*Edge)
-		for _, b := range f.Blocks {
-			for s := range b.Term.Succs {
-				e := &b.Term.Succs[s]
-				into[e.To] = append(into[e.To], e)
-			}
-		}
-		used := f.liveValues(true)
+		into := f.edgesInto()
+		used := f.liveValues(true, into)
 		by := make(map[*Value]*Value)
 		find := func(v *Value) *Value {
 			for by[v] != nil {
@@ -88,7 +87,7 @@ func (f *Func) DropTrivialParams() bool {
 				var same *Value
 				trivial := true
 				if used[p.ID] {
-					for _, e := range into[b] {
+					for _, e := range into[b.Seq] {
 						a := find(e.Args[i])
 						if a == p || a == same {
 							continue
@@ -108,7 +107,7 @@ func (f *Func) DropTrivialParams() bool {
 					by[p] = same
 				}
 				b.Params = append(b.Params[:i:i], b.Params[i+1:]...)
-				for _, e := range into[b] {
+				for _, e := range into[b.Seq] {
 					e.Args = append(e.Args[:i:i], e.Args[i+1:]...)
 				}
 				i--
@@ -122,8 +121,21 @@ func (f *Func) DropTrivialParams() bool {
 	}
 }
 
+// edgesInto returns the edges to each block that has parameters, indexed by Block.Seq.
+func (f *Func) edgesInto() [][]*Edge {
+	into := make([][]*Edge, f.NumBlocks())
+	for _, b := range f.Blocks {
+		for s := range b.Term.Succs {
+			if e := &b.Term.Succs[s]; len(e.To.Params) > 0 {
+				into[e.To.Seq] = append(into[e.To.Seq], e)
+			}
+		}
+	}
+	return into
+}
+
 // liveValues returns, by ID, the values on which an effect or a branch depends; with all set, also those that any other value uses.
-func (f *Func) liveValues(all bool) []bool {
+func (f *Func) liveValues(all bool, into [][]*Edge) []bool {
 	live := make([]bool, f.NumIDs())
 	var work []*Value
 	mark := func(v *Value) {
@@ -132,7 +144,6 @@ func (f *Func) liveValues(all bool) []bool {
 			work = append(work, v)
 		}
 	}
-	into := make(map[*Block][]*Edge)
 	for _, b := range f.Blocks {
 		for _, v := range b.Values {
 			if all || Ops[v.Op].Effect == Writes {
@@ -141,10 +152,6 @@ func (f *Func) liveValues(all bool) []bool {
 		}
 		mark(b.Term.X)
 		mark(b.Term.Y)
-		for s := range b.Term.Succs {
-			e := &b.Term.Succs[s]
-			into[e.To] = append(into[e.To], e)
-		}
 	}
 	for len(work) > 0 {
 		v := work[len(work)-1]
@@ -157,7 +164,7 @@ func (f *Func) liveValues(all bool) []bool {
 		}
 		for i, p := range v.Block.Params {
 			if p == v {
-				for _, e := range into[v.Block] {
+				for _, e := range into[v.Block.Seq] {
 					mark(e.Args[i])
 				}
 			}
@@ -168,7 +175,8 @@ func (f *Func) liveValues(all bool) []bool {
 
 // DropDead removes values without effect that nothing needs, and parameters likewise. It reports whether there were any.
 func (f *Func) DropDead() bool {
-	live := f.liveValues(false)
+	into := f.edgesInto()
+	live := f.liveValues(false, into)
 	any := false
 	for bi, b := range f.Blocks {
 		kept := b.Values[:0]
@@ -186,7 +194,10 @@ func (f *Func) DropDead() bool {
 		}
 		for i := len(b.Params) - 1; i >= 0; i-- {
 			if !live[b.Params[i].ID] {
-				f.RemoveParam(b, i)
+				b.Params = append(b.Params[:i:i], b.Params[i+1:]...)
+				for _, e := range into[b.Seq] {
+					e.Args = append(e.Args[:i:i], e.Args[i+1:]...)
+				}
 				any = true
 			}
 		}
@@ -216,14 +227,14 @@ func (m *Module) Clone() *Module {
 }
 
 func (f *Func) clone() *Func {
-	g := &Func{Name: f.Name, Kind: f.Kind, nextID: f.nextID}
+	g := &Func{Name: f.Name, Kind: f.Kind, nextID: f.nextID, blocks: f.blocks}
 	slots := make(map[*Slot]*Slot)
 	for _, s := range f.Slots {
 		c := *s
 		slots[s] = &c
 		g.Slots = append(g.Slots, &c)
 	}
-	blocks := make(map[*Block]*Block)
+	blocks := make([]*Block, f.NumBlocks())
 	values := make([]*Value, f.NumIDs())
 	copyOf := func(v *Value, b *Block) *Value {
 		c := *v
@@ -235,8 +246,8 @@ func (f *Func) clone() *Func {
 		return &c
 	}
 	for _, b := range f.Blocks {
-		c := &Block{ID: b.ID, Name: b.Name, Cold: b.Cold, Term: b.Term}
-		blocks[b] = c
+		c := &Block{ID: b.ID, Seq: b.Seq, Name: b.Name, Cold: b.Cold, Term: b.Term}
+		blocks[b.Seq] = c
 		for _, p := range b.Params {
 			c.Params = append(c.Params, copyOf(p, c))
 		}
@@ -252,7 +263,7 @@ func (f *Func) clone() *Func {
 		c.Term.Succs = append([]Edge(nil), c.Term.Succs...)
 		for i := range c.Term.Succs {
 			e := &c.Term.Succs[i]
-			e.To = blocks[e.To]
+			e.To = blocks[e.To.Seq]
 			e.Args = append([]*Value(nil), e.Args...)
 		}
 	}

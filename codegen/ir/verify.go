@@ -70,7 +70,7 @@ func (c *verifier) errorf(format string, args ...any) error {
 }
 
 func (c *verifier) run() error {
-	blocks := map[*Block]bool{}
+	blocks := make([]*Block, c.f.NumBlocks())
 	ids := make([]bool, c.f.NumIDs())
 	claim := func(id int) bool {
 		if id <= 0 || id >= len(ids) || ids[id] {
@@ -93,7 +93,10 @@ func (c *verifier) run() error {
 		if !claim(b.ID) {
 			return c.errorf("block ID used twice or out of range")
 		}
-		blocks[b] = true
+		if b.Seq >= len(blocks) || blocks[b.Seq] != nil {
+			return c.errorf("block's place in tables used twice or out of range")
+		}
+		blocks[b.Seq] = b
 		for i, v := range append(b.Params[:len(b.Params):len(b.Params)], b.Values...) {
 			c.v = v
 			switch {
@@ -114,7 +117,7 @@ func (c *verifier) run() error {
 	for _, b := range c.f.Blocks {
 		c.b = b
 		for _, e := range b.Term.Succs {
-			if !blocks[e.To] {
+			if e.To.Seq >= len(blocks) || blocks[e.To.Seq] != e.To {
 				return c.errorf("edge to a block that is not in the function")
 			}
 			if e.To == c.f.Blocks[0] {
@@ -405,7 +408,7 @@ func (c *verifier) pointer(v *Value) error {
 // checked reports whether a block that dominates the current one is entered only where p is not nil.
 func (c *verifier) checked(p *Value) bool {
 	for b := c.b; b != nil; b = c.dom.IDom(b) {
-		if preds := c.preds[b.ID]; len(preds) == 1 {
+		if preds := c.preds[b.Seq]; len(preds) == 1 {
 			t := &preds[0].Term
 			if t.Kind == Branch && t.X == p && t.Y.Op == OpConst && t.Y.Imm == 0 && t.Succs[0].To != t.Succs[1].To {
 				if t.Cond == OpNe && t.Succs[0].To == b || t.Cond == OpEq && t.Succs[1].To == b {

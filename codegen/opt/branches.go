@@ -18,23 +18,23 @@ type fact struct {
 func implied(c *context, f *ir.Func) bool {
 	dom := ir.NewDomTree(f)
 	preds := f.Preds()
-	kids := make(map[*ir.Block][]*ir.Block)
+	kids := make([][]*ir.Block, f.NumBlocks())
 	for _, b := range dom.Order[1:] {
 		p := dom.IDom(b)
-		kids[p] = append(kids[p], b)
+		kids[p.Seq] = append(kids[p.Seq], b)
 	}
 	w := &impliedWalk{c: c, f: f, by: map[*ir.Value]*ir.Value{}}
 	var walk func(b *ir.Block)
 	walk = func(b *ir.Block) {
 		mark := len(w.facts)
-		if ps := preds[b.ID]; len(ps) == 1 {
+		if ps := preds[b.Seq]; len(ps) == 1 {
 			t := &ps[0].Term
 			if t.Kind == ir.Branch && t.Succs[0].To != t.Succs[1].To {
 				w.facts = append(w.facts, fact{t.Cond, t.X, t.Y, t.Succs[0].To == b})
 			}
 		}
 		w.block(b)
-		for _, k := range kids[b] {
+		for _, k := range kids[b.Seq] {
 			walk(k)
 		}
 		w.facts = w.facts[:mark]
@@ -231,14 +231,14 @@ func threadConstants(f *ir.Func) bool {
 	changed := false
 	for _, b := range f.Blocks[1:] {
 		t := &b.Term
-		if t.Kind != ir.Branch || len(b.Values) > 0 || !isConst(t.Y) || t.X.Op != ir.OpParam || t.X.Block != b || t.X.Type != ir.I64 || foreign[b.ID] {
+		if t.Kind != ir.Branch || len(b.Values) > 0 || !isConst(t.Y) || t.X.Op != ir.OpParam || t.X.Block != b || t.X.Type != ir.I64 || foreign[b.Seq] {
 			continue
 		}
 		index := 0
 		for b.Params[index] != t.X {
 			index++
 		}
-		for _, p := range preds[b.ID] {
+		for _, p := range preds[b.Seq] {
 			for i := range p.Term.Succs {
 				e := &p.Term.Succs[i]
 				if e.To != b || p == b || !isConst(e.Args[index]) {
@@ -257,7 +257,7 @@ func threadConstants(f *ir.Func) bool {
 					}
 				}
 				*e = ir.Edge{To: way.To, Args: args}
-				preds[way.To.ID] = append(preds[way.To.ID], p)
+				preds[way.To.Seq] = append(preds[way.To.Seq], p)
 				changed = true
 			}
 		}
@@ -268,12 +268,12 @@ func threadConstants(f *ir.Func) bool {
 	return changed
 }
 
-// foreignParams tells, by block ID, which blocks have parameters that other blocks use.
+// foreignParams tells, by Block.Seq, which blocks have parameters that other blocks use.
 func foreignParams(f *ir.Func) []bool {
-	foreign := make([]bool, f.NumIDs())
+	foreign := make([]bool, f.NumBlocks())
 	f.EachUse(func(at *ir.Block, u **ir.Value) {
 		if v := *u; v.Op == ir.OpParam && v.Block != at {
-			foreign[v.Block.ID] = true
+			foreign[v.Block.Seq] = true
 		}
 	})
 	return foreign
@@ -283,12 +283,13 @@ func foreignParams(f *ir.Func) []bool {
 func mergeBlocks(f *ir.Func) bool {
 	preds := f.Preds()
 	by := map[*ir.Value]*ir.Value{}
-	gone := map[*ir.Block]bool{}
+	gone := make([]bool, f.NumBlocks())
+	merged := false
 	for _, b := range f.Blocks {
-		for !gone[b] && b.Term.Kind == ir.Jump {
+		for !gone[b.Seq] && b.Term.Kind == ir.Jump {
 			e := b.Term.Succs[0]
 			s := e.To
-			if s == b || s == f.Blocks[0] || len(preds[s.ID]) != 1 {
+			if s == b || s == f.Blocks[0] || len(preds[s.Seq]) != 1 {
 				break
 			}
 			for i, p := range s.Params {
@@ -300,22 +301,22 @@ func mergeBlocks(f *ir.Func) bool {
 			b.Values = append(b.Values, s.Values...)
 			b.Term = s.Term
 			b.Cold = b.Cold || s.Cold
-			gone[s] = true
+			gone[s.Seq], merged = true, true
 			for _, n := range b.Term.Succs {
-				for i, p := range preds[n.To.ID] {
+				for i, p := range preds[n.To.Seq] {
 					if p == s {
-						preds[n.To.ID][i] = b
+						preds[n.To.Seq][i] = b
 					}
 				}
 			}
 		}
 	}
-	if len(gone) == 0 {
+	if !merged {
 		return false
 	}
 	kept := f.Blocks[:0:0]
 	for _, b := range f.Blocks {
-		if !gone[b] {
+		if !gone[b.Seq] {
 			kept = append(kept, b)
 		}
 	}

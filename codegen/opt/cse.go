@@ -51,10 +51,10 @@ type exprKey struct {
 func cse(_ *context, f *ir.Func) bool {
 	dom := ir.NewDomTree(f)
 	preds := f.Preds()
-	c := &cseWalk{dom: dom, table: map[exprKey][]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, end: map[*ir.Block]versions{}}
+	c := &cseWalk{dom: dom, table: map[exprKey][]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
 	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
 	for _, b := range dom.Preorder {
-		c.block(b, c.start(preds[b.ID]))
+		c.block(b, c.start(preds[b.Seq]))
 	}
 	f.Replace(c.by)
 	return len(c.by) > 0
@@ -64,7 +64,9 @@ type cseWalk struct {
 	dom   *ir.DomTree
 	table map[exprKey][]*ir.Value
 	by    map[*ir.Value]*ir.Value
-	end   map[*ir.Block]versions
+	named []bool     // values that by replaces, by ID
+	end   []versions // by Block.Seq
+	done  []bool     // end is known
 	clock int
 }
 
@@ -72,8 +74,8 @@ type cseWalk struct {
 func (c *cseWalk) start(preds []*ir.Block) versions {
 	var v versions
 	for i, p := range preds {
-		end, done := c.end[p]
-		if !done { // the edge back of a loop
+		end := &c.end[p.Seq]
+		if !c.done[p.Seq] { // the edge back of a loop
 			c.write(&v, -1)
 			return v
 		}
@@ -121,8 +123,8 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 	kept := b.Values[:0]
 	for _, x := range b.Values {
 		for i, a := range x.Args {
-			if w := c.by[a]; w != nil {
-				x.Args[i] = w
+			if c.named[a.ID] {
+				x.Args[i] = c.by[a]
 			}
 		}
 		info := &ir.Ops[x.Op]
@@ -148,6 +150,7 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 		list := c.dominating(c.table[k], b)
 		if n := len(list); n > 0 {
 			c.by[x] = list[n-1]
+			c.named[x.ID] = true
 			c.table[k] = list
 			continue
 		}
@@ -156,7 +159,7 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 	}
 	clear(b.Values[len(kept):])
 	b.Values = kept
-	c.end[b] = v
+	c.end[b.Seq], c.done[b.Seq] = v, true
 }
 
 // dominating drops the values at the end of a list that are not defined on every path to b. The blocks that follow in the walk do not have

@@ -31,14 +31,14 @@ func deadStores(c *context, f *ir.Func) bool {
 		return false
 	}
 	words := (sb.total + 63) / 64
-	in := map[*ir.Block]byteSet{}
+	in := make([]byteSet, f.NumBlocks()) // by Block.Seq
 	for _, b := range f.Blocks {
-		in[b] = make(byteSet, words)
+		in[b.Seq] = make(byteSet, words)
 	}
 	atEnd := func(b *ir.Block) byteSet {
 		live := make(byteSet, words)
 		for _, e := range b.Term.Succs {
-			for i, w := range in[e.To] {
+			for i, w := range in[e.To.Seq] {
 				live[i] |= w
 			}
 		}
@@ -53,8 +53,8 @@ func deadStores(c *context, f *ir.Func) bool {
 				sb.step(b.Values[j], live)
 			}
 			for k, w := range live {
-				if in[b][k] != w {
-					in[b][k] = w
+				if in[b.Seq][k] != w {
+					in[b.Seq][k] = w
 					changed = true
 				}
 			}

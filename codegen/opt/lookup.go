@@ -17,11 +17,11 @@ import (
 func lookups(c *context, f *ir.Func) bool {
 	w := &lookupWalk{
 		c: c, f: f, dom: ir.NewDomTree(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(f), found: map[string][]foundElem{},
-		by: map[*ir.Value]*ir.Value{}, mapEnd: map[*ir.Block]mapVersions{}, slotEnd: map[*ir.Block][]stored{},
+		by: map[*ir.Value]*ir.Value{}, mapEnd: make([]mapVersions, f.NumBlocks()), slotEnd: make([]knownEnd, f.NumBlocks()),
 	}
 	preds := f.Preds()
 	for _, b := range w.dom.Order {
-		w.block(b, w.start(preds[b.ID]), atStart(preds[b.ID], w.slotEnd))
+		w.block(b, w.start(preds[b.Seq]), atStart(preds[b.Seq], w.slotEnd))
 	}
 	f.Replace(w.by)
 	return w.changed
@@ -49,8 +49,8 @@ type lookupWalk struct {
 	readOnly map[*ir.Value]bool
 	found    map[string][]foundElem // by map and key bytes
 	by       map[*ir.Value]*ir.Value
-	mapEnd   map[*ir.Block]mapVersions
-	slotEnd  map[*ir.Block][]stored
+	mapEnd   []mapVersions // by Block.Seq
+	slotEnd  []knownEnd
 	clock    int
 	changed  bool
 }
@@ -60,8 +60,8 @@ func (w *lookupWalk) start(preds []*ir.Block) mapVersions {
 	w.clock++
 	v := mapVersions{named: map[string]int{}}
 	for i, p := range preds {
-		end, done := w.mapEnd[p]
-		if !done {
+		end := w.mapEnd[p.Seq]
+		if !w.slotEnd[p.Seq].done {
 			return mapVersions{all: w.clock, named: map[string]int{}}
 		}
 		if i == 0 {
@@ -107,7 +107,7 @@ func (w *lookupWalk) block(b *ir.Block, maps mapVersions, known []stored) {
 		kept = append(kept, v)
 	}
 	b.Values = kept
-	w.mapEnd[b], w.slotEnd[b] = maps, known
+	w.mapEnd[b.Seq], w.slotEnd[b.Seq] = maps, knownEnd{known, true}
 }
 
 // mutate makes new versions of the maps that a call may change.

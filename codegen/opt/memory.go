@@ -66,10 +66,10 @@ func forward(c *context, f *ir.Func) bool {
 		return false
 	}
 	preds := f.Preds()
-	end := map[*ir.Block][]stored{}
+	end := make([]knownEnd, f.NumBlocks())
 	r := &rewriter{f: f, c: c, by: map[*ir.Value]*ir.Value{}}
 	for _, b := range f.ReversePostorder() {
-		known := atStart(preds[b.ID], end)
+		known := atStart(preds[b.Seq], end)
 		r.b, r.out = b, make([]*ir.Value, 0, len(b.Values))
 		for _, v := range b.Values {
 			r.at = v
@@ -85,18 +85,24 @@ func forward(c *context, f *ir.Func) bool {
 			r.out = append(r.out, v)
 		}
 		b.Values = r.out
-		end[b] = known
+		end[b.Seq] = knownEnd{known, true}
 	}
 	f.Replace(r.by)
 	return len(r.by) > 0
 }
 
+// knownEnd is what is known at the end of a block, when that was looked at.
+type knownEnd struct {
+	stored []stored
+	done   bool
+}
+
 // atStart returns what is known at the start of a block: what is known at the end of all its predecessors.
-func atStart(preds []*ir.Block, end map[*ir.Block][]stored) []stored {
+func atStart(preds []*ir.Block, end []knownEnd) []stored {
 	var known []stored
 	for i, p := range preds {
-		at, done := end[p]
-		if !done {
+		at := end[p.Seq].stored
+		if !end[p.Seq].done {
 			return nil // the edge back of a loop
 		}
 		if i == 0 {

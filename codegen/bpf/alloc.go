@@ -582,12 +582,12 @@ func (a *allocator) rewrite() {
 	for _, b := range a.f.blocks {
 		kept := b.insts[:0]
 		for i := range b.insts {
-			in := b.insts[i]
+			in := &b.insts[i]
 			in.each(func(r *reg, _, _ bool) { *r = final(*r) })
 			if in.kind == kMov && in.dst == in.src {
 				continue
 			}
-			kept = append(kept, in)
+			kept = append(kept, *in)
 		}
 		b.insts = kept
 		b.x, b.y = final(b.x), final(b.y)

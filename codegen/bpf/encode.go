@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -53,6 +54,11 @@ func (e *encoder) name(f *ir.Func) string {
 // function encodes one function with allocated registers.
 func (e *encoder) function(f *function, opts *Options) error {
 	mark, raw, spans := len(e.insns), e.raw, len(e.spans)
+	most := 0
+	for _, b := range f.blocks {
+		most += len(b.insts) + 2 // and the jumps at its end
+	}
+	e.insns = slices.Grow(e.insns, most)
 	for e.far = false; ; e.far = true {
 		e.f = f
 		e.jump = e.jump[:0]

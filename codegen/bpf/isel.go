@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"fmt"
 
 	"github.com/cilium/ebpf/asm"
@@ -21,6 +23,7 @@ type selector struct {
 	folded []bool // by value ID: selected as the address or condition of each of its uses
 	blocks []*block
 	b      *block
+	room   []inst   // for the instructions of a block while they are made
 	cache  []cached // constants and addresses that are in registers until the next call
 	err    error
 }
@@ -136,6 +139,9 @@ func splitAddr(p *ir.Value) (base *ir.Value, off int64) {
 }
 
 func (s *selector) emit(in inst) {
+	if s.b.insts == nil {
+		s.b.insts = s.room[:0:cap(s.room)]
+	}
 	s.b.insts = append(s.b.insts, in)
 }
 
@@ -297,6 +303,10 @@ func (s *selector) block(b *ir.Block) {
 		s.b.exit = true
 	case ir.Branch:
 		s.b.cond, s.b.x, s.b.y, s.b.imm = s.condition(t.Cond, t.X, t.Y)
+	}
+	if s.b.insts != nil {
+		s.room = s.b.insts[:0]
+		s.b.insts = slices.Clone(s.b.insts)
 	}
 }
 

@@ -152,20 +152,20 @@ func (f *Func) liveValues(all bool, into [][]*Edge) []bool {
 		}
 		mark(b.Term.X)
 		mark(b.Term.Y)
-	}
-	for len(work) > 0 {
-		v := work[len(work)-1]
-		work = work[:len(work)-1]
-		if v.Op != OpParam {
-			for _, a := range v.Args {
-				mark(a)
+		for len(work) > 0 {
+			v := work[len(work)-1]
+			work = work[:len(work)-1]
+			if v.Op != OpParam {
+				for _, a := range v.Args {
+					mark(a)
+				}
+				continue
 			}
-			continue
-		}
-		for i, p := range v.Block.Params {
-			if p == v {
-				for _, e := range into[v.Block.Seq] {
-					mark(e.Args[i])
+			for i, p := range v.Block.Params {
+				if p == v {
+					for _, e := range into[v.Block.Seq] {
+						mark(e.Args[i])
+					}
 				}
 			}
 		}

@@ -51,7 +51,7 @@ type exprKey struct {
 func cse(_ *context, f *ir.Func) bool {
 	dom := ir.NewDomTree(f)
 	preds := f.Preds()
-	c := &cseWalk{dom: dom, table: map[exprKey][]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
+	c := &cseWalk{dom: dom, table: map[exprKey]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
 	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
 	for _, b := range dom.Preorder {
 		c.block(b, c.start(preds[b.Seq]))
@@ -62,7 +62,7 @@ func cse(_ *context, f *ir.Func) bool {
 
 type cseWalk struct {
 	dom   *ir.DomTree
-	table map[exprKey][]*ir.Value
+	table map[exprKey]*ir.Value // the latest of each
 	by    map[*ir.Value]*ir.Value
 	named []bool     // values that by replaces, by ID
 	end   []versions // by Block.Seq
@@ -147,26 +147,16 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 				k.version = v[m]
 			}
 		}
-		list := c.dominating(c.table[k], b)
-		if n := len(list); n > 0 {
-			c.by[x] = list[n-1]
+		// One that does not dominate this block does not dominate those that follow in the walk either.
+		if w := c.table[k]; w != nil && (w.Block == b || c.dom.Dominates(w.Block, b)) {
+			c.by[x] = w
 			c.named[x.ID] = true
-			c.table[k] = list
 			continue
 		}
-		c.table[k] = append(list, x)
+		c.table[k] = x
 		kept = append(kept, x)
 	}
 	clear(b.Values[len(kept):])
 	b.Values = kept
 	c.end[b.Seq], c.done[b.Seq] = v, true
-}
-
-// dominating drops the values at the end of a list that are not defined on every path to b. The blocks that follow in the walk do not have
-// them either.
-func (c *cseWalk) dominating(list []*ir.Value, b *ir.Block) []*ir.Value {
-	for n := len(list); n > 0 && list[n-1].Block != b && !c.dom.Dominates(list[n-1].Block, b); n-- {
-		list = list[:n-1]
-	}
-	return list
 }

@@ -2,6 +2,7 @@ package opt
 
 import (
 	"fmt"
+	stdmaps "maps"
 	"sort"
 	"strings"
 
@@ -31,6 +32,7 @@ func lookups(c *context, f *ir.Func) bool {
 type mapVersions struct {
 	all   int
 	named map[string]int
+	lent  bool // named belongs to another block
 }
 
 func (v mapVersions) of(name string) int { return max(v.all, v.named[name]) }
@@ -58,6 +60,11 @@ type lookupWalk struct {
 // start returns the versions of maps at the start of a block.
 func (w *lookupWalk) start(preds []*ir.Block) mapVersions {
 	w.clock++
+	if len(preds) == 1 && w.slotEnd[preds[0].Seq].done {
+		v := w.mapEnd[preds[0].Seq]
+		v.lent = true
+		return v
+	}
 	v := mapVersions{named: map[string]int{}}
 	for i, p := range preds {
 		end := w.mapEnd[p.Seq]
@@ -121,6 +128,9 @@ func (w *lookupWalk) mutate(v *ir.Value, maps *mapVersions) {
 		}
 		for _, a := range v.Args {
 			if a.Op == ir.OpMapRef {
+				if maps.lent {
+					maps.named, maps.lent = stdmaps.Clone(maps.named), false
+				}
 				maps.named[a.Aux.(string)] = w.clock
 			}
 		}

@@ -26,6 +26,8 @@ var statements = []struct {
 	{"strings", func(i int) string { return fmt.Sprintf(`@s[comm] = "text %d";`, i) }},
 	{"events", func(i int) string { return fmt.Sprintf(`printf("%%d %%s\n", %d, comm);`, i) }},
 	{"branches", func(i int) string { return fmt.Sprintf("if (pid == %d) { @a = %d; }", i, i) }},
+	{"increments", func(i int) string { return fmt.Sprintf("@i[%d]++;", i) }},
+	{"comparisons", func(i int) string { return fmt.Sprintf(`if (comm == "name %d") { @a = %d; }`, i, i) }},
 	{"histograms", func(int) string { return "@h = hist(nsecs);" }},
 	{"loops", func(int) string { return "for ($i : 0..10) { @n += $i; }" }},
 }

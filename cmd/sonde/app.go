@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -280,8 +281,19 @@ func (a *app) env() *check.Env {
 	return e
 }
 
+// Scripts of thousands of lines are compiled with fewer runs of the collector. The peak of small ones stays as low as it is.
+const (
+	largeScript   = 64 << 10 // bytes
+	largeScriptGC = 500
+)
+
 // compile takes the script to an object. A nil object without an error means that only stages were printed or help was asked for.
 func (a *app) compile(file *source.File) (*object.Object, error) {
+	if len(file.Text) > largeScript {
+		// A compilation keeps most of what it makes until its end: the collector would go through all of it again and again, which takes as long as
+		// the compilation itself.
+		defer debug.SetGCPercent(debug.SetGCPercent(largeScriptGC))
+	}
 	diags := &diag.List{}
 	if a.opts.stage("tokens") {
 		fmt.Fprint(a.std.out, lexer.Lex(file, &diag.List{}).Dump(a.set)) // the parser reports the errors

@@ -1,9 +1,8 @@
 package bpf
 
 import (
-	"slices"
-
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 

@@ -344,7 +344,8 @@ b8:
 		t.Error("Common is wrong")
 	}
 	depth, header := d.LoopDepths(f)
-	if depth[6] != 1 || depth[7] != 1 || depth[8] != 0 || header[7] != byID[6] {
+	at := func(id int) int { return byID[id].Seq }
+	if depth[at(6)] != 1 || depth[at(7)] != 1 || depth[at(8)] != 0 || header[at(7)] != byID[6] {
 		t.Errorf("loop depths %v", depth)
 	}
 }

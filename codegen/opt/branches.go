@@ -16,8 +16,7 @@ type fact struct {
 
 // implied decides comparisons, branches and bounds by the branches that dominate them.
 func implied(c *context, f *ir.Func) bool {
-	dom := ir.NewDomTree(f)
-	preds := f.Preds()
+	dom, preds := c.dom(f), c.preds(f)
 	kids := make([][]*ir.Block, f.NumBlocks())
 	for _, b := range dom.Order[1:] {
 		p := dom.IDom(b)

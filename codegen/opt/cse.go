@@ -48,16 +48,15 @@ type exprKey struct {
 }
 
 // cse computes equal values once, in the block that dominates the others.
-func cse(_ *context, f *ir.Func) bool {
-	dom := ir.NewDomTree(f)
-	preds := f.Preds()
-	c := &cseWalk{dom: dom, table: map[exprKey]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
+func cse(c *context, f *ir.Func) bool {
+	dom, preds := c.dom(f), c.preds(f)
+	w := &cseWalk{dom: dom, table: map[exprKey]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
 	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
 	for _, b := range dom.Preorder {
-		c.block(b, c.start(preds[b.Seq]))
+		w.block(b, w.start(preds[b.Seq]))
 	}
-	f.Replace(c.by)
-	return len(c.by) > 0
+	f.Replace(w.by)
+	return len(w.by) > 0
 }
 
 type cseWalk struct {

@@ -17,10 +17,10 @@ import (
 // case; a write must not. Keys with the same bytes are also made once.
 func lookups(c *context, f *ir.Func) bool {
 	w := &lookupWalk{
-		c: c, f: f, dom: ir.NewDomTree(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(f), found: map[string][]foundElem{},
+		c: c, f: f, dom: c.dom(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(c.dom(f).Order), found: map[string][]foundElem{},
 		by: map[*ir.Value]*ir.Value{}, mapEnd: make([]mapVersions, f.NumBlocks()), slotEnd: make([]knownEnd, f.NumBlocks()),
 	}
-	preds := f.Preds()
+	preds := c.preds(f)
 	for _, b := range w.dom.Order {
 		w.block(b, w.start(preds[b.Seq]), atStart(preds[b.Seq], w.slotEnd))
 	}
@@ -265,10 +265,10 @@ func (w *lookupWalk) lookup(b *ir.Block, v *ir.Value, maps mapVersions, known []
 }
 
 // readOnlyLookups returns the lookups whose results are only compared and read.
-func readOnlyLookups(f *ir.Func) map[*ir.Value]bool {
+func readOnlyLookups(order []*ir.Block) map[*ir.Value]bool {
 	ok := map[*ir.Value]bool{}
 	root := map[*ir.Value]*ir.Value{} // pointer -> lookup that it comes from
-	for _, b := range f.ReversePostorder() {
+	for _, b := range order {
 		for _, v := range b.Values {
 			if v.Op == ir.OpHelper && v.Type == ir.MapNil {
 				ok[v], root[v] = true, v

@@ -65,10 +65,10 @@ func forward(c *context, f *ir.Func) bool {
 	if len(tame) == 0 {
 		return false
 	}
-	preds := f.Preds()
+	preds := c.preds(f)
 	end := make([]knownEnd, f.NumBlocks())
 	r := &rewriter{f: f, c: c, by: map[*ir.Value]*ir.Value{}}
-	for _, b := range f.ReversePostorder() {
+	for _, b := range c.dom(f).Order {
 		known := atStart(preds[b.Seq], end)
 		r.b, r.out = b, make([]*ir.Value, 0, len(b.Values))
 		for _, v := range b.Values {

@@ -24,20 +24,22 @@ type Pass struct {
 	Name string
 	Doc  string
 	Func func(c *context, f *ir.Func) bool
+	// Shape says that it may change which blocks there are and where they lead.
+	Shape bool
 }
 
 // Passes returns the passes in the order in which they run. The list repeats until nothing changes.
 func Passes() []Pass {
 	return []Pass{
-		{"constants", "each constant once, at the start of the function", constants},
-		{"simplify", "rewrite rules", simplify},
-		{"cse", "equal values computed once", cse},
-		{"forward", "loads from slots see what was stored", forward},
-		{"lookup", "equal keys made once, their elements looked up once", lookups},
-		{"deadstore", "stores to slots that nobody reads", deadStores},
-		{"implied", "branches and bounds that a dominating branch decides", implied},
-		{"branches", "constant branches, jumps to jumps, blocks in a row", branches},
-		{"dead", "values, parameters and blocks that nobody needs", dead},
+		{"constants", "each constant once, at the start of the function", constants, false},
+		{"simplify", "rewrite rules", simplify, true},
+		{"cse", "equal values computed once", cse, false},
+		{"forward", "loads from slots see what was stored", forward, false},
+		{"lookup", "equal keys made once, their elements looked up once", lookups, false},
+		{"deadstore", "stores to slots that nobody reads", deadStores, false},
+		{"implied", "branches and bounds that a dominating branch decides", implied, true},
+		{"branches", "constant branches, jumps to jumps, blocks in a row", branches, true},
+		{"dead", "values, parameters and blocks that nobody needs", dead, true},
 	}
 }
 
@@ -69,7 +71,30 @@ type context struct {
 	opts   *Options
 	counts Counts
 	rules  *[ir.NumOps][]*Rule // by op
+
+	// What is known of the function's shape, until a pass changes it; passes only read it.
+	tree  *ir.DomTree
+	edges [][]*ir.Block
 }
+
+// dom gives the dominator tree of the function.
+func (c *context) dom(f *ir.Func) *ir.DomTree {
+	if c.tree == nil {
+		c.tree = ir.NewDomTree(f)
+	}
+	return c.tree
+}
+
+// preds gives the predecessors of each block, by Block.Seq.
+func (c *context) preds(f *ir.Func) [][]*ir.Block {
+	if c.edges == nil {
+		c.edges = f.Preds()
+	}
+	return c.edges
+}
+
+// reshaped forgets the shape of the function.
+func (c *context) reshaped() { c.tree, c.edges = nil, nil }
 
 // Run optimises every function of the module in place.
 func Run(m *ir.Module, opts Options) (Counts, error) {
@@ -83,6 +108,8 @@ func Run(m *ir.Module, opts Options) (Counts, error) {
 }
 
 func (c *context) function(f *ir.Func) error {
+	f.DropUnreachable()
+	c.reshaped()
 	for round := 0; round < maxRounds; round++ {
 		changed := false
 		for _, p := range Passes() {
@@ -90,7 +117,10 @@ func (c *context) function(f *ir.Func) error {
 				continue
 			}
 			if p.Func(c, f) {
-				f.DropUnreachable() // branches may have been decided
+				if p.Shape {
+					f.DropUnreachable() // branches may have been decided
+					c.reshaped()
+				}
 				c.counts[p.Name]++
 				changed = changed || p.Name != "constants"
 				if c.opts.Trace != nil {

@@ -67,7 +67,7 @@ func (r *rewriter) once(v *ir.Value) bool { return v.ID < len(r.uses) && r.uses[
 // simplify applies the rules to each value until none applies to it.
 func simplify(c *context, f *ir.Func) bool {
 	r := &rewriter{f: f, c: c, uses: f.UseCounts(), by: map[*ir.Value]*ir.Value{}, byOp: c.rules}
-	for _, b := range f.ReversePostorder() {
+	for _, b := range c.dom(f).Order {
 		r.b, r.out = b, make([]*ir.Value, 0, len(b.Values))
 		for _, v := range b.Values {
 			r.value(v)

@@ -42,8 +42,13 @@ func ParseC(set *source.Set) func([]*ast.CDef, types.Source, *check.Env, *diag.L
 		for i, d := range defs {
 			texts[i] = cdef.Text{Span: d.Span(), Text: d.Text, Directive: d.Kind == ast.CDirective}
 		}
-		return cText{cdef.Parse(set, texts, cdef.Options{
+		opts := cdef.Options{
 			Base: base, HaveBTF: true, Arch: env.Arch, ReadFile: env.ReadFile, IncludeDirs: env.IncludeDirs, Includes: env.Includes,
-		}, diags)}
+		}
+		if m, ok := env.Machine.(*Machine); ok && len(texts)+len(env.Includes) > 0 {
+			opts.KernelVersion = m.Kernel.VersionCode()
+			opts.KernelDirs = m.Kernel.HeaderDirs(env.Environ["BPFTRACE_KERNEL_SOURCE"], env.Environ["BPFTRACE_KERNEL_BUILD"])
+		}
+		return cText{cdef.Parse(set, texts, opts, diags)}
 	}
 }

@@ -30,8 +30,10 @@ type Options struct {
 	KernelVersion uint32
 	// ReadFile opens headers by absolute or relative path; nil means that there are none.
 	ReadFile func(path string) ([]byte, error)
-	// IncludeDirs (-I) are searched before the system's directories; KernelDirs after them.
-	IncludeDirs, KernelDirs []string
+	// IncludeDirs (-I) are searched before the system's directories.
+	IncludeDirs []string
+	// KernelDirs hold the kernel's own headers, in the order of its build; of these only macros are read.
+	KernelDirs []string
 	// Includes (--include) are headers to read before the script's own text.
 	Includes []string
 }
@@ -67,6 +69,8 @@ type Defs struct {
 
 	headersOnce sync.Once
 	headers     *unit
+	kernelOnce  sync.Once
+	kernel      *unit
 }
 
 var _ types.Source = (*Defs)(nil)
@@ -133,8 +137,8 @@ func (d *Defs) Defines() []Define {
 }
 
 // Const finds a constant by name: a macro of the script whose body is a literal, an enumerator of the script or of Base,
-// an entry of the table of kernel and C library constants, or a macro of an installed header that the script includes. The
-// type is that of the enum; it is nil for macros.
+// an entry of the table of kernel and C library constants, or a macro of an installed header that the script includes, first
+// of the kernel's own. The type is that of the enum; it is nil for macros.
 func (d *Defs) Const(name string) (Value, *types.Type, bool) {
 	if m := d.defines[name]; m != nil {
 		if m.Value != nil && !m.FuncLike {
@@ -147,6 +151,9 @@ func (d *Defs) Const(name string) (Value, *types.Type, bool) {
 	}
 	if v, ok := Constant(name, d.opts.Arch); ok {
 		return Value{Int: v}, nil, true
+	}
+	if v, ok := d.kernelConst(name); ok {
+		return v, nil, true
 	}
 	if h := d.loadHeaders(); h != nil {
 		if c, ok := h.consts[name]; ok {

@@ -7,7 +7,8 @@
 // modernc.org/cc/v4, which needs no C compiler on the machine; sizes and offsets are computed here by the rules of gcc and
 // clang (layout.go), because that front end knows neither packed structs nor how fields share the rest of a bit-field's word.
 //
-// A header that is not installed is no error. One that is installed is read at the first name that nothing else knows.
+// A header that is not installed is no error. One that is installed is read at the first name that nothing else knows; of the
+// kernel's own headers only the preprocessor lines (kernel.go).
 //
 // Read [Parse] first. Imports: lang/source, lang/diag, lang/types, modernc.org/cc/v4. A [Defs] is safe for concurrent use.
 package cdef

@@ -31,7 +31,6 @@ func (d *Defs) includePaths(quoted bool) []string {
 		out = append(out, "/usr/include/x86_64-linux-gnu")
 	}
 	out = append(out, "/usr/include")
-	out = append(out, d.opts.KernelDirs...)
 	return append(out, compilerDir, missingDir)
 }
 
@@ -73,7 +72,7 @@ func (d *Defs) hasOwnHeaders(diags *diag.List) bool {
 		case inc.quoted && !isSystemHeader(inc.path):
 			diags.Errorf("E0203", inc.span, "fatal error: '%s' file not found", inc.path).
 				Hint("name its directory with `-I`, or write <%s> for a header of the system", inc.path)
-		case !isSystemHeader(inc.path) && !d.findSystem(inc.path):
+		case !isSystemHeader(inc.path) && !d.findSystem(inc.path) && !d.findIn(d.opts.KernelDirs, inc.path):
 			diags.Errorf("E0203", inc.span, "fatal error: '%s' file not found", inc.path).
 				Hint("types of the kernel need no header; name the directory of other headers with `-I`")
 		}
@@ -109,11 +108,13 @@ func (d *Defs) scriptDir(sp source.Span) string {
 	return "."
 }
 
-func (d *Defs) findSystem(name string) bool {
+func (d *Defs) findSystem(name string) bool { return d.findIn(d.includePaths(false), name) }
+
+func (d *Defs) findIn(dirs []string, name string) bool {
 	if d.opts.ReadFile == nil {
 		return false
 	}
-	for _, dir := range d.includePaths(false) {
+	for _, dir := range dirs {
 		if dir == missingDir || dir == compilerDir {
 			continue
 		}

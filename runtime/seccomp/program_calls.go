@@ -19,7 +19,7 @@ func (p *programs) enter() asm.Instructions {
 		p.anyCall()
 	} else {
 		if p.lazy {
-			p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskSeccompMode, asm.Word), asm.JNE.Imm(asm.R1, 0, "filtered"))
+			p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskFiltered, asm.Word), asm.JSet.Imm(asm.R1, p.l.filteredMask, "filtered"))
 			p.at("watched")
 			p.seldom = append(p.seldom, p.filtered)
 		}

@@ -97,6 +97,9 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 			fmt.Fprintln(c.std.err, f)
 		}
 	}
+	if how := p.Runs[0].Exit; how != "" && how != "still running" {
+		fmt.Fprintf(c.std.err, "note: the command ended with %s\n", how)
+	}
 	if *out == "" {
 		return exitOK, p.Show(c.std.out, seccomp.ShowOptions{})
 	}

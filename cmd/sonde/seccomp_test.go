@@ -107,6 +107,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"a directory for a file", []string{"record", "-o", dir, "--", "touch", good + ".ran"}, exitUser, []string{"is a directory"}},
 		{"lint of nothing", []string{"lint"}, exitUsage, []string{"no profile given"}},
 		{"a directory for a profile", []string{"show", dir}, exitUser, []string{"read " + dir + ": is a directory"}},
+		{"a directory to merge into", []string{"merge", "-o", dir, good}, exitUser, []string{dir + " is a directory"}},
 		{"two profiles to show", []string{"show", good, good}, exitUsage, []string{"one profile expected, 2 given"}},
 		{"run without a command", []string{"run", good}, exitUsage, []string{"no command"}},
 		{"an unknown command", []string{"tape"}, exitUsage, []string{"unknown command `seccomp tape`"}},
@@ -157,6 +158,9 @@ func TestSeccompCommands(t *testing.T) {
 	}
 	if code, _, diag := seccompRun(t, "record", "--args", "-o", two, "--", "ls", "-l", "/"); code != exitOK {
 		t.Fatalf("record: %s", diag)
+	}
+	if code, _, diag := seccompRun(t, "record", "-o", all, "--", "ls", filepath.Join(dir, "nothing")); code != exitOK || !strings.Contains(diag, "note: the command ended with exit status 2") {
+		t.Errorf("record of a command that fails: %d %s", code, diag)
 	}
 	if code, _, diag := seccompRun(t, "merge", "-o", all, one, two); code != exitOK {
 		t.Fatalf("merge: %s", diag)

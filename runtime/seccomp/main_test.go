@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +23,10 @@ func TestMain(m *testing.M) {
 	if IsLaunch(os.Args) {
 		LaunchChild()
 	}
-	if os.Getenv(testCalls) != "" {
+	if how := os.Getenv(testCalls); how != "" {
+		if how == "filter" {
+			denyGetpgid()
+		}
 		makeCalls()
 		os.Exit(0)
 	}
@@ -37,6 +42,42 @@ func makeCalls() {
 		unix.Umask(0o22)
 	}
 	_, _ = unix.Getpgid(0)
+}
+
+// denyGetpgid puts a filter on the thread. It answers getpgid with an error of its own, and allows all else.
+func denyGetpgid() {
+	runtime.LockOSThread()
+	code := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_GETPGID},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | 42},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// TestKernelRecordOwnFilter: a program puts a filter on itself, and what that denies is in the recording.
+func TestKernelRecordOwnFilter(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := record(t, Options{Env: append(os.Environ(), testCalls+"=filter"), Stderr: os.Stderr}, exe)
+	if run := p.Runs[0]; run.Exit != "" {
+		t.Fatalf("run: %+v", run)
+	}
+	wantDenials(t, p, "getpgid", 1)
+	if n := count(p, p.ABI, "umask"); n != 5 {
+		t.Errorf("%d umask, want 5", n)
+	}
 }
 
 // TestKernelRecord needs nothing but the kernel: counts, the first execve, provenance, and a denial.

@@ -202,6 +202,9 @@ func (p *Profile) Write(w io.Writer) error {
 
 // WriteFile replaces a file, so that a crash leaves the old or the new one and never half of it.
 func (p *Profile) WriteFile(path string) error {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return fmt.Errorf("write profile: %s is a directory", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("write profile: %w", err)

@@ -165,7 +165,7 @@ func (c *compiler) program(p *lower.Program, cookies bool) (err error) {
 	h := p.Hooks[0]
 	out := &object.Program{
 		Name: p.Name, Type: h.Type, AttachType: h.AttachType, AttachTo: h.AttachTo, Module: h.Module, Flags: h.Flags, Role: h.Role,
-		Insns: code.Insns, Spans: code.Spans, Stats: code.Stats, Probe: p.Bodies[0].Probe.Span(),
+		Insns: code.Insns, Spans: code.Spans, Stats: code.Stats, Probe: p.Bodies[0].Probe.Span(), Bodies: len(p.Bodies),
 	}
 	if h.Point.Node != nil {
 		out.Probe = h.Point.Node.Span()

@@ -363,7 +363,7 @@ func (s *Session) attachAll(ctx context.Context) (probes int, err error) {
 	for i, p := range s.obj.Programs {
 		if p.Role != object.RoleProbe {
 			if p.Role != object.RoleTest && p.Role != object.RoleBench { // those have modes of their own
-				probes += max(1, len(p.Attach))
+				probes += max(1, len(p.Attach)) * max(1, p.Bodies)
 			}
 			continue
 		}
@@ -381,7 +381,7 @@ func (s *Session) attachAll(ctx context.Context) (probes int, err error) {
 			s.mu.Lock()
 			s.links = append(s.links, &attached{i, l})
 			s.mu.Unlock()
-			probes += max(1, len(a.Points))
+			probes += max(1, len(a.Points)) * max(1, p.Bodies)
 			if s.opts.Log != nil {
 				fmt.Fprintf(s.opts.Log, "Attaching %s\n", s.pointNames(a))
 			}

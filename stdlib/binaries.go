@@ -17,6 +17,7 @@ type binary struct {
 	path string // as the traced processes see it
 	host string // as we, and the kernel on our behalf, reach it
 	root symbol.Root
+	name string // how the script says it
 }
 
 // binaries finds what segment i of an attach point names and complains when there is nothing.
@@ -71,7 +72,10 @@ func (m *Machine) findBinaries(name string, pid int) ([]binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []binary{{path, pathHere(root, path), root}}, nil
+	if strings.Contains(name, "/") {
+		return []binary{{path, pathHere(root, path), root, name}}, nil
+	}
+	return []binary{{path, pathHere(root, path), root, path}}, nil
 }
 
 func searchDirs(library bool) []string {
@@ -107,7 +111,7 @@ func globFiles(root symbol.Root, pattern string) ([]binary, error) {
 			continue
 		}
 		infos = append(infos, st)
-		out = append(out, binary{strings.TrimPrefix(host, prefix), host, root})
+		out = append(out, binary{strings.TrimPrefix(host, prefix), host, root, strings.TrimPrefix(host, prefix)})
 	}
 	return out, nil
 }
@@ -187,7 +191,7 @@ func (m *Machine) mappedFiles(pid int) ([]binary, error) {
 				continue
 			}
 			seen[root.Dir+mp.Path] = true
-			out = append(out, binary{mp.Path, pathHere(root, mp.Path), root})
+			out = append(out, binary{mp.Path, pathHere(root, mp.Path), root, mp.Path})
 		}
 	}
 	slices.SortFunc(out, func(a, b binary) int { return strings.Compare(a.path, b.path) })

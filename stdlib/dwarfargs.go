@@ -32,8 +32,7 @@ type dwarfTypes struct {
 func newDwarfTypes() *dwarfTypes { return &dwarfTypes{known: make(map[*symbol.Type]*types.Type)} }
 
 // argsOf is the type of `args` of a function with debug information.
-func argsOf(name string, sig signature) *types.Type {
-	conv := newDwarfTypes()
+func argsOf(name string, sig signature, conv *dwarfTypes) *types.Type {
 	return argsType(name, func() []types.Field {
 		params, _ := sig()
 		out := make([]types.Field, 0, len(params))
@@ -95,10 +94,18 @@ func (d *dwarfTypes) build(t *symbol.Type, depth int) *types.Type {
 	case symbol.TypeArray:
 		elem := t.Elem()
 		n := int(max(t.Count, 0))
-		if e := elem.Strip(); e != nil && e.Kind == symbol.TypeInt && e.Char && e.Bytes() == 1 && n > 0 {
+		if e := elem.Strip(); len(t.Dims()) == 1 && e != nil && e.Kind == symbol.TypeInt && e.Char && e.Bytes() == 1 && n > 0 {
 			return types.StringOf(n)
 		}
-		return types.ArrayOf(d.convert(elem, depth-1), n)
+		out := d.convert(elem, depth-1)
+		dims := t.Dims()
+		for i := len(dims) - 1; i > 0; i-- { // one type of DWARF has all dimensions
+			out = types.ArrayOf(out, int(max(dims[i], 0)))
+		}
+		if len(dims) > 1 {
+			n = int(max(dims[0], 0))
+		}
+		return types.ArrayOf(out, n)
 	case symbol.TypeTypedef:
 		c := *d.convert(t.Elem(), depth-1)
 		c.Name = t.Name
@@ -123,6 +130,55 @@ func (d *dwarfTypes) structType(t *symbol.Type, size int) *types.Type {
 		return out
 	})
 	return &types.Type{Kind: types.Struct, Size: size, Struct: def}
+}
+
+// programTypes gives the types that the debug information of a program names.
+type programTypes struct {
+	file *symbol.File
+	conv *dwarfTypes
+}
+
+func (p *programTypes) found(t *symbol.Type) *types.Type {
+	if t == nil {
+		return nil
+	}
+	return p.conv.convert(t, maxConvertDepth)
+}
+
+// StructType implements types.Source.
+func (p *programTypes) StructType(name string) *types.Type { return p.found(p.file.StructNamed(name)) }
+
+// EnumType implements types.Source.
+func (p *programTypes) EnumType(name string) *types.Type { return p.found(p.file.EnumNamed(name)) }
+
+// Typedef implements types.Source.
+func (p *programTypes) Typedef(name string) *types.Type { return p.found(p.file.TypedefNamed(name)) }
+
+// EnumConst implements types.Source: enumerators are read from the kernel and the script only.
+func (*programTypes) EnumConst(string) (int64, *types.Type, bool) { return 0, nil, false }
+
+// FuncProto implements types.Source.
+func (*programTypes) FuncProto(string) *types.Proto { return nil }
+
+// Names implements types.Source.
+func (*programTypes) Names(string, string, int) []string { return nil }
+
+// typesOf gives the types of a program, the same ones each time; nil when it has no debug information.
+func (m *Machine) typesOf(file *symbol.File) *programTypes {
+	if !file.HasDebugInfo() {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.programTypes == nil {
+		m.programTypes = make(map[*symbol.File]*programTypes)
+	}
+	p := m.programTypes[file]
+	if p == nil {
+		p = &programTypes{file, newDwarfTypes()}
+		m.programTypes[file] = p
+	}
+	return p
 }
 
 // parameterArgs reads parameters where debug information says that they are when the function is entered. argN stays what the registers hold.

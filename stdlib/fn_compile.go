@@ -32,7 +32,10 @@ func compileFuncs() []Builtin {
 		is("is_literal", "a literal", "BEGIN { print(is_literal(1)); }", func(c *check.Call, _ *types.Type) bool { return isLiteral(c, 0) }),
 		is("is_ptr", "a pointer", "BEGIN { print(is_ptr(curtask)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.Pointer }),
 		is("is_str", "a string", "BEGIN { print(is_str(comm)); }", func(_ *check.Call, t *types.Type) bool { return t.Kind == types.String }),
-		is("is_unsigned_integer", "an unsigned integer", "BEGIN { print(is_unsigned_integer(1)); }", func(_ *check.Call, t *types.Type) bool {
+		is("is_unsigned_integer", "an unsigned integer", "BEGIN { print(is_unsigned_integer(1)); }", func(c *check.Call, t *types.Type) bool {
+			if isLiteral(c, 0) { // a literal is signed by itself, unless only an unsigned type holds it
+				return t.Kind == types.Int && t.Size == 8 && !t.Signed
+			}
 			return (t.Kind == types.Int || t.Kind == types.Enum) && !t.Signed
 		}),
 		{

@@ -160,6 +160,8 @@ func printCheck(c *check.Call) {
 	switch {
 	case t.Kind == types.Hist, t.Kind == types.LHist, t.Kind == types.TSeries, t.Kind == types.Stats:
 		c.Diags.Errorf(check.CodeAggregation, c.Node.Sp, "Map type %s cannot print the value of individual keys. You must print the whole map.", t)
+	case len(c.Args) > 3:
+		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "print() takes up to 3 arguments (%d provided)", len(c.Args))
 	case len(c.Args) > 1:
 		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "Non-map print() only takes 1 argument, %d found", len(c.Args))
 	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module:

@@ -34,9 +34,10 @@ type Machine struct {
 
 	target func() *target.Target
 
-	mu       sync.Mutex
-	files    map[string]*symbol.File
-	programs []*ebpf.Program // targets of fentry on BPF programs
+	mu           sync.Mutex
+	files        map[string]*symbol.File
+	programTypes map[*symbol.File]*programTypes
+	programs     []*ebpf.Program // targets of fentry on BPF programs
 }
 
 // NewMachine makes the view of a kernel; it reads nothing.

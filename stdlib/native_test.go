@@ -87,6 +87,7 @@ func TestNativeProgram(t *testing.T) {
 	cases := []struct{ name, text, want string }{
 		{"parameters", `uprobe:EXE:draw { printf("%d %d %d %s %s %d", args.p.x, args.p.y, args.small, args.p.name, str(args.text), args.c); exit(); }`, `^3 4 -6 here hello 5`},
 		{"struct by value", `uprobe:EXE:draw { printf("%d %d", args.pair.a, args.pair.b); exit(); }`, `^11 22`},
+		{"cast to a struct of the program", `uprobe:EXE:draw { $p = (struct point *)arg0; printf("%d %d %s %d", $p->x, $p.y, $p->name, sizeof(struct point) == sizeof(*$p)); exit(); }`, `^3 4 here 1`},
 		{"bit-field", `uprobe:EXE:draw { printf("%d", args.p.flag); exit(); }`, `^5`},
 		{"source line", `uprobe:EXE:native.c:LINE { printf("%s", func); exit(); }`, `^draw`},
 		{"result", `uretprobe:EXE:work { printf("%d", (int32)retval); exit(); }`, `^150`},
@@ -114,9 +115,9 @@ func TestNativeProgram(t *testing.T) {
 		}
 		got := strings.ReplaceAll(string(out), exe, "EXE")
 		want := `uprobe:EXE:draw
-    struct point * p
+    struct point* p
     enum color c
-    const char * text
+    const char* text
     struct pair pair
     short int small
 usdt:EXE:app:ready

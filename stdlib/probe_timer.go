@@ -116,6 +116,11 @@ func (k *timer) rate(r *request) (unit, n uint64, ok bool) {
 		return 0, 0, false
 	}
 	n, err := parseNumber(r.seg[1])
+	if below, ok := strings.CutPrefix(r.seg[1], "-"); err != nil && ok {
+		if _, e := parseNumber(below); e == nil {
+			n, err = 0, nil
+		}
+	}
 	switch {
 	case err != nil:
 		r.errorf(codeTime, "Invalid rate of %s probe: %v", k.name, err)

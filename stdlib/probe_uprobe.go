@@ -168,7 +168,7 @@ func (k *uprobe) expandLine(r *request) []*check.Point {
 		for _, p := range places {
 			d.offsets = append(d.offsets, p.Offset)
 		}
-		p := k.point(r, k.name+":"+bin.path+":"+strings.Join(r.seg[1:], ":"), d)
+		p := k.point(r, k.name+":"+bin.name+":"+strings.Join(r.seg[1:], ":"), d)
 		p.NumArgs = -1 // the registers hold the arguments only where the function begins
 		points = append(points, p)
 	}
@@ -330,7 +330,7 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 		}
 		d.offsets = []uint64{off}
 	}
-	name := k.name + ":" + bin.path
+	name := k.name + ":" + bin.name
 	if f.lang != "" {
 		name += ":" + f.lang
 	}
@@ -339,10 +339,14 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 		name += "+" + strconv.FormatUint(offset, 10)
 	}
 	p := k.point(r, name, d)
-	if literal && !k.ret && offset == 0 && file.HasDebugInfo() {
+	known := k.m.typesOf(file)
+	if known != nil {
+		p.Types = known
+	}
+	if literal && !k.ret && offset == 0 && known != nil {
 		d.sig = signatureOf(file, s)
 		p.Scope, p.Base = name, k.name
-		p.Args = argsOf(name, d.sig)
+		p.Args = argsOf(name, d.sig, known.conv)
 	}
 	return p
 }
@@ -376,7 +380,7 @@ func (k *uprobe) address(r *request, bin binary, file *symbol.File, f funcPatter
 		}
 		d.fn = s.Name
 	}
-	return []*check.Point{k.point(r, k.name+":"+bin.path+":"+strconv.FormatUint(addr, 10), d)}
+	return []*check.Point{k.point(r, k.name+":"+bin.name+":"+strconv.FormatUint(addr, 10), d)}
 }
 
 func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
@@ -415,16 +419,16 @@ func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bo
 		}
 		syms, _ := k.functions(nil, file, segments[1], lang)
 		for _, s := range syms {
-			l := Listed{Name: k.name + ":" + bin.path + ":" + s.Name}
+			l := Listed{Name: k.name + ":" + bin.name + ":" + s.Name}
 			if opts.Verbose && file.HasDebugInfo() {
 				if params, ok := signatureOf(file, s)(); ok {
 					for _, p := range params {
-						l.Args = append(l.Args, p.Type.String()+" "+p.Name)
+						l.Args = append(l.Args, strings.ReplaceAll(p.Type.String(), " *", "*")+" "+p.Name)
 					}
 				}
 			}
 			if lang == "cpp" {
-				l.Name = k.name + ":" + bin.path + ":cpp:\"" + symbol.Demangle(s.Name) + "\""
+				l.Name = k.name + ":" + bin.name + ":cpp:\"" + symbol.Demangle(s.Name) + "\""
 			}
 			if !yield(l) {
 				return nil

@@ -96,7 +96,15 @@ func (r *request) errorf(code diag.Code, format string, args ...any) *diag.Diagn
 
 // segErrorf reports an error about one segment.
 func (r *request) segErrorf(i int, code diag.Code, format string, args ...any) *diag.Diagnostic {
-	return r.diags.Errorf(code, r.segSpan(i), format, args...)
+	return r.labelled(r.diags.Errorf(code, r.ap.Span(), format, args...), i)
+}
+
+// labelled marks the segment that a report about an attach point is about.
+func (r *request) labelled(d *diag.Diagnostic, i int) *diag.Diagnostic {
+	if sp := r.segSpan(i); sp != r.ap.Span() {
+		d.Label(sp, "this part")
+	}
+	return d
 }
 
 func (r *request) segSpan(i int) source.Span {
@@ -134,9 +142,9 @@ func (r *request) noMatch(i int, target string, near []string) {
 	case "ignore":
 		return
 	case "warn":
-		d = r.diags.Warnf(codeNoMatch, r.segSpan(i), "%s Skipping.", text)
+		d = r.labelled(r.diags.Warnf(codeNoMatch, r.ap.Span(), "%s Skipping.", text), i)
 	default:
-		d = r.diags.Errorf(codeNoMatch, r.segSpan(i), "%s", text)
+		d = r.labelled(r.diags.Errorf(codeNoMatch, r.ap.Span(), "%s", text), i)
 	}
 	if !kernel.HasWildcard(target) {
 		suggest(d, near)

@@ -71,8 +71,11 @@ func (g *Gen) readVar(v *check.LocalVar) Operand {
 	if v == nil {
 		panic("lower: unbound variable")
 	}
-	b := g.bindingOf(v)
 	t := v.Type
+	if t.Kind == types.Args {
+		return g.argsOperand(t)
+	}
+	b := g.bindingOf(v)
 	switch b.kind {
 	case bindSSA:
 		x := g.B.Get(b.ssa)
@@ -103,6 +106,14 @@ func (g *Gen) readVar(v *check.LocalVar) Operand {
 	}
 	p := Place{Ptr: g.B.SlotAddr(b.slot, 0), Size: t.Size, Space: types.SpaceBPF}
 	return g.Load(p, t)
+}
+
+// argsOperand gives args as a whole.
+func (g *Gen) argsOperand(t *types.Type) Operand {
+	if p, ok := g.Hook.Context.Record(g); ok {
+		return Operand{Type: t, P: p}
+	}
+	return g.BuildArgs(t)
 }
 
 // padTuple zeroes the gaps between the fields of a tuple.
@@ -187,6 +198,9 @@ func (g *Gen) assignVar(node *ast.Var, e ast.Expr) {
 		g.bug(node, "unbound variable")
 	}
 	t := v.Type
+	if t.Kind == types.Args { // a name for args, which is read where it is used
+		return
+	}
 	// A pointer that is assigned once, where it is declared, needs no home: its value keeps its provenance.
 	if t.Kind == types.Pointer && !v.Addr && g.facts.assigned[v] == 1 && g.fr.vars[v] == nil && !g.fr.boundOutside(v) && v.Span == node.Span() {
 		o := g.Convert(g.Expr(e), t)

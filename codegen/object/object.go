@@ -66,6 +66,7 @@ type Program struct {
 	Probe      source.Span
 	Attach     []*Attach // how to attach it; empty for programs that sonde runs itself (begin, end, test, bench)
 	Role       Role
+	Bodies     int // actions of the script that it runs, one after the other: each counts as a probe
 	Stats      Stats
 }
 

@@ -36,7 +36,8 @@ func (b *body) field(e *ast.Field) *types.Type {
 				return f.Type
 			}
 		}
-		d := b.errorf(CodeUnknownField, e.Sp, "Record does not contain a field named '%[2]s': `%[1]s`", b.name(base), e.Name)
+		d := b.errorf(CodeUnknownField, e.Sp, "Record does not contain a field named '%s'", e.Name)
+		d.Hint("it is a %s", b.name(base))
 		didYouMean(d, e.Name, fieldNames(base.Fields))
 		return types.TInvalid
 	}
@@ -96,7 +97,7 @@ func (b *body) argsField(e *ast.Field, args *types.Type) *types.Type {
 	}
 	if !ok {
 		names := fieldNames(args.Struct.Resolve())
-		text := fmt.Sprintf("Can't find function parameter %s in `args` of `%s`", e.Name, b.Points[0].Name)
+		text := fmt.Sprintf("Can't find function parameter %s", e.Name)
 		if b.Points[0].Kind.Name() == "tracepoint" {
 			text = fmt.Sprintf("Struct/union of type 'struct %s_args' does not contain a field named '%s'", b.Points[0].Name, e.Name)
 		}

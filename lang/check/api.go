@@ -204,6 +204,8 @@ type Point struct {
 	NumArgs  int
 	ArgTypes []*types.Type
 	Node     *ast.AttachPoint
+	// Types are those of the program that is probed, by its debug information; nil for none. They are looked at last.
+	Types types.Source
 	// Data is the kind's own (parsed segments, program type, event ids); only stdlib looks into it.
 	Data any
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -120,11 +121,7 @@ func (c *checker) items(items []ast.Item) {
 		c.unreachable(p)
 	}
 	if limit := c.info.Config.MaxProbes; limit > 0 && total > limit {
-		sp := source.Span{}
-		if len(probes) > 0 {
-			sp = probes[0].Sp
-		}
-		c.diags.Errorf(CodeTooManyProbes, sp, "Can't attach to %d probes because it exceeds the current limit of %d probes.", total, limit).
+		c.diags.Errorf(CodeTooManyProbes, source.Span{}, "Can't attach to %d probes because it exceeds the current limit of %d probes.", total, limit).
 			Hint("set `max_probes` in the config block or BPFTRACE_MAX_PROBES to raise the limit")
 	}
 }
@@ -140,6 +137,9 @@ func (c *checker) probe(p *ast.Probe) int {
 		for _, pt := range c.attach(ap) {
 			if pt.Node == nil {
 				pt.Node = ap
+			}
+			if pt.Types != nil && !slices.Contains(c.defs.probed, pt.Types) {
+				c.defs.probed = append(c.defs.probed, pt.Types)
 			}
 			points = append(points, pt)
 		}

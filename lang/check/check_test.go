@@ -173,7 +173,7 @@ var rejected = []struct {
 	{`macro m(x) { x } BEGIN { m(1, 2); }`, check.CodeMacro, ""},
 	{`BEGIN { let @x; }`, "", ""},
 	{`let @a = foo(5); BEGIN { @a = 1; }`, check.CodeMapKind, "foo"},
-	{`let @a = hash(5); BEGIN { @a[1] = count(); }`, check.CodeMapKind, "per-CPU"},
+	{`let @a = hash(5); BEGIN { @a[1] = count(); }`, check.CodeMapKind, "Type from declaration"},
 	{`config = { foo = 1 } BEGIN { }`, check.CodeConfigKey, "foo"},
 	{`config = { max_map_keys = "a" } BEGIN { }`, check.CodeConfigValue, ""},
 	{`BEGIN { @a[1] = 1; delete(@a); }`, check.CodeMapExpected, ""},

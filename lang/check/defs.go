@@ -9,8 +9,9 @@ import (
 
 // definitions are the types and C macros that a script sees: its own C definitions first, then the target's.
 type definitions struct {
-	own    CDefs        // nil when the script has none
-	base   types.Source // nil when the target has none
+	own    CDefs          // nil when the script has none
+	base   types.Source   // nil when the target has none
+	probed []types.Source // those of the programs that are probed
 	simple map[string]string
 }
 
@@ -32,7 +33,14 @@ func (d *definitions) lookup(f func(types.Source) *types.Type) *types.Type {
 		}
 	}
 	if d.base != nil {
-		return f(d.base)
+		if t := f(d.base); t != nil {
+			return t
+		}
+	}
+	for _, s := range d.probed {
+		if t := f(s); t != nil {
+			return t
+		}
 	}
 	return nil
 }

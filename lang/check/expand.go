@@ -535,7 +535,7 @@ func (x *expander) positional(e *ast.Positional) ast.Expr {
 	if e.N == 0 {
 		return &ast.IntLit{Base: e.Base, Value: uint64(len(x.c.env.Positional)), Text: "$#"}
 	}
-	if e.N > len(x.c.env.Positional) {
+	if e.N > len(x.c.env.Positional) || x.c.env.Positional[e.N-1] == "" {
 		return &ast.Positional{Base: e.Base, N: e.N}
 	}
 	text := x.c.env.Positional[e.N-1]

@@ -92,7 +92,7 @@ func (im *importer) directory(imp *ast.Import, p string) bool {
 func (im *importer) file(sp source.Span, p string) {
 	text, err := im.c.env.ReadFile(p)
 	if err != nil {
-		im.c.diags.Errorf(CodeImport, sp, "cannot import `%s`: %v", p, err)
+		im.c.diags.Errorf(CodeImport, sp, "Unable to find suitable path for import").Hint("%v", err)
 		return
 	}
 	f := im.c.set.Add(p, string(text))

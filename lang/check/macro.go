@@ -47,7 +47,7 @@ func (c *checker) addMacros(list []*ast.Macro, library bool) {
 		case same < 0:
 			c.macros[m.Name] = append(c.macros[m.Name], &macro{m, library})
 		default:
-			c.diags.Errorf(CodeMacro, m.NameSp, "Redefinition of macro: %s with %s", m.Name, plural(len(m.Params), "parameter")).
+			c.diags.Errorf(CodeMacro, source.Span{Start: m.Sp.Start, End: m.NameSp.End}, "Redefinition of macro: %s", m.Name).Hint("macros of one name differ in the number of their parameters").
 				Label(c.macros[m.Name][same].NameSp, "first defined here")
 		}
 	}

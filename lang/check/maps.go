@@ -1,6 +1,8 @@
 package check
 
 import (
+	"strings"
+
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
@@ -52,14 +54,20 @@ func (c *checker) declareMap(d *ast.MapDecl) {
 		}
 	}
 	if len(d.Args) != 1 {
-		c.diags.Errorf(CodeArgCount, d.Sp, "a map declaration needs one argument, the number of entries; got %d", len(d.Args))
+		sp := d.Sp
+		if len(d.Args) > 1 {
+			sp = d.Args[1].Span()
+		}
+		c.diags.Errorf(CodeArgCount, sp, "syntax: expected positive integer for map declaration max entries").Hint("a declaration has one argument, the number of entries; got %d", len(d.Args))
 		return
 	}
 	n := 0
 	x := &expander{c: c, diags: c.diags, counter: &n}
 	v, ok := foldLiteral(x.expr(d.Args[0]))
 	if !ok || v.kind != intValue || v.neg || v.bits == 0 || v.bits > 1<<31 {
-		c.diags.Errorf(CodeRange, d.Args[0].Span(), "the number of entries must be a positive integer literal")
+		sp := d.Args[0].Span()
+		sp.End = sp.Start + 1
+		c.diags.Errorf(CodeRange, sp, "syntax: expected positive integer for map declaration max entries")
 		return
 	}
 	st.m.Max = int(v.bits)
@@ -218,7 +226,12 @@ func (b *body) assignMap(s *ast.Assign, ref *ast.MapRef, ix *ast.Index) {
 			cur = types.TInvalid
 		}
 		if cur != nil && cur.IsAggregation() && value != nil && !bad(value) {
-			b.errorf(CodeAggregation, s.Sp, "`%s=` cannot be used on `%s`, a map of `%s`", s.Op, ref.Name, cur)
+			result := "int64"
+			if value.Kind != types.Int {
+				result = "uint64"
+			}
+			b.errorf(CodeAggregation, assignSpan(s), "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'", ref.Name, result, cur).
+				Hint("an aggregation is only assigned with `=`")
 			return
 		}
 		value = b.compound(s, cur, value)
@@ -275,11 +288,9 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 				st.fromAgg = true
 				return
 			}
-			d := b.errorf(CodeAggregation, s.Value.Span(), "Map value '%s' cannot be assigned from one map to another.", t)
+			d := b.errorf(CodeAggregation, assignSpan(s), "Map value '%s' cannot be assigned from one map to another. The function that returns this type must be called directly e.g. `%s = %s();`.", t, st.m.Name, strings.TrimSuffix(t.String(), "_t"))
 			if isCastable(t) {
 				d.Hint("add a cast to store its value: `(int64)...`")
-			} else {
-				d.Hint("call the function directly: `%s = ...`", st.m.Name)
 			}
 			st.poisoned = st.poisoned || cur == nil
 			return
@@ -309,7 +320,21 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 		ok = false
 	}
 	if !ok {
-		b.errorf(CodeMismatch, assignSpan(s), "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'",
+		sp := assignSpan(s)
+		if isAgg {
+			sp = s.Value.Span()
+		}
+		if isAgg && cur != nil && cur.Kind == t.Kind {
+			switch t.Kind {
+			case types.Hist:
+				b.errorf(CodeMismatch, sp, "Different bits in a single hist unsupported").Label(st.use, "first used here")
+				return
+			case types.LHist:
+				b.errorf(CodeMismatch, sp, "Different lhist bounds in a single map unsupported").Label(st.use, "first used here")
+				return
+			}
+		}
+		b.errorf(CodeMismatch, sp, "Type mismatch for %s: trying to assign value of type '%s' when map already has a type '%s'",
 			st.m.Name, b.name(t), b.name(cur)).Label(st.use, "first used here")
 		return
 	}
@@ -364,10 +389,10 @@ func (c *checker) checkMapKind(st *mapState) {
 	}
 	switch {
 	case st.m.Value.IsAggregation() && !kind.PerCPU:
-		c.diags.Errorf(CodeMapKind, st.m.Span, "Incompatible map types. `%s` holds `%s`, which needs a per-CPU map, but it is declared as `%s`", st.m.Name, st.m.Value, st.m.Kind).
-			Label(st.use, "used here").Hint("use `percpuhash` or `percpulruhash`")
+		c.diags.Errorf(CodeMapKind, st.use, "Incompatible map types. Type from declaration: %s. Type from value/key type: percpuhash", st.m.Kind).
+			Label(st.m.Span, "declared here").Hint("use `percpuhash` or `percpulruhash`")
 	case !st.m.Value.IsAggregation() && kind.PerCPU:
-		c.diags.Errorf(CodeMapKind, st.m.Span, "Incompatible map types. `%s` holds `%s`, which cannot be in a per-CPU map, but it is declared as `%s`", st.m.Name, c.closeType(st.m.Value), st.m.Kind).
-			Label(st.use, "used here").Hint("use `hash` or `lruhash`")
+		c.diags.Errorf(CodeMapKind, st.use, "Incompatible map types. Type from declaration: %s. Type from value/key type: hash", st.m.Kind).
+			Label(st.m.Span, "declared here").Hint("use `hash` or `lruhash`")
 	}
 }

@@ -134,7 +134,7 @@ func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
 	case x.Kind == y.Kind && (op == "==" || op == "!=") && types.Equal(x, y) && !x.IsAggregation():
 		return types.TBool
 	}
-	if isCompare(op) {
+	if isCompare(op) || x.Kind != y.Kind && (x.Kind == types.String || y.Kind == types.String) {
 		b.errorf(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.name(x), b.name(y))
 	} else {
 		b.errorf(CodeOperand, e.Span(), "The %s operator can not be used on expressions of types %s, %s", op, b.name(x), b.name(y))
@@ -375,7 +375,7 @@ func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
 		return x
 	}
 	if !x.IsInteger() || x.Kind == types.Bool {
-		return b.invalid(CodeIncrement, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
+		return b.invalid(CodeIncrement, e.Sp, "Type mismatch for %s: trying to assign value of type 'uint64' when variable already has a type '%s'", displayName(v.Name), b.name(x))
 	}
 	st := b.states[b.Vars[v]]
 	if st.declared != nil || st.locked {
@@ -408,9 +408,9 @@ func (b *body) incrementMap(e *ast.Unary, x *types.Type, ref *ast.MapRef) *types
 	case x.Kind == types.Pointer:
 		return x
 	case x.IsAggregation():
-		return b.invalid(CodeAggregation, e.Sp, "`%s` cannot be used on `%s`, a map of `%s`", e.Op, ref.Name, x)
+		return b.invalid(CodeAggregation, e.Sp, "Type mismatch for %s: trying to assign value of type 'uint64' when map already has a type '%s'", ref.Name, x)
 	case !x.IsInteger() || x.Kind == types.Bool:
-		return b.invalid(CodeIncrement, e.Sp, "The %s operator can not be used on expressions of type '%s'", e.Op, b.name(x))
+		return b.invalid(CodeIncrement, e.Sp, "Type mismatch for %s: trying to assign value of type 'uint64' when map already has a type '%s'", ref.Name, b.name(x))
 	}
 	if joined, ok := b.c.pool.promote(x, b.stepType(e.Op, x)); ok && !st.locked {
 		b.setMapValue(st, joined)

@@ -11,9 +11,10 @@ type resolver struct {
 	b      *body
 	scopes []*scope
 	nextID int
-	loops  int // `while` and `for` around the statement
-	fors   int // `for` around the statement
-	meta   int // inside sizeof, offsetof, typeof, typeinfo: nothing is evaluated
+	loops  int         // `while` and `for` around the statement
+	fors   int         // `for` around the statement
+	index  source.Span // the map with its key that is looked at
+	meta   int         // inside sizeof, offsetof, typeof, typeinfo: nothing is evaluated
 	diags  *diag.List
 }
 
@@ -199,6 +200,7 @@ func (r *resolver) assign(s *ast.Assign) {
 			for _, k := range t.Keys {
 				r.expr(k)
 			}
+			r.index = t.Sp
 			r.written(r.mapUse(m, true, false), s.Op)
 			return
 		}
@@ -306,6 +308,7 @@ func (r *resolver) expr(e ast.Expr) {
 		r.readMap(e, false)
 	case *ast.Index:
 		if m, ok := unparen(e.X).(*ast.MapRef); ok {
+			r.index = e.Sp
 			r.readMap(m, true)
 		} else {
 			r.expr(e.X)
@@ -373,6 +376,7 @@ func (r *resolver) unary(e *ast.Unary) {
 				for _, k := range t.Keys {
 					r.expr(k)
 				}
+				r.index = t.Sp
 				r.incremented(r.mapUse(m, true, false))
 				return
 			}
@@ -472,6 +476,14 @@ func (r *resolver) readMap(m *ast.MapRef, keyed bool) {
 	}
 }
 
+// at is where a use of a map with a key is shown.
+func (r *resolver) at(m *ast.MapRef) source.Span {
+	if r.index.Start == m.Sp.Start && r.index.End > m.Sp.End {
+		return r.index
+	}
+	return m.Sp
+}
+
 // mapUse notes a use of a map: with a key, without one, or (whole) as a whole, which says nothing about keys.
 func (r *resolver) mapUse(m *ast.MapRef, keyed, whole bool) *mapState {
 	st := r.b.c.mapOf(m)
@@ -480,7 +492,7 @@ func (r *resolver) mapUse(m *ast.MapRef, keyed, whole bool) *mapState {
 	}
 	switch {
 	case keyed && st.scalar.IsValid():
-		r.diags.Errorf(CodeScalarKeyed, m.Sp, "%s used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)", m.Name).
+		r.diags.Errorf(CodeScalarKeyed, r.at(m), "%s used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)", m.Name).
 			Label(st.scalar, "used without a key here").Hint("use two maps")
 	case !keyed && st.keyed.IsValid():
 		r.diags.Errorf(CodeScalarKeyed, m.Sp, "%s used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)", m.Name).

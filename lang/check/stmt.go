@@ -69,7 +69,7 @@ func (b *body) jump(s *ast.Jump) {
 	if t == nil || bad(t) || t.IsInteger() || b.isSum(t) {
 		return
 	}
-	b.errorf(CodeReturnType, source.Span{Start: s.Sp.Start, End: s.Value.Span().End}, "Probe return values can only be integers. Found %s", b.name(t))
+	b.errorf(CodeReturnType, s.Sp, "Probe return values can only be integers. Found %s", b.name(t))
 }
 
 func (b *body) let(s *ast.Let) {
@@ -156,7 +156,7 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	case value.Kind == types.Void:
-		b.errorf(CodeVoidValue, assignSpan(s), "Invalid expression for assignment: %s has no value", describeCall(s.Value))
+		b.errorf(CodeVoidValue, assignSpan(s), "Invalid expression for assignment").Hint("%s has no value", describeCall(s.Value))
 		st.poisoned = true
 		return
 	case value.IsAggregation() && !isCastable(value), value.Kind == types.MapKind, value.Kind == types.TypeValue:
@@ -181,6 +181,9 @@ func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
 		return types.TInvalid
 	case value.Kind == types.Void:
 		return b.invalid(CodeVoidValue, s.Value.Span(), "%s has no value", describeCall(s.Value))
+	}
+	if v, ok := unparen(s.Target).(*ast.Var); ok && (target.Kind == types.Tuple || target.Kind == types.Record) && isNumber(value) {
+		return b.invalid(CodeMismatch, assignSpan(s), "Type mismatch for %s: trying to assign value of type 'int64' when variable already has a type '%s'", displayName(v.Name), b.name(target))
 	}
 	t := b.operate(s, s.Op, target, value)
 	// An unsigned target stays unsigned when it is only reduced.
@@ -266,11 +269,11 @@ func (b *body) unroll(s *ast.Unroll) {
 	c, ok := b.Consts[s.Count]
 	switch {
 	case !ok || c.IsString:
-		b.errorf(CodeUnroll, s.Sp, "invalid unroll value: it must be an integer that is known while compiling")
+		b.errorf(CodeUnroll, s.Sp, "invalid unroll value").Hint("it must be an integer that is known while compiling")
 	case c.Int > 100:
-		b.errorf(CodeUnroll, s.Sp, "unroll maximum value is 100, got %d", c.Int).Hint("use `while` or `for`")
+		b.errorf(CodeUnroll, s.Sp, "unroll maximum value is 100").Hint("use `while` or `for`, not %d copies", c.Int)
 	case c.Int < 1:
-		b.errorf(CodeUnroll, s.Sp, "unroll minimum value is 1, got %d", c.Int)
+		b.errorf(CodeUnroll, s.Sp, "unroll minimum value is 1").Hint("this is %d", c.Int)
 	}
 }
 

@@ -265,5 +265,5 @@ func convertImport(s *gImport) (*ast.Import, *fault) {
 	if s.Semi == nil {
 		return nil, newFault("E0108", source.Span{Start: sp.End - 1, End: sp.End}, "syntax: expected ';'").hint("end the import with `;`")
 	}
-	return &ast.Import{Base: base(tokenEnd(sp, s.Semi)), Path: lexer.Unquote(s.Path.Value)}, nil
+	return &ast.Import{Base: base(sp), Path: lexer.Unquote(s.Path.Value)}, nil
 }

@@ -331,13 +331,22 @@ func convertDecl(raw *gDecl, b ast.Base) (ast.Item, *fault) {
 	return m, nil
 }
 
+// configWord is the keyword of a config block.
+func configWord(c *ast.Config) source.Span {
+	return source.Span{Start: c.Sp.Start, End: c.Sp.Start + int32(len("config"))}
+}
+
 // order enforces what must come first: C definitions, config and imports precede probes, macros, functions and maps.
 func (r *reader) order(item ast.Item) *fault {
 	late := func(what string) *fault {
 		if !r.main.IsValid() {
 			return nil
 		}
-		f := newFault("E0110", item.Span(), "syntax: %s must appear before probes and functions", what).
+		sp := item.Span()
+		if c, ok := item.(*ast.Config); ok {
+			sp = configWord(c)
+		}
+		f := newFault("E0110", sp, "syntax: %s must appear before probes and functions", what).
 			hint("move it to the top of the script")
 		f.label = labelAt(r.main, "the first of them")
 		return f
@@ -349,7 +358,7 @@ func (r *reader) order(item ast.Item) *fault {
 		return late("imports")
 	case *ast.Config:
 		if r.config != nil {
-			f := newFault("E0110", n.Sp, "syntax: duplicate config block").hint("merge the two blocks")
+			f := newFault("E0110", configWord(n), "syntax: duplicate config block").hint("merge the two blocks")
 			f.label = labelAt(r.config.Sp, "the first one")
 			return f
 		}

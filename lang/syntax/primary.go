@@ -218,17 +218,17 @@ func (p *parser) record(open *token) ast.Expr {
 			p.fail(unexpected(&t, "identifier"))
 		}
 		p.next()
-		for _, name := range n.Names {
-			if name == t.Value {
-				p.fail(newFault("E0114", spanOf(&t), "syntax: Named argument list already contains name: %s", name).hint("rename or remove one of them"))
-			}
-		}
 		if eq := p.peek(); kindOf(eq) != lexer.Assign || eq.Value != "=" {
 			p.fail(unexpected(eq, "`=` after the field name"))
 		}
 		p.next()
 		n.Names = append(n.Names, t.Value)
 		n.Values = append(n.Values, p.expr())
+		for _, name := range n.Names[:len(n.Names)-1] {
+			if name == t.Value {
+				p.fail(newFault("E0114", p.from(spanOf(&t)), "syntax: Named argument list already contains name: %s", name).hint("rename or remove one of them"))
+			}
+		}
 		if !p.accept(",") {
 			break
 		}

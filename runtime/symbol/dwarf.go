@@ -26,6 +26,7 @@ type dwarfIndex struct {
 	alt       *dwarfIndex // what dwz moved into a common file
 	strs      []byte      // .debug_str, only of an alt file
 	locations *locations
+	byName    *typeNames // nil until asked for
 }
 
 // unit is one compilation unit.

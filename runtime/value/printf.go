@@ -171,8 +171,10 @@ func (sp *Spec) Append(dst []byte, v V) []byte {
 	case "c":
 		return sp.pad(append(dst, byte(u)), start)
 	case "p":
-		dst = strconv.AppendUint(append(dst, "0x"...), u, 16)
-		return sp.pad(dst, start)
+		if u != 0 { // as with %#x, nothing is put before a zero
+			dst = append(dst, "0x"...)
+		}
+		return sp.pad(strconv.AppendUint(dst, u, 16), start)
 	case "gr":
 		return sp.pad(AppendGFP(dst, u), start)
 	}

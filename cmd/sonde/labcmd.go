@@ -54,7 +54,9 @@ func runLab(ctx context.Context, argv []string, std stdio) int {
 	if len(argv) > 0 {
 		switch argv[0] {
 		case "list":
-			err = labList(std)
+			if err = usagef("list takes no arguments"); len(argv) == 1 {
+				err = labList(std)
+			}
 		case "fetch":
 			err = labFetch(ctx, argv[1:], std)
 		case "run":
@@ -124,15 +126,16 @@ func newLabFlags(name string, std stdio) *labFlags {
 
 func (f *labFlags) parse(argv []string) (lab.Arch, error) {
 	if err := f.Parse(argv); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return "", err
-		}
-		return "", usagef("%v", err)
+		return "", flagError(err)
 	}
 	if f.NArg() == 0 {
 		return "", usagef("no kernel given: use one of %s", strings.Join(lab.Names(), ", "))
 	}
-	return lab.ParseArch(f.arch)
+	arch, err := lab.ParseArch(f.arch)
+	if err != nil {
+		return "", usagef("%s", lab.Message(err))
+	}
+	return arch, nil
 }
 
 func labFetch(ctx context.Context, argv []string, std stdio) error {
@@ -212,6 +215,11 @@ func labRun(ctx context.Context, argv []string, std stdio, shell bool) (int, err
 		}
 		if path, err = filepath.Abs(path); err != nil {
 			return 0, err
+		}
+		if arch != lab.HostArch() { // what libraries this machine has are of no use there
+			if err := lab.CheckStatic(path, arch); err != nil {
+				return 0, &userError{lab.Message(err), "bring a static program for that architecture, or run `sonde`"}
+			}
 		}
 		if cfg.Files, err = programFiles(path); err != nil {
 			return 0, err
@@ -330,8 +338,8 @@ func labTerminal(cfg *lab.Config, job *lab.Job, std stdio) (restore func(), err 
 
 func labResult(ctx context.Context, cfg lab.Config, std stdio, console bool) (int, error) {
 	res, err := lab.Run(ctx, cfg)
-	if console || err != nil {
-		fmt.Fprintf(std.err, "%s\n", strings.TrimRight(res.Console, "\n"))
+	if text := strings.TrimRight(res.Console, "\n"); (console || err != nil) && text != "" {
+		fmt.Fprintf(std.err, "%s\n", text)
 	}
 	if err != nil {
 		fmt.Fprintf(std.err, "ERROR: %s\n", lab.Message(err))

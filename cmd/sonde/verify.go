@@ -48,7 +48,8 @@ EXIT STATUS: 0 all fine, 1 something is refused somewhere, 2 wrong usage, 3 a ke
 
 // verifyOptions are the command line of sonde verify.
 type verifyOptions struct {
-	kernels, archs []string
+	kernels        []string // specs, `all` spelled out
+	archs          []lab.Arch
 	guest, format  string
 	mirror         string
 	run, parallel  int
@@ -63,7 +64,8 @@ func parseVerify(argv []string) (*verifyOptions, error) {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	fs.StringSliceVar(&o.kernels, "kernel", []string{"all"}, "")
-	fs.StringSliceVar(&o.archs, "arch", []string{string(lab.HostArch())}, "")
+	var archs []string
+	fs.StringSliceVar(&archs, "arch", []string{string(lab.HostArch())}, "")
 	fs.StringVar(&o.guest, "guest", "", "")
 	fs.StringVar(&o.mirror, "mirror", "", "")
 	fs.StringVarP(&o.format, "format", "f", "text", "")
@@ -73,12 +75,34 @@ func parseVerify(argv []string) (*verifyOptions, error) {
 	fs.BoolVar(&o.unsafe, "unsafe", false, "")
 	fs.StringSliceVar(&o.modules, "module", nil, "")
 	if err := fs.Parse(argv); err != nil {
-		return nil, err
+		return nil, flagError(err)
 	}
 	o.files = fs.Args()
+	var specs []string
+	for _, s := range o.kernels {
+		specs = append(specs, lab.ParseSpecs(s)...)
+	}
+	o.kernels = specs
+	for _, s := range archs {
+		a, err := lab.ParseArch(s)
+		if err != nil {
+			return nil, usagef("%s", lab.Message(err))
+		}
+		o.archs = append(o.archs, a)
+	}
 	switch {
 	case len(o.files) == 0:
 		return nil, usagef("no script given")
+	case len(o.kernels) == 0:
+		return nil, usagef("no kernel given: use one of %s, running, all, or the path of a kernel image or of its package", strings.Join(lab.Names(), ", "))
+	case len(o.archs) == 0:
+		return nil, usagef("no architecture given: use x86_64 or arm64")
+	case !o.boots() && !slices.Contains(o.archs, lab.HostArch()):
+		return nil, usagef("the running kernel is for %s", lab.HostArch())
+	case !o.boots() && len(o.modules) > 0:
+		return nil, usagef("--module is for kernels that are booted: nothing is loaded into the running one")
+	case o.parallel < 0:
+		return nil, usagef("--parallel takes a number of guests, not %d", o.parallel)
 	case o.format != "text" && o.format != "json" && o.format != "junit":
 		return nil, usagef("unknown format `%s`: use text, json or junit", o.format)
 	case o.run < 0:
@@ -102,7 +126,11 @@ func runVerify(ctx context.Context, argv []string, std stdio) int {
 	}
 	r, err := o.verify(ctx, std)
 	if err != nil {
-		return verifyFailed(std, err)
+		code := verifyFailed(std, err)
+		if errors.Is(err, lab.ErrNoKernel) {
+			fmt.Fprintln(std.err, "HINT: `running` is the kernel of this machine, `all` are those that have a name")
+		}
+		return code
 	}
 	print := map[string]func(io.Writer, *verify.Report) error{"text": verify.Table, "json": verify.JSON, "junit": verify.JUnit}[o.format]
 	if err := print(std.out, r); err != nil {
@@ -124,32 +152,32 @@ func verifyFailed(std stdio, err error) int {
 	var us *userError
 	switch {
 	case errors.Is(err, lab.ErrNoKernel):
-		fmt.Fprintf(std.err, "HINT: use one of %s, `running`, `all`, or the path of a kernel image or of its package\n", strings.Join(lab.Names(), ", "))
-	case errors.As(err, &us) && us.hint != "":
-		fmt.Fprintf(std.err, "HINT: %s\n", us.hint)
-	case errors.As(err, new(*lab.MissingError)):
-		return exitKernel
+		return exitUsage
+	case errors.As(err, &us):
+		if us.hint != "" {
+			fmt.Fprintf(std.err, "HINT: %s\n", us.hint)
+		}
+		return exitUser
 	}
-	return exitUser
+	return exitKernel
+}
+
+// flagError is an error of the flag package in its own words, without those of the number parser.
+func flagError(err error) error {
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	text, _, _ := strings.Cut(err.Error(), ": strconv.")
+	return usagef("%s", text)
 }
 
 func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, error) {
 	v := &verify.Options{
-		Objects: o.object, Seconds: o.run, Unsafe: o.unsafe, Parallel: o.parallel, Release: kernelRelease(),
+		Kernels: o.kernels, Archs: o.archs, Objects: o.object, Seconds: o.run, Unsafe: o.unsafe, Parallel: o.parallel, Release: kernelRelease(),
 		Catalogue: lab.NewCatalogue(), Modules: o.modules, Init: func(a lab.Arch) (string, error) { return guestBinary(a, o.guest) }, Here: o.here,
 	}
 	v.Catalogue.Mirror = o.mirror
 	v.Catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
-	for _, s := range o.kernels {
-		v.Kernels = append(v.Kernels, lab.ParseSpecs(s)...)
-	}
-	for _, s := range o.archs {
-		a, err := lab.ParseArch(s)
-		if err != nil {
-			return nil, err
-		}
-		v.Archs = append(v.Archs, a)
-	}
 	for _, f := range o.files {
 		host, err := filepath.Abs(f)
 		if err != nil {
@@ -161,7 +189,7 @@ func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, 
 			return nil, &userError{fmt.Sprintf("`%s` is no file", f), "give the path of a script"}
 		}
 		it := verify.Item{Path: f, Host: host}
-		if !o.object && o.boots(v.Kernels) {
+		if !o.object && o.boots() {
 			it.Files, it.Names = companions(host, o.unsafe)
 		}
 		v.Items = append(v.Items, it)
@@ -169,8 +197,9 @@ func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, 
 	return verify.Run(ctx, v)
 }
 
-func (o *verifyOptions) boots(specs []string) bool {
-	for _, s := range specs {
+// boots tells whether a guest is needed.
+func (o *verifyOptions) boots() bool {
+	for _, s := range o.kernels {
 		if s != "running" {
 			return true
 		}

@@ -102,8 +102,15 @@ func TestVerifyWrongUse(t *testing.T) {
 	}{
 		{[]string{}, exitUsage, "no script given"},
 		{[]string{"-f", "xml", a}, exitUsage, "unknown format `xml`"},
-		{[]string{"--kernel", "3.7", a}, exitUser, "3.7"},
-		{[]string{"--arch", "vax", a}, exitUser, "vax"},
+		{[]string{"--kernel", "3.7", a}, exitUsage, "3.7"},
+		{[]string{"--kernel", "", a}, exitUsage, "no kernel given"},
+		{[]string{"--kernel", a, a}, exitKernel, "too short for a kernel"},
+		{[]string{"--arch", "vax", a}, exitUsage, "vax"},
+		{[]string{"--arch", "", a}, exitUsage, "no architecture given"},
+		{[]string{"--kernel", "running", "--arch", otherArch(), a}, exitUsage, "the running kernel is for"},
+		{[]string{"--kernel", "running", "--module", "xfs", a}, exitUsage, "--module is for kernels that are booted"},
+		{[]string{"--run", "soon", a}, exitUsage, `invalid argument "soon" for "--run" flag`},
+		{[]string{"--parallel", "-1", a}, exitUsage, "--parallel takes a number of guests"},
 		{[]string{filepath.Join(dir, "none.bt")}, exitUser, "cannot open"},
 		{[]string{dir}, exitUser, "is no file"},
 		{[]string{"--object", "--run", "1", a}, exitUsage, "--run needs scripts"},
@@ -184,6 +191,34 @@ func TestVerifyKernels(t *testing.T) {
 	for i := range r.Columns {
 		if row := state(i, 1); row.State != verify.OK || !strings.Contains(row.Output, "2\n") {
 			t.Errorf("uses.bt on %s: %+v", r.Columns[i].Release, row)
+		}
+	}
+}
+
+func otherArch() string {
+	if lab.HostArch() == lab.ARM64 {
+		return string(lab.AMD64)
+	}
+	return string(lab.ARM64)
+}
+
+func TestLabWrongUse(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, exitUsage, "no command given"},
+		{[]string{"list", "6.1"}, exitUsage, "list takes no arguments"},
+		{[]string{"fetch"}, exitUsage, "no kernel given"},
+		{[]string{"fetch", "4.4"}, exitUsage, "use one of 5.10"},
+		{[]string{"fetch", "--arch", "vax", "6.1"}, exitUsage, "vax"},
+		{[]string{"run", "--cpus", "two", "6.1", "--", "true"}, exitUsage, "--cpus"},
+		{[]string{"run", "6.1"}, exitUsage, "no command given"},
+	} {
+		code, _, errs := sonde(t, append([]string{"lab"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(errs, tt.want) || strings.Contains(errs, "strconv") {
+			t.Errorf("%v: status %d, %q", tt.args, code, errs)
 		}
 	}
 }

@@ -368,7 +368,7 @@ func (k *uprobe) address(r *request, bin binary, file *symbol.File, f funcPatter
 		return nil
 	}
 	off, ok := file.OffsetOf(addr)
-	if !ok {
+	if !ok || !file.InCode(addr) && !r.env.Unsafe {
 		r.segErrorf(f.at, codeOffset, "address %#x is not in the code of %s", addr, bin.path).Hint("use an address that its symbol table or disassembly shows")
 		return nil
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/elf"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -33,6 +35,7 @@ func TestKernelWrongInput(t *testing.T) {
 		{"a source file", "uprobe:/proc/self/exe:mian.go:1", "no source file mian.go|no debug information", nil},
 		{"an offset inside of an instruction", "uprobe:/proc/self/exe:main.main+100000", "offset 100000|outside|No matches", nil},
 		{"an address", "uprobe:/proc/self/exe:0xffffffffffff", "is not in the code of", nil},
+		{"an address of data", fmt.Sprintf("uprobe:/proc/self/exe:%#x", dataAddress(t)), "is not in the code of", nil},
 		{"a unit of time", "profile:hertz:9", "hertz is not an accepted unit of time", nil},
 		{"a process", "interval:s:1", "there is no process 4194303", []string{"-p", "4194303"}},
 		{"a container", "interval:s:1", "there is no container `nosuch`", []string{"--container", "nosuch"}},
@@ -61,4 +64,19 @@ func TestKernelWrongInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// dataAddress is an address of this program that holds no code.
+func dataAddress(t *testing.T) uint64 {
+	t.Helper()
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := f.Section(".rodata")
+	if s == nil {
+		t.Fatal("this program has no section .rodata")
+	}
+	return s.Addr
 }

@@ -223,6 +223,16 @@ func (f *File) OffsetOf(addr uint64) (offset uint64, ok bool) {
 	return 0, false
 }
 
+// InCode tells whether an address of the image is in a segment that is executed.
+func (f *File) InCode(addr uint64) bool {
+	for _, p := range f.elf.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
+			return true
+		}
+	}
+	return false
+}
+
 // AddressOf converts an offset in the file to an address of the image. Where two segments hold the offset, the
 // executable one wins.
 func (f *File) AddressOf(offset uint64) (addr uint64, ok bool) {

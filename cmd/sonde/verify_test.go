@@ -287,7 +287,7 @@ func TestVerifyMisbehaving(t *testing.T) {
 		{verify.OK, "", "fine\n"},
 		{verify.OK, "", " bytes more\n"},
 		{verify.Load, "line 1: cannot make map `@m`", ""},
-		{verify.OK, "", ""},
+		{verify.Running, "line 1: command exited with code 3", ""},
 		{verify.Guest, "kernel panic: sysrq triggered crash", ""},
 	}
 	for i, w := range want {

@@ -176,3 +176,38 @@ int main(void) {
 		t.Errorf("no complete stack at the prompt:\n%s%s", out.String(), errs.String())
 	}
 }
+
+// TestKernelStacksUnderUretprobe takes stacks through a function whose return address a uretprobe has replaced: what the program walks itself
+// is what the kernel's helper gives.
+func TestKernelStacksUnderUretprobe(t *testing.T) {
+	openKernel(t)
+	dir := t.TempDir()
+	const text = `#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+__attribute__((noinline)) long inner(void) { long r = syscall(SYS_getpgid, 7654321); __asm__ volatile(""); return r; }
+__attribute__((noinline)) long outer(void) { long r = inner(); __asm__ volatile(""); return r + 1; }
+int main(void) { long s = 0; for (int i = 0; i < 5; i++) s += outer(); s += inner(); return s == 12345; }
+`
+	if err := os.WriteFile(filepath.Join(dir, "p.c"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("gcc", "-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o", "p", "p.c")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("needs a compiler: %v\n%s", err, out)
+	}
+	var got [2]string
+	for i, attach := range []string{"auto", "literal"} {
+		script := fmt.Sprintf(`config = { attach = %s } uretprobe:%s/p:outer { @r = count(); }
+tracepoint:syscalls:sys_enter_getpgid /args.pid == 7654321/ { @[ustack(4)] = count(); }`, attach, dir)
+		var out, errs bytes.Buffer
+		if code := run(context.Background(), []string{"sonde", "-c", dir + "/p", "-e", script}, stdio{strings.NewReader(""), &out, &errs}); code != 0 {
+			t.Fatalf("status %d, %s", code, errs.String())
+		}
+		got[i] = out.String()
+	}
+	if got[0] != got[1] || !strings.Contains(got[0], "outer+") || !strings.Contains(got[0], "@r: 5") {
+		t.Errorf("by the program\n%s\nby the kernel\n%s", got[0], got[1])
+	}
+}

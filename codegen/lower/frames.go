@@ -40,8 +40,8 @@ func (g *Gen) walksFrames() bool {
 }
 
 // walkFrames walks along the frame pointers of user space, stores at most frames addresses and their number in rec, and sets id to that
-// of the stack. The kernel's own walk, get, is for all that is not a 64-bit program (kernel threads, tasks of 32 bits) and for tasks that have
-// met user-space probes, whose return addresses may have been replaced. The hash is made meanwhile: were the number of frames used
+// of the stack. The kernel's own walk, get, is for all that is not a 64-bit program (kernel threads, tasks of 32 bits) and for tasks in
+// functions with uretprobes, whose return addresses are replaced, or at a uprobe: it knows what they mean. The hash is made meanwhile: were the number of frames used
 // behind the loop, the verifier would go through the rest of the program once for each number.
 func (g *Gen) walkFrames(rec *ir.Value, frames int, id ir.Var, get func()) {
 	g.frameWalks++
@@ -59,7 +59,21 @@ func (g *Gen) walkFrames(rec *ir.Value, frames int, id ir.Var, get func()) {
 		g.B.SetBlock(next)
 	}
 	if utask, ok := g.TaskMember("utask"); ok {
-		need(g.B.CmpImm(ir.OpEq, utask.V, 0))
+		probed, clean := g.B.NewBlock("probed"), g.B.NewBlock("clean")
+		g.B.BranchIf(g.B.CmpImm(ir.OpEq, utask.V, 0), clean, probed)
+		g.B.Seal(probed)
+		g.B.SetBlock(probed)
+		if returns, ok := g.Follow(utask, "return_instances"); ok {
+			need(g.B.CmpImm(ir.OpEq, returns.V, 0))
+			if active, ok := g.Follow(utask, "auprobe"); ok {
+				need(g.B.CmpImm(ir.OpEq, active.V, 0))
+			}
+			g.B.Jump(clean)
+		} else {
+			g.B.Jump(whole)
+		}
+		g.B.Seal(clean)
+		g.B.SetBlock(clean)
 	}
 	need(g.B.CmpImm(ir.OpEq, reg("cs", types.TUint16), userCode64))
 	ip := reg("ip", types.TUint64)

@@ -271,6 +271,9 @@ enum { ONE = 1, TWO, BIG = 0xffffffff };
 	if v, ok := Constant("O_DIRECT", "arm64"); !ok || v != 0x10000 {
 		t.Errorf("O_DIRECT on arm64 is %#x", v)
 	}
+	if text, err := os.ReadFile("constants.txt"); err != nil || string(text) != constantsText() {
+		t.Errorf("constants.txt.gz is not constants.txt (%v): run go generate", err)
+	}
 	if names := ConstantNames(); len(names) < 3000 || !slices.IsSorted(names) {
 		t.Errorf("%d names", len(names))
 	}

@@ -187,7 +187,7 @@ func TestKernelStacksUnderUretprobe(t *testing.T) {
 #include <unistd.h>
 __attribute__((noinline)) long inner(void) { long r = syscall(SYS_getpgid, 7654321); __asm__ volatile(""); return r; }
 __attribute__((noinline)) long outer(void) { long r = inner(); __asm__ volatile(""); return r + 1; }
-int main(void) { long s = 0; for (int i = 0; i < 5; i++) s += outer(); s += inner(); return s == 12345; }
+int main(void) { long s = 0; for (int i = 0; i < 5; i++) s += outer(); s += inner(); usleep(500000); return s == 12345; } // long enough for its maps to be read
 `
 	if err := os.WriteFile(filepath.Join(dir, "p.c"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"sort"
 	"strings"
@@ -102,6 +104,7 @@ func (r *Recorder) Wait(ctx context.Context) error {
 	}
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
+	looked := time.Now()
 	for {
 		if r.opts.Cgroup == "" {
 			var tid uint32
@@ -110,12 +113,34 @@ func (r *Recorder) Wait(ctx context.Context) error {
 			} else if err != nil {
 				return fmt.Errorf("look for threads: %w", err)
 			}
+			if time.Since(looked) > time.Second {
+				r.forgetEnded()
+				looked = time.Now()
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
 		}
+	}
+}
+
+// forgetEnded drops threads whose end the kernel did not tell us of (see lostMissed), so that Wait comes to one.
+func (r *Recorder) forgetEnded() {
+	if !r.sameNumbers {
+		return
+	}
+	var tid uint32
+	state := make([]byte, stateSize)
+	var ended []uint32
+	for it := r.maps["tasks"].Iterate(); it.Next(&tid, &state); {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", tid)); errors.Is(err, fs.ErrNotExist) {
+			ended = append(ended, tid)
+		}
+	}
+	for _, tid := range ended {
+		_ = r.maps["tasks"].Delete(tid)
 	}
 }
 
@@ -250,6 +275,9 @@ var lostWords = map[uint32]string{
 	statArgsFull:     "combinations of arguments",
 }
 
+// lostMissed is what the kernel drops when it takes the CPU from one of our programs and another thread comes to the same one.
+const lostMissed = "events of threads, calls among them, that the kernel dropped while a program of the recorder was interrupted"
+
 func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 	var err error
 	if run.Tasks, err = r.stat(statTasks); err != nil {
@@ -270,6 +298,12 @@ func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 	}
 	if err := r.fillBlind(run); err != nil {
 		return err
+	}
+	if r.missed > 0 {
+		if run.Lost == nil {
+			run.Lost = map[string]uint64{}
+		}
+		run.Lost[lostMissed] = r.missed
 	}
 	perPath := map[string]uint64{}
 	for k, n := range counts {
@@ -420,11 +454,12 @@ func (r *Recorder) fillDenials(p *Profile) error {
 	it := r.maps["denied"].Iterate()
 	for it.Next(&key, &n) {
 		k := callKey{binary.NativeEndian.Uint32(key), uint32(binary.NativeEndian.Uint16(key[4:])), uint32(binary.NativeEndian.Uint16(key[6:]))}
-		if int(k.abi) >= len(r.native.Family()) {
-			continue
+		result := int64(binary.NativeEndian.Uint64(key[8:]))
+		if int(k.abi) >= len(r.native.Family()) || r.missed > 0 && result >= 0 {
+			continue // a call that succeeds was made: its enter was dropped
 		}
 		abi := r.abiOf(k.abi)
-		d := Denial{ABI: abi, Number: int(k.number), Name: abi.Name(int(k.number)), Count: n, Result: int64(binary.NativeEndian.Uint64(key[8:])), Program: r.pathOf(k.slot)}
+		d := Denial{ABI: abi, Number: int(k.number), Name: abi.Name(int(k.number)), Count: n, Result: result, Program: r.pathOf(k.slot)}
 		if d.Name == "" {
 			d.Name = Unnamed(d.Number)
 		}

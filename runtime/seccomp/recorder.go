@@ -82,6 +82,9 @@ type Recorder struct {
 	// blind is for how long denials of the first filter were not seen, when blindErr is nil.
 	blind    time.Duration
 	blindErr error
+	missed   uint64 // events that the kernel did not run a program for
+	// sameNumbers tells that threads have the numbers here that they have in the kernel.
+	sameNumbers bool
 }
 
 // callKey is a counter.
@@ -204,8 +207,12 @@ func (r *Recorder) load() error {
 		l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0,
 		shared: r.maps["plain"].Type() == ebpf.Array,
 	}
-	// A held thread and the one that lets it go need a CPU each.
-	p.lazy = r.opts.Filter == nil && runtime.NumCPU() > 1 && !hasFilter(os.Getpid())
+	// A held thread and the one that lets it go need a CPU each. On newer kernels another thread can take the CPU from a program, and
+	// what happens to that one is dropped while a program of ours is not through: none is held there.
+	p.lazy = r.opts.Filter == nil && runtime.NumCPU() > 1 && !hasFilter(os.Getpid()) && r.opts.Kernel.VersionCode() < 6<<16|19<<8
+	if n, err := ourNumber(); err == nil {
+		r.sameNumbers = n == uint32(os.Getpid())
+	}
 	if len(r.opts.Command) > 0 {
 		p.pending = 1
 		if r.opts.Filter != nil { // the helper that installs it comes first
@@ -340,6 +347,9 @@ func (r *Recorder) detach() {
 	}
 	wg.Wait()
 	for _, p := range r.progs {
+		if st, err := p.Stats(); err == nil { // not before Linux 5.12
+			r.missed += st.RecursionMisses
+		}
 		_ = p.Close()
 	}
 	r.links, r.progs, r.lookout, r.alarms = nil, nil, nil, nil

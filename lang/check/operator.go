@@ -217,12 +217,17 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		b.warnf(CodeSpaceMix, e.Span(), "Addrspace mismatch")
 		space = types.SpaceNone
 	}
-	// The difference of unsigned values may be negative: it counts as signed, but still fits an unsigned variable.
-	if op == "-" && !signed {
+	// What is computed from literals alone is signed, as they are by themselves. The difference of unsigned values may be negative. Both count as
+	// signed, but still fit an unsigned variable.
+	loose := loose(x) && (loose(y) || op == "<<" || op == ">>")
+	if op == "-" && !signed || loose {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: space, open: true})
 	}
 	return b.c.pool.get(intKey{size: 8, signed: signed, space: space})
 }
+
+// loose tells whether an integer comes from literals alone, so that it is signed unless something unsigned is beside it.
+func loose(t *types.Type) bool { return isOpen(t) || isWide(t) }
 
 // warnMixedSigns warns of a uint64 that meets a signed operand: it counts as an int64.
 func (b *body) warnMixedSigns(e ast.Node, x, y *types.Type) {
@@ -390,10 +395,10 @@ func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
 	return x
 }
 
-// stepType is what an integer becomes by counting: 64 bits, signed when it was or when it counts down.
+// stepType is what an integer becomes by counting: 64 bits, signed when it was, when it counts down or when it comes from literals.
 func (b *body) stepType(op string, x *types.Type) *types.Type {
 	closed := x.Signed && !isOpen(x)
-	if op == "--" && !closed {
+	if op == "--" && !closed || loose(x) {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: x.Space, open: true})
 	}
 	return b.c.pool.get(intKey{size: 8, signed: closed, space: x.Space})

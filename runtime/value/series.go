@@ -42,7 +42,7 @@ func appendSeries(dst []byte, points []Point) []byte {
 		}
 		hi++
 	}
-	step := time.Duration(0)
+	step := time.Duration(1) // one point alone says nothing of the interval
 	if n := len(points); n > 1 {
 		step = points[n-1].Start.Sub(points[0].Start) / time.Duration(n-1)
 	}

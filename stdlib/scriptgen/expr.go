@@ -200,6 +200,11 @@ func (w *writer) integer(d int) string {
 		}
 		return w.literal()
 	}
+	if w.chance(10) {
+		if e := w.newer(d); e != "" {
+			return e
+		}
+	}
 	switch n := w.r.Intn(100); {
 	case n < 10:
 		return w.literal()

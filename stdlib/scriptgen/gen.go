@@ -197,6 +197,7 @@ type writer struct {
 	site *site
 
 	maps   []*mapDef
+	decls  declared
 	scopes [][]variable
 	names  int
 	loops  int // nesting of loops
@@ -235,6 +236,7 @@ func (w *writer) script() []*Node {
 	if !w.g.cfg.Deterministic && w.chance(15) {
 		items = append(items, &Node{Head: fmt.Sprintf("config = { max_strlen = %d; max_map_keys = %d }", pick(w, []int{16, 64, 200, 1024}), 10+w.r.Intn(5000))})
 	}
+	items = append(w.declarations(), items...)
 	for range 2 + w.r.Intn(5) {
 		w.maps = append(w.maps, w.newMap())
 	}
@@ -246,6 +248,7 @@ func (w *writer) script() []*Node {
 		}
 		items = append(items, &Node{Head: "let " + m.name + " = " + pick(w, kinds).Kind.Name + n + ";"})
 	}
+	items = append(items, w.macros()...)
 	if w.g.cfg.Deterministic {
 		return append(items, w.probe(&site{text: "begin", nargs: -1}))
 	}
@@ -264,7 +267,7 @@ func (w *writer) script() []*Node {
 		}
 		items = append(items, w.probe(s))
 	}
-	if len(items) == 0 {
+	if !slices.ContainsFunc(items, func(n *Node) bool { return n.Tail != "" }) {
 		items = append(items, w.probe(w.g.site("interval:s:1")))
 	}
 	return items

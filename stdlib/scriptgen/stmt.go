@@ -112,6 +112,8 @@ func (w *writer) statement() []*Node {
 		return []*Node{node}
 	case n < 92 && nested && w.loops < 3:
 		return w.loop()
+	case n < 93 && !w.g.cfg.Deterministic: // a map of its own
+		return line("%s[%s(%d)] = count();", w.name("@stack"), pick(w, []string{"kstack", "ustack"}), w.r.Intn(20))
 	case n < 94:
 		return []*Node{{Head: "{", Tail: "}", Body: w.block(nil)}}
 	case n < 96:

@@ -2,6 +2,7 @@ package scriptgen_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 	out.Recompile = func(budget int) (*object.Object, error) {
 		again, _ := h.compile(g, text, codegen.Options{LoopBudget: budget})
 		if again.obj == nil {
-			return nil, fmt.Errorf("with room for %d instructions of loops: code %q, error %v", budget, again.code, again.err)
+			return nil, fmt.Errorf("with room for %d instructions of loops: code %q: %w", budget, again.code, cmp.Or(again.err, errors.New("refused")))
 		}
 		o = again
 		o.obj.Config.PrintMapsOnExit = false

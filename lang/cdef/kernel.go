@@ -179,11 +179,11 @@ func directives(text []byte) []byte {
 	for _, m := range layoutToken().FindAllIndex(text, -1) {
 		line.Write(text[pos:m[0]])
 		pos = m[1]
-		switch t := text[m[0]:m[1]]; {
-		case t[0] == '\n':
+		switch text[m[0]] {
+		case '\n':
 			end()
-		case t[0] == '"' || t[0] == '\'':
-			line.Write(t)
+		case '"', '\'':
+			line.Write(text[m[0]:m[1]])
 		default:
 			line.WriteByte(' ')
 		}

@@ -150,7 +150,7 @@ func (b *bench) inGuest(ctx context.Context, out io.Writer) error {
 	enc := json.NewEncoder(out)
 	for _, p := range guestPrograms() {
 		for _, t := range b.tracers() {
-			s, err := b.measure(ctx, t, p, l, 10)
+			s, err := b.measure(ctx, t, p, l, 30)
 			if err != nil {
 				return err
 			}

@@ -120,7 +120,11 @@ func pathResult(c *check.Call) *types.Type {
 			return types.TInvalid
 		}
 	}
-	if t := c.Type(0); t.Kind != types.Pointer && t.Kind != types.Struct {
+	t := c.Type(0)
+	if t.Kind == types.Pointer {
+		t = t.Elem
+	}
+	if t.Kind != types.Struct || t.Struct == nil || t.Struct.Name != "path" {
 		return typeError(c, 0, "struct path")
 	}
 	size := c.Info.Config.MaxStrlen

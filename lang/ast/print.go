@@ -196,6 +196,9 @@ func (p *printer) inline(off int32) {
 	for !p.flat && off > 0 && len(p.comments) > 0 && p.comments[0].Sp.Start < off {
 		c := p.comments[0]
 		p.comments = p.comments[1:]
+		if n := len(p.line); n > 0 && p.line[n-1] == '/' {
+			p.text(" ") // the slash of a predicate and a comment would be one of another kind
+		}
 		p.text(p.commentText(c))
 		if strings.HasPrefix(c.Text, "//") || strings.Contains(c.Text, "\n") {
 			p.newline()

@@ -159,7 +159,7 @@ func (p *printer) openBlock(sp source.Span) {
 	line, from := p.lineOf(sp.Start), sp.Start+1
 	for len(p.comments) > 0 {
 		c := p.comments[0]
-		if c.Sp.Start > sp.Start && (p.lineOf(c.Sp.Start) != line || strings.Contains(c.Text, "\n") || p.codeBetween(from, c.Sp.Start)) {
+		if strings.Contains(c.Text, "\n") || c.Sp.Start > sp.Start && (p.lineOf(c.Sp.Start) != line || p.codeBetween(from, c.Sp.Start)) {
 			break
 		}
 		from = max(from, c.Sp.End)

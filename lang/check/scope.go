@@ -11,10 +11,9 @@ type resolver struct {
 	b      *body
 	scopes []*scope
 	nextID int
-	loops  int         // `while` and `for` around the statement
-	fors   int         // `for` around the statement
-	index  source.Span // the map with its key that is looked at
-	meta   int         // inside sizeof, offsetof, typeof, typeinfo: nothing is evaluated
+	loops  int // `while` and `for` around the statement
+	fors   int // `for` around the statement
+	meta   int // inside sizeof, offsetof, typeof, typeinfo: nothing is evaluated
 	diags  *diag.List
 }
 
@@ -125,7 +124,7 @@ func (r *resolver) stmt(s ast.Stmt) {
 		r.expr(s.Count)
 		r.block(s.Body)
 	case *ast.ForMap:
-		r.mapUse(s.Map, false, true)
+		r.mapUse(s.Map, s.Map.Sp, false, true)
 		r.b.c.mapOf(s.Map).m.Iterated = true
 		r.loop(s.Var, s.Body)
 	case *ast.ForRange:
@@ -193,15 +192,14 @@ func (r *resolver) assign(s *ast.Assign) {
 		}
 		r.assignVar(t, s.Op)
 	case *ast.MapRef:
-		st := r.mapUse(t, false, false)
+		st := r.mapUse(t, t.Sp, false, false)
 		r.written(st, s.Op)
 	case *ast.Index:
 		if m, ok := unparen(t.X).(*ast.MapRef); ok {
 			for _, k := range t.Keys {
 				r.expr(k)
 			}
-			r.index = t.Sp
-			r.written(r.mapUse(m, true, false), s.Op)
+			r.written(r.mapUse(m, t.Sp, true, false), s.Op)
 			return
 		}
 		r.expr(t)
@@ -305,11 +303,10 @@ func (r *resolver) expr(e ast.Expr) {
 		}
 		r.b.Vars[e] = st.v
 	case *ast.MapRef:
-		r.readMap(e, false)
+		r.readMap(e, e.Sp, false)
 	case *ast.Index:
 		if m, ok := unparen(e.X).(*ast.MapRef); ok {
-			r.index = e.Sp
-			r.readMap(m, true)
+			r.readMap(m, e.Sp, true)
 		} else {
 			r.expr(e.X)
 		}
@@ -349,7 +346,7 @@ func (r *resolver) metaOf(t *ast.TypeSpec, e ast.Expr) {
 	r.meta++
 	r.typeSpec(t)
 	if m, ok := unparen(e).(*ast.MapRef); ok {
-		r.mapUse(m, false, true).m.Read = true
+		r.mapUse(m, m.Sp, false, true).m.Read = true
 	} else {
 		r.expr(e)
 	}
@@ -369,15 +366,14 @@ func (r *resolver) unary(e *ast.Unary) {
 			r.assignVar(t, e.Op)
 			return
 		case *ast.MapRef:
-			r.incremented(r.mapUse(t, false, false))
+			r.incremented(r.mapUse(t, t.Sp, false, false))
 			return
 		case *ast.Index:
 			if m, ok := unparen(t.X).(*ast.MapRef); ok {
 				for _, k := range t.Keys {
 					r.expr(k)
 				}
-				r.index = t.Sp
-				r.incremented(r.mapUse(m, true, false))
+				r.incremented(r.mapUse(m, t.Sp, true, false))
 				return
 			}
 		}
@@ -393,7 +389,7 @@ func (r *resolver) unary(e *ast.Unary) {
 			r.b.Vars[t] = st.v
 			return
 		case *ast.MapRef:
-			r.mapUse(t, false, true).m.AddrTaken = true
+			r.mapUse(t, t.Sp, false, true).m.AddrTaken = true
 			return
 		}
 	}
@@ -426,7 +422,7 @@ func (r *resolver) call(e *ast.Call) {
 					for _, k := range ix.Keys {
 						r.expr(k)
 					}
-					r.noteCall(f, r.mapUse(m, true, false))
+					r.noteCall(f, r.mapUse(m, m.Sp, true, false))
 					continue
 				}
 			}
@@ -448,7 +444,7 @@ func (r *resolver) call(e *ast.Call) {
 }
 
 // wholeMap notes a map that is an argument as a whole.
-func (r *resolver) wholeMap(f *Func, m *ast.MapRef) { r.noteCall(f, r.mapUse(m, false, true)) }
+func (r *resolver) wholeMap(f *Func, m *ast.MapRef) { r.noteCall(f, r.mapUse(m, m.Sp, false, true)) }
 
 func (r *resolver) noteCall(f *Func, st *mapState) {
 	for _, eff := range f.Effects {
@@ -467,35 +463,28 @@ func (r *resolver) noteCall(f *Func, st *mapState) {
 	}
 }
 
-// readMap notes that the value of a map is used.
-func (r *resolver) readMap(m *ast.MapRef, keyed bool) {
-	st := r.mapUse(m, keyed, false)
+// readMap notes that the value of a map is used; see mapUse.
+func (r *resolver) readMap(m *ast.MapRef, sp source.Span, keyed bool) {
+	st := r.mapUse(m, sp, keyed, false)
 	st.m.Read = true
 	if r.meta == 0 && !st.read.IsValid() {
 		st.read = m.Sp
 	}
 }
 
-// at is where a use of a map with a key is shown.
-func (r *resolver) at(m *ast.MapRef) source.Span {
-	if r.index.Start == m.Sp.Start && r.index.End > m.Sp.End {
-		return r.index
-	}
-	return m.Sp
-}
-
-// mapUse notes a use of a map: with a key, without one, or (whole) as a whole, which says nothing about keys.
-func (r *resolver) mapUse(m *ast.MapRef, keyed, whole bool) *mapState {
+// mapUse notes a use of a map: with a key, without one, or (whole) as a whole, which says nothing about keys. sp is where a use that contradicts
+// another one is shown.
+func (r *resolver) mapUse(m *ast.MapRef, sp source.Span, keyed, whole bool) *mapState {
 	st := r.b.c.mapOf(m)
 	if whole {
 		return st
 	}
 	switch {
 	case keyed && st.scalar.IsValid():
-		r.diags.Errorf(CodeScalarKeyed, r.at(m), "%s used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)", m.Name).
+		r.diags.Errorf(CodeScalarKeyed, sp, "%s used as a map with an explicit key (non-scalar map), previously used without an explicit key (scalar map)", m.Name).
 			Label(st.scalar, "used without a key here").Hint("use two maps")
 	case !keyed && st.keyed.IsValid():
-		r.diags.Errorf(CodeScalarKeyed, m.Sp, "%s used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)", m.Name).
+		r.diags.Errorf(CodeScalarKeyed, sp, "%s used as a map without an explicit key (scalar map), previously used with an explicit key (non-scalar map)", m.Name).
 			Label(st.keyed, "used with a key here").Hint("use two maps")
 	case keyed:
 		if !st.keyed.IsValid() {

@@ -19,10 +19,7 @@ func (s *scanner) number() {
 	}
 	s.emit(Int, start)
 	if n := ParseInt(text); n.Problem != "" {
-		if _, suffix, ok := strings.Cut(n.Problem, "integer suffix '"); ok {
-			start = s.pos - len(suffix) + 1
-		}
-		d := s.errorf("E0105", start, s.pos, "%s", n.Problem)
+		d := s.errorf("E0105", start+n.From, s.pos, "%s", n.Problem)
 		if n.Hint != "" {
 			d.Hint("%s", n.Hint)
 		}
@@ -36,6 +33,7 @@ type Number struct {
 	Duration bool   // written with ns, us, ms, s, m, h or d; Value is in nanoseconds
 	Overflow bool   // too large for 64 bits, or for the type that the suffix names
 	Problem  string // what is malformed, "" when nothing is
+	From     int    // where in the text that begins
 	Hint     string
 }
 
@@ -149,7 +147,7 @@ func (n Number) withSuffix(text, suffix string) Number {
 			if strings.HasPrefix(text, "0b") || strings.HasPrefix(text, "0B") {
 				hint = "write it in hexadecimal; there are no binary literals"
 			}
-			return Number{Problem: fmt.Sprintf("syntax: invalid integer suffix '%s'", suffix), Hint: hint}
+			return Number{Problem: fmt.Sprintf("syntax: invalid integer suffix '%s'", suffix), From: len(text) - len(suffix), Hint: hint}
 		}
 	}
 	if n.Value > limit/unit {
@@ -189,13 +187,10 @@ func (s *scanner) escape() {
 	_, n, problem := unescape(s.src[s.pos:])
 	s.pos += n
 	if problem != "" {
-		at := start
-		if strings.HasPrefix(problem, "syntax: ") {
-			at++
-		}
-		d := s.errorf("E0104", at, s.pos, "%s", problem)
-		if strings.HasPrefix(problem, "syntax: invalid escape") {
-			d.Hint("write a backslash itself as `\\\\`")
+		if strings.HasPrefix(problem, "syntax: invalid escape") { // the character is wrong, not the backslash
+			s.errorf("E0104", start+1, s.pos, "%s", problem).Hint("write a backslash itself as `\\\\`")
+		} else {
+			s.errorf("E0104", start, s.pos, "%s", problem)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/sonde-sh/sonde/lang/diag"
 )
 
 // Child is a command that sonde starts stopped at its first instruction, so that probes are attached before it runs.
@@ -33,7 +35,7 @@ func childError(err error) error {
 	case errors.As(err, &pe):
 		err = pe.Err
 	}
-	return errors.New(sentence(err))
+	return errors.New(diag.Sentence(err.Error()))
 }
 
 // StartChild starts a command line, split at blanks with quotes as a shell does (no expansion). The child is stopped after its execve.
@@ -48,7 +50,7 @@ func StartChild(line string, env []string) (*Child, error) {
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		return nil, fmt.Errorf("failed to fork child: path '%s' does not exist or is not executable (%w)", argv[0], childError(err))
+		return nil, fmt.Errorf("failed to fork child: Path '%s' does not exist or is not executable (%w)", argv[0], childError(err))
 	}
 	c := &Child{release: make(chan struct{}), done: make(chan struct{})}
 	c.cmd = exec.Command(path, argv[1:]...)

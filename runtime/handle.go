@@ -160,7 +160,7 @@ func (s *Session) unwatch(address uint64) {
 func (s *Session) cat(name string, sp source.Span) {
 	f, err := os.Open(name)
 	if err != nil {
-		s.report(diag.Error, "E0810", sp, fmt.Sprintf("failed to open file '%s' (%s)", name, sentence(errors.Unwrap(err))))
+		s.report(diag.Error, "E0810", sp, fmt.Sprintf("failed to open file '%s' (%s)", name, diag.Sentence(errors.Unwrap(err).Error())))
 		return
 	}
 	defer f.Close()
@@ -170,12 +170,6 @@ func (s *Session) cat(name string, sp source.Span) {
 		s.report(diag.Error, "E0810", sp, fmt.Sprintf("cat: cannot read `%s`: %v", name, err))
 	}
 	s.out.Message("cat", string(b))
-}
-
-// sentence is the text of an error with a capital, as the C library writes it.
-func sentence(err error) string {
-	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 func (s *Session) system(cmd string, sp source.Span) {

@@ -9,6 +9,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 )
@@ -87,7 +88,7 @@ func errnoText(n int) string {
 	if strings.HasPrefix(s, "errno ") {
 		return "Unknown error " + strconv.Itoa(n)
 	}
-	return capital(s)
+	return diag.Sentence(s)
 }
 
 // signalText is strsignal(3)'s text.
@@ -98,7 +99,5 @@ func signalText(n int) string {
 	case n == 0 || n > 31:
 		return "Unknown signal " + strconv.Itoa(n)
 	}
-	return capital(unix.Signal(n).String())
+	return diag.Sentence(unix.Signal(n).String())
 }
-
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -68,7 +68,7 @@ func capital(s string) string {
 	if s == "" {
 		return ""
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return diag.Sentence(s) + "."
 }
 
 // body writes what all entries have.
@@ -113,7 +113,7 @@ func groups[E any](entries []E, group func(E) string, entry func(*strings.Builde
 	slices.Sort(names)
 	var b strings.Builder
 	for _, g := range names {
-		fmt.Fprintf(&b, "## %s\n\n", strings.ToUpper(g[:1])+g[1:])
+		fmt.Fprintf(&b, "## %s\n\n", diag.Sentence(g))
 		for _, e := range entries {
 			if group(e) == g {
 				entry(&b, e)

@@ -201,7 +201,7 @@ func (a *app) main(ctx context.Context) (int, error) {
 	a.set = set
 	if a.opts.command != "" {
 		if a.child, err = runtime.StartChild(a.opts.command, os.Environ()); err != nil {
-			return 0, &userError{strings.Replace(sentence(err), ": path", ": Path", 1), "give a command that can be run, such as -c 'ls /tmp'"}
+			return 0, &userError{diag.Sentence(err.Error()), "give a command that can be run, such as -c 'ls /tmp'"}
 		}
 	}
 	if a.opts.tidy {
@@ -379,7 +379,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	if a.opts.output != "" && !graph.svg() {
 		f, err := os.Create(a.opts.output)
 		if err != nil {
-			return 0, &userError{fmt.Sprintf("Failed to open output file: \"%s\": %s", a.opts.output, sentence(errors.Unwrap(err))), ""}
+			return 0, &userError{fmt.Sprintf("Failed to open output file: \"%s\": %s", a.opts.output, diag.Sentence(errors.Unwrap(err).Error())), ""}
 		}
 		defer f.Close()
 		w = f

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
 )
 
@@ -123,7 +124,7 @@ func (a *app) script() (set *source.Set, file *source.File, err error) {
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			return nil, nil, &userError{fmt.Sprintf("failed to open file '%s': %s", o.file, sentence(pe.Err)), "give the path of a script, or use -e 'PROGRAM'"}
+			return nil, nil, &userError{fmt.Sprintf("failed to open file '%s': %s", o.file, diag.Sentence(pe.Err.Error())), "give the path of a script, or use -e 'PROGRAM'"}
 		}
 		return nil, nil, err
 	}
@@ -132,12 +133,6 @@ func (a *app) script() (set *source.Set, file *source.File, err error) {
 }
 
 // userError is an error in what the user gave that has no place in a script.
-// sentence is the text of an error with a capital, as the C library writes it.
-func sentence(err error) string {
-	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:]
-}
-
 type userError struct{ text, hint string }
 
 func (e *userError) Error() string { return e.text }

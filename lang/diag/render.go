@@ -191,3 +191,11 @@ func clean(s string) string {
 		return r
 	}, s)
 }
+
+// Sentence begins a text with a capital, as the C library's messages do where Go's do not.
+func Sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/lang/diag"
 )
 
 // ErrnoText gives strerror(3)'s text.
@@ -20,8 +22,7 @@ func ErrnoText(n int64) string {
 	if strings.HasPrefix(s, "errno ") {
 		return fmt.Sprintf("Unknown error %d", n)
 	}
-	// Go's table is glibc's with a lower-case first letter.
-	return strings.ToUpper(s[:1]) + s[1:]
+	return diag.Sentence(s) // Go's table is glibc's with a lower-case first letter
 }
 
 func signalName(n int64) string {

@@ -389,7 +389,7 @@ func (c *seccompCommand) check(ctx context.Context) (int, error) {
 			fmt.Fprintf(c.std.err, "    %s\n", f)
 		}
 	}
-	fmt.Fprintf(c.std.err, "%s denied, of %s\n", counted(res.Total, "call"), counted(uint64(len(res.Denials)), "kind"))
+	fmt.Fprintf(c.std.err, "%s denied, of %s\n", seccomp.Counted(res.Total, "call"), seccomp.Counted(uint64(len(res.Denials)), "kind"))
 	if err != nil || len(res.Denials) == 0 {
 		return exitOK, err
 	}

@@ -106,7 +106,7 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 	if err := p.WriteFile(*out); err != nil {
 		return 0, err
 	}
-	fmt.Fprintf(c.std.err, "%s: %s, %d made by %s\n", *out, counted(uint64(len(p.Calls)), "different system call"), p.Runs[0].Calls, counted(p.Runs[0].Tasks, "thread"))
+	fmt.Fprintf(c.std.err, "%s: %s, %d made by %s\n", *out, seccomp.Counted(uint64(len(p.Calls)), "different system call"), p.Runs[0].Calls, seccomp.Counted(p.Runs[0].Tasks, "thread"))
 	return exitOK, nil
 }
 
@@ -184,12 +184,4 @@ func writable(path string) error {
 		return fmt.Errorf("-o %s: %w", path, err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
-// counted is a number with its noun.
-func counted(n uint64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

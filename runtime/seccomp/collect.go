@@ -278,6 +278,17 @@ var lostWords = map[uint32]string{
 // lostMissed is what the kernel drops when it takes the CPU from one of our programs and another thread comes to the same one.
 const lostMissed = "events of threads, calls among them, that the kernel dropped while a program of the recorder was interrupted"
 
+// lost counts what a run did not record.
+func (r *Run) lost(what string, n uint64) {
+	if n == 0 {
+		return
+	}
+	if r.Lost == nil {
+		r.Lost = map[string]uint64{}
+	}
+	r.Lost[what] += n
+}
+
 func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 	var err error
 	if run.Tasks, err = r.stat(statTasks); err != nil {
@@ -289,31 +300,18 @@ func (r *Recorder) fillRun(run *Run, counts map[callKey]uint64) error {
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			if run.Lost == nil {
-				run.Lost = map[string]uint64{}
-			}
-			run.Lost[text] = n
-		}
+		run.lost(text, n)
 	}
 	if err := r.fillBlind(run); err != nil {
 		return err
 	}
-	if r.missed > 0 {
-		if run.Lost == nil {
-			run.Lost = map[string]uint64{}
-		}
-		run.Lost[lostMissed] = r.missed
-	}
+	run.lost(lostMissed, r.missed)
 	perPath := map[string]uint64{}
 	for k, n := range counts {
 		run.Calls += n
 		perPath[r.pathOf(k.slot)] += n
 		if k.number == tableSize-1 {
-			if run.Lost == nil {
-				run.Lost = map[string]uint64{}
-			}
-			run.Lost["calls with numbers that no kernel has"] += n
+			run.lost("calls with numbers that no kernel has", n)
 		}
 	}
 	for path, n := range perPath {

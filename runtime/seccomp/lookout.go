@@ -92,14 +92,10 @@ func (r *Recorder) fillBlind(run *Run) error {
 	if err != nil || n == 0 && r.blindErr == nil {
 		return err
 	}
-	if run.Lost == nil {
-		run.Lost = map[string]uint64{}
-	}
-	switch {
-	case r.blindErr != nil:
-		run.Lost[fmt.Sprintf("looks for denied calls (%v)", errors.Unwrap(r.blindErr))] = 1
-	default:
-		run.Lost["milliseconds after the first filter came, in which denied calls were not seen"] = uint64(max(r.blind.Milliseconds(), 1))
+	if r.blindErr != nil {
+		run.lost(fmt.Sprintf("looks for denied calls (%v)", errors.Unwrap(r.blindErr)), 1)
+	} else {
+		run.lost("milliseconds after the first filter came, in which denied calls were not seen", uint64(max(r.blind.Milliseconds(), 1)))
 	}
 	return nil
 }

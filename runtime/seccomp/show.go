@@ -79,8 +79,8 @@ func (p *Profile) Show(w io.Writer, o ShowOptions) error {
 	return out.err
 }
 
-// counted is a number with its noun.
-func counted(n uint64, noun string) string {
+// Counted is a number with its noun.
+func Counted(n uint64, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}
@@ -92,9 +92,9 @@ func (r *Run) summary() string {
 	if len(r.Command) > 0 {
 		s = strings.Join(r.Command, " ")
 	}
-	s += fmt.Sprintf(": %s of %s in %v", counted(r.Calls, "call"), counted(r.Tasks, "thread"), r.Duration.Round(time.Millisecond))
+	s += fmt.Sprintf(": %s of %s in %v", Counted(r.Calls, "call"), Counted(r.Tasks, "thread"), r.Duration.Round(time.Millisecond))
 	if len(r.Programs) > 0 {
-		s += ", " + counted(uint64(len(r.Programs)), "program")
+		s += ", " + Counted(uint64(len(r.Programs)), "program")
 	}
 	if r.Exit != "" {
 		s += ", " + r.Exit

@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -201,7 +200,7 @@ func TestRecordArguments(t *testing.T) {
 // TestRecordProcess follows what runs already: two threads and a child.
 func TestRecordProcess(t *testing.T) {
 	tool(t, "python3")
-	cmd := exec.Command("python3", "-c", `
+	_, _, cmd := talk(t, "python3", "-c", `
 import threading,os,sys,time
 def work():
     while True: os.getppid(); time.sleep(0.01)
@@ -212,21 +211,6 @@ if os.fork()==0:
 print("up",flush=True)
 sys.stdin.readline()
 `)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
 	r := startRecording(t, Options{PIDs: []int{cmd.Process.Pid}})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -80,40 +80,37 @@ func TestRecordOwnFilter(t *testing.T) {
 	for _, how := range []string{"seccomp", "prctl", "child", "exec", "other"} {
 		t.Run(how, func(t *testing.T) { wantDenials(t, record(t, Options{}, exe, how), "getppid", 100) })
 	}
-	t.Run("of a process that runs", func(t *testing.T) {
-		in, next, cmd := talk(t, exe, "wait")
-		r := startRecording(t, Options{PIDs: []int{cmd.Process.Pid}})
-		_, _ = io.WriteString(in, "\n")
-		next()
-		wantDenials(t, finish(t, r, in), "getppid", 200)
-	})
-	t.Run("that was there before the recording", func(t *testing.T) {
-		in, next, cmd := talk(t, exe, "wait")
-		_, _ = io.WriteString(in, "\n")
-		next()
-		r := startRecording(t, Options{PIDs: []int{cmd.Process.Pid}})
-		wantDenials(t, finish(t, r, in), "getppid", 100)
-	})
-	t.Run("of a process that enters the cgroup", func(t *testing.T) {
-		in, next, cmd := talk(t, exe, "wait")
-		dir := makeCgroup(t)
-		r := startRecording(t, Options{Cgroup: dir})
-		enter(t, dir, cmd)
-		_, _ = io.WriteString(in, "\n")
-		next()
-		wantDenials(t, finish(t, r, in), "getppid", 200)
-	})
-	t.Run("of a process that enters the cgroup with it", func(t *testing.T) {
-		in, next, cmd := talk(t, exe, "wait")
-		_, _ = io.WriteString(in, "\n")
-		next()
-		dir := makeCgroup(t)
-		r := startRecording(t, Options{Cgroup: dir})
-		enter(t, dir, cmd)
-		_, _ = io.WriteString(in, "\n")
-		next() // what it writes is its first call in the cgroup that is not denied
-		wantDenials(t, finish(t, r, in), "getppid", 100)
-	})
+	for _, c := range []struct {
+		name   string
+		cgroup bool // recorded is a group that the process enters
+		before bool // the filter is there before the recording
+		want   uint64
+	}{
+		{"of a process that runs", false, false, 200},
+		{"that was there before the recording", false, true, 100},
+		{"of a process that enters the cgroup", true, false, 200},
+		{"of a process that enters the cgroup with it", true, true, 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in, next, cmd := talk(t, exe, "wait")
+			call := func() { _, _ = io.WriteString(in, "\n"); next() }
+			if c.before {
+				call()
+			}
+			opts := Options{PIDs: []int{cmd.Process.Pid}}
+			if c.cgroup {
+				opts = Options{Cgroup: makeCgroup(t)}
+			}
+			r := startRecording(t, opts)
+			if c.cgroup {
+				enter(t, opts.Cgroup, cmd)
+			}
+			if !c.before || c.cgroup {
+				call() // what it writes is, in a cgroup that it brings its filter to, its first call that is not denied
+			}
+			wantDenials(t, finish(t, r, in), "getppid", c.want)
+		})
+	}
 }
 
 // talk starts a program that says when it is ready and waits for a line each time.

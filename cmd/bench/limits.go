@@ -13,7 +13,7 @@ import (
 
 const (
 	// tolerance is what a count may be above its limit. The few instructions of slack are those of timer interrupts.
-	tolerance, slack = 0.03, 5
+	tolerance, slack = 0.03, 3
 	// Another build of the kernel has other helpers.
 	otherTolerance = 0.10
 )

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -98,14 +99,13 @@ func (d *dwarfTypes) build(t *symbol.Type, depth int) *types.Type {
 			return types.StringOf(n)
 		}
 		out := d.convert(elem, depth-1)
-		dims := t.Dims()
-		for i := len(dims) - 1; i > 0; i-- { // one type of DWARF has all dimensions
-			out = types.ArrayOf(out, int(max(dims[i], 0)))
+		if len(t.Dims()) <= 1 {
+			return types.ArrayOf(out, n)
 		}
-		if len(dims) > 1 {
-			n = int(max(dims[0], 0))
+		for _, dim := range slices.Backward(t.Dims()) { // one type of DWARF has all dimensions
+			out = types.ArrayOf(out, int(max(dim, 0)))
 		}
-		return types.ArrayOf(out, n)
+		return out
 	case symbol.TypeTypedef:
 		c := *d.convert(t.Elem(), depth-1)
 		c.Name = t.Name

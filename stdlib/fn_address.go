@@ -207,9 +207,7 @@ func stackResult(kind types.Kind) func(*check.Call) *types.Type {
 		if limitAt < len(c.Args) {
 			n, ok := c.Int(limitAt)
 			switch {
-			case !ok:
-				return argError(c, "%s: invalid limit value", c.Node.Func)
-			case n < 0:
+			case !ok || n < 0:
 				return argError(c, "%s: invalid limit value", c.Node.Func)
 			case n > 1024:
 				c.Diags.Errorf(check.CodeLiteralRange, c.Args[limitAt].Span(), "%s([int limit]): limit shouldn't exceed 1024, %d given", c.Node.Func, n)

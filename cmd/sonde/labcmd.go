@@ -54,7 +54,9 @@ func runLab(ctx context.Context, argv []string, std stdio) int {
 	if len(argv) > 0 {
 		switch argv[0] {
 		case "list":
-			if err = usagef("list takes no arguments"); len(argv) == 1 {
+			if len(argv) > 1 {
+				err = usagef("list takes no arguments")
+			} else {
 				err = labList(std)
 			}
 		case "fetch":

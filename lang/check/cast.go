@@ -40,10 +40,18 @@ func (b *body) needlessCast(e *ast.Cast, t, x *types.Type) {
 		}
 	} else if isOpen(x) {
 		return
-	} else if x.Kind == types.Pointer && (t.Kind != types.Pointer || t.Elem != x.Elem && !types.Equal(t.Elem, x.Elem)) || x.Kind != types.Pointer && !types.Equal(t, x) {
+	} else if !sameTarget(t, x) {
 		return
 	}
 	b.warnf(CodeNeedlessCast, castSpan(e), "Unnecessary cast: expression is already of type %s", t)
+}
+
+// sameTarget tells whether two types are equal; pointers are when what they point to is, whatever space that lies in.
+func sameTarget(t, x *types.Type) bool {
+	if x.Kind != types.Pointer {
+		return types.Equal(t, x)
+	}
+	return t.Kind == types.Pointer && (t.Elem == x.Elem || types.Equal(t.Elem, x.Elem))
 }
 
 // literalOf tells whether t is the type of an integer literal: the smallest signed one that holds it.

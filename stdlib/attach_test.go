@@ -24,6 +24,16 @@ import (
 // HostMachine is hostMachine for the tests outside of the package.
 var HostMachine = hostMachine
 
+// TracingMachine is hostMachine where there are tracepoints.
+func TracingMachine(t *testing.T) *Machine {
+	t.Helper()
+	m := hostMachine(t)
+	if _, err := m.Kernel.Tracefs(); err != nil {
+		t.Skip("needs tracefs: ", err)
+	}
+	return m
+}
+
 // hostMachine is the machine that the test runs on; the test needs root.
 func hostMachine(t testing.TB) *Machine {
 	t.Helper()
@@ -116,10 +126,7 @@ func probeMe(n int) int { return n + len(os.Args) }
 
 // TestKernelAttach attaches what the kinds plan to the running kernel and sees the events arrive.
 func TestKernelAttach(t *testing.T) {
-	m := hostMachine(t)
-	if _, err := m.Kernel.Tracefs(); err != nil {
-		t.Skip("needs tracefs: ", err)
-	}
+	m := TracingMachine(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -13,10 +13,7 @@ import (
 // put its own code in place of calls with what it holds of bpftrace 0.27.1's (Linux 6.18). codegen's TestInstructionCounts keeps the counts
 // before that.
 func TestKernelCodeSize(t *testing.T) {
-	m := stdlib.HostMachine(t)
-	if _, err := m.Kernel.Tracefs(); err != nil {
-		t.Skip("needs tracefs: ", err)
-	}
+	m := stdlib.TracingMachine(t)
 	const enter = "t:syscalls:sys_enter_getpgid "
 	for _, c := range []struct {
 		name, text string

@@ -91,10 +91,7 @@ func script(t *testing.T, m *stdlib.Machine, text string, literal bool, hit func
 
 // TestKernelScripts runs scripts of every kind and compares what they print, with the mechanisms that the kinds choose and with the literal ones.
 func TestKernelScripts(t *testing.T) {
-	m := stdlib.HostMachine(t)
-	if _, err := m.Kernel.Tracefs(); err != nil {
-		t.Skip("needs tracefs: ", err)
-	}
+	m := stdlib.TracingMachine(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

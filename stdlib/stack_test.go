@@ -28,10 +28,7 @@ func callDeep(n int) int {
 
 // TestKernelUserStacks takes stacks of user space by the walk of the program itself and by the kernel's helper: they are the same.
 func TestKernelUserStacks(t *testing.T) {
-	m := stdlib.HostMachine(t)
-	if _, err := m.Kernel.Tracefs(); err != nil {
-		t.Skip("needs tracefs: ", err)
-	}
+	m := stdlib.TracingMachine(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -289,12 +289,8 @@ func (b *body) operand(spec *ast.TypeSpec, x ast.Expr) *types.Type {
 	if spec != nil {
 		return b.typeSpec(spec)
 	}
-	if id, ok := unparen(x).(*ast.Ident); ok { // a type by its bare name
-		if t := b.bareType(id.Name); t != nil {
-			b.Types[x] = &types.Type{Kind: types.TypeValue}
-			b.Idents[id] = &Ident{Type: t}
-			return t
-		}
+	if t := b.bareType(x); t != nil {
+		return t
 	}
 	if m, ok := unparen(x).(*ast.MapRef); ok {
 		st := b.c.mapOf(m)
@@ -325,15 +321,21 @@ func (b *body) ask(x ast.Expr) {
 	})
 }
 
-// bareType is the type that a bare name stands for inside of sizeof, typeof and typeinfo; nil when it is no type.
-func (b *body) bareType(name string) *types.Type {
-	if b.c.u.Var(name) != nil {
+// bareType is the type that a bare name stands for inside of sizeof, typeof and typeinfo; nil when x is none.
+func (b *body) bareType(x ast.Expr) *types.Type {
+	id, ok := unparen(x).(*ast.Ident)
+	if !ok || b.c.u.Var(id.Name) != nil {
 		return nil
 	}
-	if t := builtinType(name); t != nil {
-		return t
+	t := builtinType(id.Name)
+	if t == nil {
+		t = b.c.defs.Typedef(id.Name)
 	}
-	return b.c.defs.Typedef(name)
+	if t != nil {
+		b.Types[x] = &types.Type{Kind: types.TypeValue}
+		b.Idents[id] = &Ident{Type: t}
+	}
+	return t
 }
 
 func (b *body) offsetof(e *ast.Offsetof) *types.Type {

@@ -206,12 +206,8 @@ func (b *body) baseSpec(s *ast.TypeSpec) *types.Type {
 
 // typeofExpr is typeof(expr): for a map with keys as a whole it is the type of the key, for one without the type of the value.
 func (b *body) typeofExpr(x ast.Expr) *types.Type {
-	if id, ok := unparen(x).(*ast.Ident); ok {
-		if t := b.bareType(id.Name); t != nil {
-			b.Types[x] = &types.Type{Kind: types.TypeValue}
-			b.Idents[id] = &Ident{Type: t}
-			return t
-		}
+	if t := b.bareType(x); t != nil {
+		return t
 	}
 	if m, ok := unparen(x).(*ast.MapRef); ok {
 		st := b.c.mapOf(m)

@@ -247,10 +247,14 @@ func funcValue(g *lower.Gen) *ir.Value { return g.FuncValue() }
 
 // lowerCgroupPath keeps the id; the path is looked up when it is printed.
 func lowerCgroupPath(g *lower.Gen, c *check.Call) lower.Operand {
-	id := g.ScalarAs(c.Args[0], types.TUint64)
+	return lateText(g, c, g.ScalarAs(c.Args[0], types.TUint64))
+}
+
+// lateText is a text that is made of a number when it is printed: the number lies in its first word.
+func lateText(g *lower.Gen, c *check.Call, n *ir.Value) lower.Operand {
 	t := g.Type(c.Node)
 	p := g.Dest(t)
-	g.B.Store(p.Ptr, int(p.Off), 8, id)
+	g.B.Store(p.Ptr, int(p.Off), 8, n)
 	if t.Size > 8 {
 		g.B.Zero(p.Ptr, int(p.Off)+8, t.Size-8)
 	}

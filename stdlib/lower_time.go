@@ -42,12 +42,5 @@ func lowerNsecs(g *lower.Gen, c *check.Call) lower.Operand {
 
 // lowerStrftime keeps the time; the text is made when it is printed.
 func lowerStrftime(g *lower.Gen, c *check.Call) lower.Operand {
-	ns := g.ScalarAs(c.Args[1], types.TUint64)
-	t := g.Type(c.Node)
-	p := g.Dest(t)
-	g.B.Store(p.Ptr, int(p.Off), 8, ns)
-	if t.Size > 8 {
-		g.B.Zero(p.Ptr, int(p.Off)+8, t.Size-8)
-	}
-	return lower.Operand{Type: t, P: p}
+	return lateText(g, c, g.ScalarAs(c.Args[1], types.TUint64))
 }

@@ -129,6 +129,18 @@ func (c *seccompCommand) parse() (files, command []string, err error) {
 	return c.fs.Args(), nil, nil
 }
 
+// profiles reads the profiles that the arguments name, one at least.
+func (c *seccompCommand) profiles() (files []string, ps []*seccomp.Profile, err error) {
+	if files, _, err = c.parse(); err != nil {
+		return nil, nil, err
+	}
+	if len(files) == 0 {
+		return nil, nil, badUse("no profile given")
+	}
+	ps, err = readProfiles(files)
+	return files, ps, err
+}
+
 func readProfiles(names []string) ([]*seccomp.Profile, error) {
 	var out []*seccomp.Profile
 	for _, n := range names {
@@ -151,14 +163,7 @@ func one(files []string) (*seccomp.Profile, error) {
 
 func (c *seccompCommand) merge(context.Context) (int, error) {
 	out := c.fs.StringP("output", "o", "", "")
-	files, _, err := c.parse()
-	if err != nil {
-		return 0, err
-	}
-	if len(files) == 0 {
-		return 0, badUse("no profile given")
-	}
-	ps, err := readProfiles(files)
+	_, ps, err := c.profiles()
 	if err != nil {
 		return 0, err
 	}
@@ -216,14 +221,7 @@ func (c *seccompCommand) show(context.Context) (int, error) {
 }
 
 func (c *seccompCommand) lint(context.Context) (int, error) {
-	files, _, err := c.parse()
-	if err != nil {
-		return 0, err
-	}
-	if len(files) == 0 {
-		return 0, badUse("no profile given")
-	}
-	ps, err := readProfiles(files)
+	files, ps, err := c.profiles()
 	if err != nil {
 		return 0, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -20,11 +19,11 @@ import (
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
-	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime"
 	"github.com/sonde-sh/sonde/runtime/event"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/value"
+	"github.com/sonde-sh/sonde/runtime/value/valuetest"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
@@ -171,7 +170,7 @@ func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
 		t.Fatalf("%v\n%s", err, m)
 	}
-	values := &value.Decoder{R: noResolver{obj}, Trailer: ".."}
+	values := &value.Decoder{R: valuetest.Resolver{Object: obj}, Trailer: ".."}
 	var out []byte
 	for _, rec := range mc.Records {
 		id, _ := event.ID(rec)
@@ -196,20 +195,6 @@ func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 	}
 	return string(out)
 }
-
-// noResolver names the points of an object and nothing else.
-type noResolver struct{ obj *object.Object }
-
-func (noResolver) KernelSymbol(addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
-
-func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
-func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
-func (noResolver) Username(uint32) string                          { return "root" }
-func (noResolver) WallTime(string, uint64) time.Time               { return time.Time{} }
-func (noResolver) CgroupPath(uint64, string) string                { return "" }
-func (r noResolver) ProbeName(i uint64) string                     { return r.obj.Points[i] }
-func (r noResolver) FuncName(i uint64) string                      { return r.obj.Funcs[i] }
-func (noResolver) SyscallName(int64) string                        { return "" }
 
 // host is the running machine.
 type host struct {

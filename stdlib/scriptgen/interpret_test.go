@@ -4,17 +4,16 @@ import (
 	"fmt"
 	goruntime "runtime"
 	"strings"
-	"time"
 
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/ir/interp"
 	"github.com/sonde-sh/sonde/codegen/object"
-	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/event"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/value"
+	"github.com/sonde-sh/sonde/runtime/value/valuetest"
 )
 
 // difference shows the first line that is not the same.
@@ -51,7 +50,7 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
 		return "", err
 	}
-	values := &value.Decoder{R: noResolver{obj}, Trailer: obj.Config.StrTruncTrailer}
+	values := &value.Decoder{R: valuetest.Resolver{Object: obj, Syscalls: syscallName}, Trailer: obj.Config.StrTruncTrailer}
 	var out []byte
 	for _, rec := range mc.Records {
 		id, _ := event.ID(rec)
@@ -75,19 +74,7 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 	return string(out), nil
 }
 
-// noResolver names the points of an object and nothing else.
-type noResolver struct{ obj *object.Object }
-
-func (noResolver) KernelSymbol(addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
-
-func (noResolver) UserSymbol(_ uint32, addr uint64, _ bool) string { return fmt.Sprintf("%#x", addr) }
-func (noResolver) Stack(*types.Type, uint64, int) string           { return "" }
-func (noResolver) Username(uint32) string                          { return "root" }
-func (noResolver) WallTime(string, uint64) time.Time               { return time.Time{} }
-func (noResolver) CgroupPath(uint64, string) string                { return "" }
-func (r noResolver) ProbeName(i uint64) string                     { return r.obj.Points[i] }
-func (r noResolver) FuncName(i uint64) string                      { return r.obj.Funcs[i] }
-func (noResolver) SyscallName(n int64) string {
+func syscallName(n int64) string {
 	if name := kernel.SyscallName(goruntime.GOARCH, int(n)); name != "" {
 		return name
 	}

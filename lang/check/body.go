@@ -218,6 +218,8 @@ func (b *body) lock() {
 
 // report runs everything once more with all types known, and reports.
 func (c *checker) report() {
+	c.pool.settled = true
+	defer func() { c.pool.settled = false }()
 	for _, b := range c.bodies {
 		b.final, b.diags = true, c.diags
 		for _, p := range b.jumps {

@@ -439,8 +439,8 @@ func (b *body) address(e *ast.Unary) *types.Type {
 		m := &types.Type{Kind: types.MapKind}
 		b.Types[e.X], b.Types[t] = m, m
 		st := b.c.mapOf(t)
+		b.readMap(st)
 		if st.m.Value == nil {
-			b.readMap(st)
 			return nil
 		}
 		return types.PointerTo(st.m.Value, types.SpaceBPF, types.ProvBPF)

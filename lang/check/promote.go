@@ -19,6 +19,9 @@ type intPool struct {
 	ints map[intKey]*types.Type
 	// old is set for a script of an older dialect: a comparison was an integer before 0.24, and so was an aggregation that is read before 0.25.
 	old bool
+	// settled is set when all types are known. Until then a pointer follows the variable or map that it points to as that grows; afterwards two
+	// that point to different types are what the script made different.
+	settled bool
 }
 
 func newIntPool() intPool {
@@ -223,8 +226,15 @@ func plainInt(t *types.Type) *types.Type {
 }
 
 func (p intPool) promotePointer(a, b *types.Type) (*types.Type, bool) {
+	elem := a.Elem
 	if !samePointee(a, b) {
-		return nil, false
+		if p.settled || a.Elem == nil || b.Elem == nil {
+			return nil, false
+		}
+		var ok bool
+		if elem, ok = p.promote(a.Elem, b.Elem); !ok {
+			return nil, false
+		}
 	}
 	space, prov := a.Space, a.Prov
 	switch {
@@ -236,10 +246,10 @@ func (p intPool) promotePointer(a, b *types.Type) (*types.Type, bool) {
 	if b.Prov != prov {
 		prov = types.ProvRaw
 	}
-	if space == a.Space && prov == a.Prov {
+	if space == a.Space && prov == a.Prov && elem == a.Elem {
 		return a, true
 	}
-	return types.PointerTo(a.Elem, space, prov), true
+	return types.PointerTo(elem, space, prov), true
 }
 
 func samePointee(a, b *types.Type) bool {

@@ -160,6 +160,9 @@ func (cb *callback) capture(g *Gen, v *check.LocalVar) *binding {
 	t := v.Type
 	switch ob.kind {
 	case bindSlot:
+		if ob.slot.Class == ir.SlotAuto { // on the stack the verifier would know its value, and follow each round of a loop that counts with it
+			ob.slot.Class = ir.SlotScratch
+		}
 		p := cb.pointer(g, ob.slot, ir.Stack, func() *ir.Value { return outer.b.SlotAddr(ob.slot, 0) })
 		return &binding{kind: bindMem, mem: Place{Ptr: p, Size: t.Size, Space: types.SpaceBPF}}
 	case bindMem:

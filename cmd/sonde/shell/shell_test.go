@@ -169,8 +169,9 @@ func scalar(t testing.TB, sh *Shell, name string) uint64 {
 
 func TestKernelItemEndsItself(t *testing.T) {
 	sh, out := newShell(t)
-	run(t, sh, out, "interval:ms:20 { @n++; exit(3) }")
-	deadline := time.Now().Add(5 * time.Second)
+	// The probe fires on until the shell has read the event, which takes a busy machine that is emulated longer than a few ticks of a short interval.
+	run(t, sh, out, "interval:s:1 { @n++; exit(3) }")
+	deadline := time.Now().Add(10 * time.Second)
 	for {
 		got := run(t, sh, out, `\list`)
 		if strings.Contains(got, "#1   exit(3)") {

@@ -81,6 +81,7 @@ type Session struct {
 	programs []*ebpf.Program
 	events   []*event.Decoder
 	reader   *event.Reader
+	captures *captures
 
 	mu    sync.Mutex
 	links []*attached
@@ -445,6 +446,9 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 	if err := s.startUnwinder(); err != nil {
 		return 0, err
 	}
+	if err := s.startCaptures(); err != nil {
+		return 0, err
+	}
 	if !s.opts.DryRun {
 		if err := s.runRole(object.RoleBegin); err != nil {
 			return 0, err
@@ -541,6 +545,7 @@ func (s *Session) finish() (int, error) {
 		s.exitCode.Store(before)
 	}
 	s.failures()
+	errs = append(errs, s.captures.stop())
 	if s.opts.Hub != nil {
 		s.out.Flush()
 		return int(s.exitCode.Load()), errors.Join(errs...)
@@ -607,6 +612,7 @@ func (s *Session) Close() error {
 	}
 	errs = append(errs, attach.Leave(links))
 	s.stopUnwinder()
+	errs = append(errs, s.captures.stop())
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())
 	}

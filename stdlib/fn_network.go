@@ -65,16 +65,17 @@ func networkFuncs() []Builtin {
 		{
 			Name: "skboutput", Doc: Doc{
 				Group: "network", Summary: "write a packet to a capture file",
-				Text: "Appends `length` bytes of the packet, from `offset` on, to a file that tcpdump reads, as raw IP without an Ethernet header; an offset of 14 leaves a header out that is there. " +
-					"The result is 0, or a negative error number.",
-				Example: "fentry:dev_queue_xmit { $r = skboutput(\"out.pcap\", args.skb, args.skb.len, 14); print($r); }",
+				Text: "Appends `length` bytes of the packet, from `offset` on and as far as the packet goes, to a file that tcpdump reads, as raw IP without an Ethernet header; an offset of 14 leaves a header out that is there. " +
+					"The file is written anew by each run. The result is 0, or a negative error number. Each CPU has a buffer of `perf_rb_pages` pages for packets, 256 when it is not set; those that find it full are counted and reported at the end. " +
+					"Needs the pointer to the packet as the kernel gave it: in fentry, fexit and rawtracepoint probes, a member of `args`.",
+				Example: "rawtracepoint:net_dev_queue { _ = skboutput(\"out.pcap\", args.skb, args.skb.len, 14); }",
 			},
 			Func: &check.Func{MustUse: true, Params: params(req("path", check.StrLiteral), req("skb", check.AnyArg), req("length", check.Number), req("offset", check.Number)), Result: func(c *check.Call) *types.Type {
-				if !onlyIn(c, "fentry", "fexit", "tracepoint", "rawtracepoint") {
-					return types.TInvalid
-				}
 				if c.Type(1).Kind != types.Pointer {
-					return argError(c, "skboutput() expects a pointer to struct sk_buff (%s provided)", c.Type(1))
+					return typeError(c, 1, "pointer")
+				}
+				if !onlyIn(c, "fentry", "fexit", "rawtracepoint") {
+					return types.TInvalid
 				}
 				return types.TUint32
 			}},

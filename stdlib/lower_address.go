@@ -141,13 +141,14 @@ func probedAddress(g *lower.Gen) *ir.Value {
 // lowerSocketCookie needs a pointer that the kernel gave with its type.
 func lowerSocketCookie(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
-	p, ok := g.BTFPointer(g.Expr(c.Args[0]))
-	if !ok {
+	cookie := g.B.NewVar("cookie", ir.I64)
+	g.B.Set(cookie, g.B.Const(0))
+	if !withBTF(g, g.Expr(c.Args[0]), func(sk lower.Operand) { g.B.Set(cookie, g.B.Helper(asm.FnGetSocketCookie, sk.V)) }) {
 		g.Errorf("E0725", c.Args[0], "`socket_cookie` needs a pointer that the kernel gave with its type").
-			Hint("use it in fentry or fexit probes, with a member of `args`")
+			Hint("use it in fentry, fexit or rawtracepoint probes, with a member of `args`")
 		return g.ZeroOf(t)
 	}
-	return lower.Scalar(t, g.B.Helper(asm.FnGetSocketCookie, p))
+	return lower.Scalar(t, g.B.Get(cookie))
 }
 
 // KernelAddress implements addressBook.

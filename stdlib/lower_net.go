@@ -2,9 +2,14 @@ package stdlib
 
 import (
 	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
+	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -95,4 +100,77 @@ func parseAddress(s string) []byte {
 		return nil
 	}
 	return a.AsSlice()
+}
+
+// Error numbers of the helper, negative.
+const (
+	noBuffer  = -2  // ENOENT: the CPU came online after the start
+	badAccess = -14 // EFAULT
+	noSpace   = -28 // ENOSPC
+)
+
+// lowerSkbOutput sends a packet through the perf event array: the kernel appends its bytes to the head that we make.
+func lowerSkbOutput(g *lower.Gen, c *check.Call) lower.Operand {
+	t := g.Type(c.Node)
+	path, _ := c.Str(0)
+	skb := g.Expr(c.Args[1])
+	length, skip := g.ScalarAs(c.Args[2], types.TUint64), g.ScalarAs(c.Args[3], types.TUint64)
+	skbuff := skb.Type.Elem != nil && skb.Type.Elem.Kind == types.Struct && skb.Type.Elem.Struct.Name == "sk_buff"
+	result := g.B.NewVar("skboutput", ir.I64)
+	g.B.Set(result, g.B.Const(badAccess))
+	if !skbuff || !withBTF(g, skb, func(skb lower.Operand) { sendPacket(g, path, skb, length, skip, result) }) {
+		g.Errorf("E0725", c.Args[1], "`skboutput` needs a pointer to struct sk_buff that the kernel gave with its type").
+			Hint("use it in fentry, fexit or rawtracepoint probes, with a member of `args`")
+		return g.ZeroOf(t)
+	}
+	return lower.Scalar(t, g.B.Ext(g.B.Get(result), 32, false))
+}
+
+// sendPacket sends the bytes from skip on, as many as length says and the packet has, and leaves the result of the helper in result.
+func sendPacket(g *lower.Gen, path string, skb lower.Operand, length, skip *ir.Value, result ir.Var) {
+	total, known := g.Follow(skb, "len")
+	if !known {
+		return
+	}
+	u := g.Unit()
+	u.Internal(&object.Map{Name: object.PacketsMap, Role: object.MapPackets, Type: ebpf.PerfEventArray, KeySize: 4, ValueSize: 4})
+	capture := slices.Index(u.Object.Captures, path)
+	if capture < 0 {
+		capture = len(u.Object.Captures)
+		u.Object.Captures = append(u.Object.Captures, path)
+	}
+	least := func(x, y *ir.Value) *ir.Value { return g.B.Select(g.B.Cmp(ir.OpULt, x, y), x, y) }
+	whole := g.B.Ext(total.V, 32, false)
+	// What is asked for is bounded before the offset is added, so that no sum wraps around.
+	limit := g.B.Const(object.PacketMax)
+	n := least(least(g.B.Add(least(length, limit), least(skip, limit)), whole), limit)
+	g.B.If(g.B.Cmp(ir.OpULt, skip, n), func() {
+		head := g.Temp("packet", object.PacketHeader)
+		store := func(off, size int, v *ir.Value) { g.B.Store(head.Ptr, int(head.Off)+off, size, v) }
+		store(0, 8, nanoseconds(g))
+		store(8, 4, g.B.Const(int64(capture)))
+		store(12, 4, skip)
+		store(16, 4, n)
+		store(20, 4, g.B.Sub(whole, skip))
+		const thisCPU = 1<<32 - 1 // BPF_F_CURRENT_CPU; the number of bytes stands above it
+		flags := g.B.Or(g.B.OpImm(ir.OpShl, n, 32), g.B.Const(thisCPU))
+		rc := g.B.Helper(asm.FnSkbOutput, skb.V, g.B.MapRef(object.PacketsMap), flags, g.Pointer(head), g.B.Const(object.PacketHeader))
+		g.B.Set(result, rc)
+		for _, lost := range []int64{noSpace, noBuffer} {
+			g.B.If(g.B.CmpImm(ir.OpEq, rc, lost), func() { g.Count(object.CounterLost) }, nil)
+		}
+	}, nil)
+}
+
+// withBTF runs do with an operand that is a pointer which the verifier knows the type of, where it is not nil; false when it is none.
+func withBTF(g *lower.Gen, o lower.Operand, do func(o lower.Operand)) bool {
+	if o.V != nil && o.V.Type == ir.BTFNil {
+		g.B.IfNonNil(o.V, func(p *ir.Value) { do(lower.Operand{Type: o.Type, V: p}) }, nil)
+		return true
+	}
+	p, ok := g.BTFPointer(o)
+	if ok {
+		do(lower.Operand{Type: o.Type, V: p})
+	}
+	return ok
 }

@@ -39,7 +39,7 @@ func lowerFuncs() map[string]any {
 
 		"kstack": lowerStackCall(false), "ustack": lowerStackCall(true), "dw_ustack": lowerUnwoundCall, "reg": lowerReg,
 		"kaddr": lowerKaddr, "uaddr": lowerUaddr, "percpu_kaddr": lowerPercpuKaddr, "cgroupid": lowerCgroupID,
-		"socket_cookie": lowerSocketCookie, "write_user": lowerWriteUser,
+		"socket_cookie": lowerSocketCookie, "skboutput": lowerSkbOutput, "write_user": lowerWriteUser,
 		"ksym": lowerScalarOf, "usym": lowerUSym, "kptr": lowerScalarOf, "uptr": lowerScalarOf,
 	}
 }

@@ -306,9 +306,9 @@ func (u *Unit) Finish(programs int) {
 	if c.License != "" {
 		u.Object.License = c.License
 	}
-	ring := u.Object.Config.RingBytes
+	ring, packets := u.Object.Config.RingBytes, c.PerfRBPages*max(u.Target.PageSize, 4096)
 	u.Object.Config = object.Config{
-		PrintMapsOnExit: c.PrintMapsOnExit, StrTruncTrailer: c.StrTruncTrailer, MaxStrlen: c.MaxStrlen, RingBytes: ring,
+		PrintMapsOnExit: c.PrintMapsOnExit, StrTruncTrailer: c.StrTruncTrailer, MaxStrlen: c.MaxStrlen, RingBytes: ring, PacketBytes: packets,
 		MissingProbes: c.MissingProbes, CppDemangle: c.CppDemangle, LazySymbols: c.LazySymbols, UserSymbolCache: c.UserSymbolCache,
 		ShowDebugInfo: c.ShowDebugInfo, MaxCatBytes: c.MaxCatBytes, LogSize: c.LogSize, MaxProbes: c.MaxProbes,
 	}

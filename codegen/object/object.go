@@ -26,6 +26,8 @@ type Object struct {
 	Config Config
 	// Failures are the places where a map operation may fail without -k: each has a word of the globals that holds the last error.
 	Failures []Failure
+	// Captures are the files that skboutput writes packets to; a packet's record holds an index into it.
+	Captures []string
 	License  string
 	Files    *source.Set
 }
@@ -43,6 +45,7 @@ type Config struct {
 	StrTruncTrailer string // ".." by default
 	MaxStrlen       int
 	RingBytes       int    // size of the ring buffer, a power of two; 0 when no event is sent
+	PacketBytes     int    // size of the buffer of packets of each CPU; 0 chooses
 	MissingProbes   string // "error", "warn", "ignore"
 	CppDemangle     bool
 	LazySymbols     bool
@@ -166,6 +169,7 @@ const (
 	MapStacks                  // stack storage: id -> StackRecord
 	MapConst                   // read-only tables
 	MapState                   // other internal state; never printed
+	MapPackets                 // perf event array of skboutput; see PacketHeader
 	MapUnwind                  // tables of dw_ustack, filled by the runtime; see UnwindRowsMap
 )
 
@@ -263,6 +267,22 @@ const (
 	CounterDeny                // denials
 	CounterWriteUser           // writes to memory of user space
 	CountersPerProgram  = 12
+)
+
+// A packet that skboutput sends goes through the perf event array PacketsMap, because only there can the kernel append a packet's bytes. A record
+// is a head of PacketHeader bytes and the packet from its first byte on:
+//
+//	u64 time      of the clock that `nsecs` reads
+//	u32 capture   index into Captures
+//	u32 skip      bytes at the front that are not wanted
+//	u32 bytes     bytes of the packet in the record, with those to skip; what follows them is padding
+//	u32 whole     length of the packet, without those to skip
+//
+// PacketMax is the longest packet in one piece: the length of a record of the kernel's has 16 bits.
+const (
+	PacketsMap   = "packets"
+	PacketHeader = 24
+	PacketMax    = 65_472
 )
 
 // StackRecord: stacks are stored once in MapStacks, keyed by a 64-bit hash of their frames and (for user stacks) the process. A KStack or

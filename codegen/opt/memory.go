@@ -202,7 +202,8 @@ func onlyReads(v *ir.Value, i int) bool {
 		return false
 	}
 	switch asm.BuiltinFunc(v.Imm) {
-	case asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnMapLookupPercpuElem, asm.FnRingbufOutput, asm.FnPerfEventOutput:
+	case asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnMapDeleteElem, asm.FnMapLookupPercpuElem, asm.FnRingbufOutput, asm.FnPerfEventOutput,
+		asm.FnSkbOutput:
 		return true
 	case asm.FnProbeReadKernel, asm.FnProbeReadUser, asm.FnProbeRead:
 		return i == 2

@@ -27,10 +27,6 @@ func (m *Machine) binaries(r *request, i int, name string, pid int) ([]binary, b
 	case err == nil && len(bins) > 0:
 		return bins, true
 	case err == nil || errors.Is(err, symbol.ErrNoBinary):
-		if hasPathWildcard(name) {
-			r.noMatch(i, strings.Join(r.seg, ":"), nil)
-			return nil, false
-		}
 		d := r.errorf(codeTarget, "%s target file '%s' does not exist or is not executable", r.kind, name)
 		suggest(d, m.nearestBinaries(name, pid))
 		if err != nil && !strings.Contains(name, "/") {
@@ -40,6 +36,16 @@ func (m *Machine) binaries(r *request, i int, name string, pid int) ([]binary, b
 		r.segErrorf(i, codeTarget, "error finding %s target: %v", r.kind, err)
 	}
 	return nil, false
+}
+
+// unreadable reports a file that is no program.
+func (r *request) unreadable(path string, err error) {
+	if errors.Is(err, symbol.ErrNotELF) {
+		d := r.errorf(codeTarget, "%s target file '%s' does not exist or is not executable", r.kind, path)
+		d.Notes = append(d.Notes, err.Error())
+		return
+	}
+	r.segErrorf(0, codeTarget, "cannot read %s: %v", path, err)
 }
 
 // hasPathWildcard is for paths, in which shells also know sets of characters.

@@ -64,7 +64,7 @@ func (k *timer) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []
 		n, err := parseNumber(r.seg[0])
 		switch {
 		case err != nil && isRateUnit(r.seg[0]):
-			r.segErrorf(0, codeSegments, "%s probe must have an integer frequency", k.name).Hint("write `%s:%s:1`", k.name, r.seg[0])
+			r.errorf(codeTime, "Invalid rate of %s probe: %v", k.name, err).Hint("write `%s:%s:1`", k.name, r.seg[0])
 			return nil
 		case err != nil:
 			r.errorf(codeTime, "Invalid rate of %s probe: %v", k.name, err).Hint("write `%s:1s` or `%s:ms:100`", k.name, k.name)

@@ -188,7 +188,7 @@ func (k *uprobe) expandFile(r *request, bin binary, f funcPattern, several bool)
 	file, err := k.m.file(bin.path, bin.root)
 	if err != nil {
 		if !several {
-			r.segErrorf(0, codeTarget, "cannot read %s: %v", bin.path, err)
+			r.unreadable(bin.path, err)
 		}
 		return nil
 	}
@@ -260,10 +260,13 @@ func byName(syms []symbol.Symbol) []symbol.Symbol {
 
 func (k *uprobe) missing(r *request, file *symbol.File, f funcPattern, fn string) {
 	near := nearest(fn, symbolNames(file, f.lang))
-	r.noMatch(f.at, strings.Join(r.seg, ":"), near)
-	if len(near) == 0 && !file.HasSymbols() && r.missing() == "error" {
-		all := r.diags.All()
-		all[len(all)-1].Hint("use an address or an exported function: %s has no symbol table (it was stripped)", file.Path())
+	seg := slices.Clone(r.seg)
+	if !strings.Contains(seg[0], "/") { // a library's name
+		seg[0] = file.Path()
+	}
+	d := r.noMatch(f.at, strings.Join(seg, ":"), near)
+	if d != nil && len(near) == 0 && !file.HasSymbols() && r.missing() == "error" {
+		d.Hint("use an address or an exported function: %s has no symbol table (it was stripped)", file.Path())
 	}
 }
 

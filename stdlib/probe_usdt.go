@@ -90,7 +90,7 @@ func (k *usdt) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*
 		found, err := k.find(bin, provider, name)
 		if err != nil {
 			if len(bins) == 1 {
-				r.segErrorf(0, codeTarget, "cannot read %s: %v", bin.path, err)
+				r.unreadable(bin.path, err)
 				return nil
 			}
 			continue
@@ -190,11 +190,9 @@ func (k *usdt) missing(r *request, bins []binary, name string) {
 			}
 		}
 	}
-	n := r.diags.Len()
-	r.noMatch(-1, strings.Join(r.seg, ":"), nearest(name, slices.Values(names)))
-	if len(names) == 0 && len(bins) == 1 && r.diags.Len() > n {
-		all := r.diags.All()
-		all[len(all)-1].Hint("use `uprobe`: %s has no USDT markers", bins[0].path)
+	d := r.noMatch(-1, r.seg[0]+":"+name, nearest(name, slices.Values(names)))
+	if d != nil && len(names) == 0 && len(bins) == 1 {
+		d.Hint("use `uprobe`: %s has no USDT markers", bins[0].path)
 	}
 }
 

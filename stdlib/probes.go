@@ -134,13 +134,21 @@ func (r *request) count(lo, hi int, usage string) bool {
 }
 
 // noMatch reports that nothing matches, as the script's missing_probes says: an error, a warning or nothing. target is what was looked for, as
-// the segments joined; near are names that exist.
-func (r *request) noMatch(i int, target string, near []string) {
+// the segments joined; near are names that exist. The result is the report, nil when there is none.
+func (r *request) noMatch(i int, target string, near []string) *diag.Diagnostic {
 	text := fmt.Sprintf("No matches for %s %s.", r.kind, target)
 	var d *diag.Diagnostic
+	if r.env.Missed != nil && r.isPattern() {
+		d = &diag.Diagnostic{Severity: diag.Error, Code: codeNoMatch, Span: r.ap.Span(), Message: text, Notes: []string{text}}
+		if !kernel.HasWildcard(target) {
+			suggest(d, near)
+		}
+		r.env.Missed(d)
+		return d
+	}
 	switch r.missing() {
 	case "ignore":
-		return
+		return nil
 	case "warn":
 		d = r.labelled(r.diags.Warnf(codeNoMatch, r.ap.Span(), "%s Skipping.", text), i)
 	default:
@@ -149,6 +157,18 @@ func (r *request) noMatch(i int, target string, near []string) {
 	if !kernel.HasWildcard(target) {
 		suggest(d, near)
 	}
+	return d
+}
+
+// isPattern reports whether the attach point is looked for among many: then it may have no match beside others that have one.
+func (r *request) isPattern() bool {
+	switch {
+	case r.kind == "rawtracepoint" && len(r.seg) == 1, r.kind == "usdt" && len(r.seg) == 2: // in any module, by any provider
+		return true
+	case strings.HasSuffix(r.kind, "probe") && len(r.seg) == 3 && r.seg[1] == "cpp":
+		return true
+	}
+	return slices.ContainsFunc(r.seg, hasPathWildcard)
 }
 
 func suggest(d *diag.Diagnostic, near []string) {

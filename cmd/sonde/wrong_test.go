@@ -28,7 +28,7 @@ func TestKernelWrongInput(t *testing.T) {
 		{"an event", "tracepoint:sched:sched_swich", "No matches for tracepoint sched:sched_swich(?s:.*)`sched:sched_switch`", nil},
 		{"a category", "tracepoint:shed:sched_switch", "No matches for(?s:.*)`sched:sched_switch`", nil},
 		{"a system call", "syscall:opnat", "No matches for syscall opnat(?s:.*)openat", nil},
-		{"a raw tracepoint", "rawtracepoint:sched_swich", "No matches for(?s:.*)`sched_switch`", nil},
+		{"a raw tracepoint", "rawtracepoint:sched_swich", "no valid attach points(?s:.*)`sched_switch`", nil},
 		{"a software event", "software:cpu-clok:1", "cpu-clok is not a software probe(?s:.*)`cpu-clock`", nil},
 		{"a program", "uprobe:/proc/self/exee:main", "does not exist or is not executable", nil},
 		{"a function", "uprobe:/proc/self/exe:main.mian", "No matches for uprobe(?s:.*)main\\.main", nil},

@@ -245,6 +245,9 @@ type Env struct {
 	Prior map[string]*Map
 	// Config is the config in force; set by Check for the probe kinds that it calls.
 	Config *Config
+	// Missed takes the report about a pattern that matches nothing: an error when nothing else of its probe exists, else nothing to speak of. Set by
+	// Check for the probe kinds that it calls; nil means that they report it themselves.
+	Missed func(d *diag.Diagnostic)
 	// Machine is stdlib's view of the target machine; opaque here.
 	Machine any
 }

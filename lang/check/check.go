@@ -23,6 +23,8 @@ type checker struct {
 
 	macros         map[string][]*macro
 	expansions     map[*ast.BlockExpr]*expansion
+	endless        map[*ast.BlockExpr]bool
+	missed         []*diag.Diagnostic // patterns of the probe at hand that match nothing
 	expansionCount int
 	libraryFiles   map[*source.File]bool
 	defineFiles    map[string]*source.File
@@ -47,7 +49,7 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 	c := &checker{
 		set: set, u: u, env: env, diags: diags, pool: newIntPool(),
 		defineFiles: map[string]*source.File{}, warned: map[string]bool{}, maps: map[string]*mapState{},
-		macros: map[string][]*macro{}, expansions: map[*ast.BlockExpr]*expansion{}, libraryFiles: map[*source.File]bool{},
+		macros: map[string][]*macro{}, expansions: map[*ast.BlockExpr]*expansion{}, endless: map[*ast.BlockExpr]bool{}, libraryFiles: map[*source.File]bool{},
 		info: &Info{Files: set, Script: script, Maps: map[string]*Map{}, Config: DefaultConfig()},
 	}
 	c.defs = &definitions{base: env.Types, simple: map[string]string{}}
@@ -133,6 +135,7 @@ func (c *checker) probe(p *ast.Probe) int {
 		c.info.Config.MissingProbes = "error"
 		defer func() { c.info.Config.MissingProbes = "warn" }()
 	}
+	c.missed = nil
 	for _, ap := range p.Attach {
 		for _, pt := range c.attach(ap) {
 			if pt.Node == nil {
@@ -148,13 +151,14 @@ func (c *checker) probe(p *ast.Probe) int {
 		// Alternatives may be missing, but not all of them: what is left of the script would wait for what never comes.
 		saved := c.info.Config.MissingProbes
 		c.info.Config.MissingProbes = "error"
+		c.missed = nil
 		for _, ap := range p.Attach {
 			c.attach(ap)
 		}
-		c.info.Config.MissingProbes = saved
+		defer func() { c.info.Config.MissingProbes = saved }()
 	}
-	if len(points) == 0 && c.info.Config.MissingProbes == "warn" && !c.diags.HasErrors() {
-		c.diags.Warnf(CodeNoPoints, attachSpan(p), "Probe has no valid attach points. It is being removed which may cause issues with program behavior.")
+	if len(points) == 0 && !c.diags.HasErrors() {
+		c.noPoints(p)
 	}
 	c.partial = c.partial || len(points) == 0 && c.diags.HasErrors()
 	key := func(pt *Point) string { return pt.Scope }
@@ -171,6 +175,22 @@ func (c *checker) probe(p *ast.Probe) int {
 		c.addBody(p, groups[scope])
 	}
 	return len(points)
+}
+
+// noPoints reports a probe of which nothing exists, where no attach point was reported for itself.
+func (c *checker) noPoints(p *ast.Probe) {
+	switch c.info.Config.MissingProbes {
+	case "ignore":
+	case "warn":
+		c.diags.Warnf(CodeNoPoints, attachSpan(p), "Probe has no valid attach points. It is being removed which may cause issues with program behavior.")
+	default:
+		if len(c.missed) == 0 {
+			return
+		}
+		d := c.diags.Add(c.missed[0])
+		d.Span = attachSpan(p)
+		d.Message = "Probe has no valid attach points. If this is expected, set the 'missing_probes' config variable to 'warn'."
+	}
 }
 
 // iterators reports an iterator that stands beside another attach point or probe: its program is run, not attached.
@@ -254,6 +274,7 @@ func (c *checker) attach(ap *ast.AttachPoint) []*Point {
 	}
 	env := *c.env
 	env.Config = c.info.Config
+	env.Missed = func(d *diag.Diagnostic) { c.missed = append(c.missed, d) }
 	return kind.Expand(ap, &env, c.diags)
 }
 

@@ -88,6 +88,10 @@ func (x *expander) stmt(s ast.Stmt) ast.Stmt {
 			return nil
 		}
 		return &ast.ForRange{Base: s.Base, Var: v, Lo: x.expr(s.Lo), Hi: x.expr(s.Hi), Body: x.loopBody(s.Body)}
+	case *ast.Import:
+		x.diags.Errorf(CodeImport, s.Sp, "Import statements that are not at the top level are primarily for the standard library. If this is functionality you need, please file an issue to explain why.").
+			Hint("write it above the probes")
+		return nil
 	case *ast.Jump:
 		if word := [...]string{ast.Return: "return", ast.Break: "break", ast.Continue: "continue"}[s.Kind]; x.frame != nil && !x.raw && (s.Kind == ast.Return || x.loops == 0) {
 			x.diags.Errorf(CodeJump, s.Sp, "'%s' statement is not allowed in a macro", word)
@@ -220,6 +224,8 @@ func (x *expander) expr(e ast.Expr) ast.Expr {
 		b := &ast.BlockExpr{Base: e.Base, Block: x.block(e.Block)}
 		if ex := x.c.expansions[e]; ex != nil {
 			x.c.expansions[b] = ex
+		} else if e.Block.Result != nil && x.frame == nil && neverGoesOn(e.Block) {
+			x.c.endless[b] = true
 		}
 		return b
 	case *ast.IfExpr:

@@ -367,6 +367,9 @@ func (b *body) blockValue(e *ast.BlockExpr) *types.Type {
 	if e.Block.Result == nil {
 		return types.TVoid
 	}
+	if b.c.endless[e] {
+		return types.TVoid
+	}
 	t := b.infer(e.Block.Result)
 	if len(e.Block.Stmts) == 0 {
 		b.copyConst(e, e.Block.Result)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"github.com/sonde-sh/sonde/lang/ast"
+	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
 )
 
@@ -10,6 +11,12 @@ import (
 
 // unreachable warns of the first statement behind one that never goes on, in each block of a probe.
 func (c *checker) unreachable(p *ast.Probe) { c.ends(p.Body) }
+
+// neverGoesOn reports whether the statements of a block, as it is written, end the flow before its value: then it has none.
+func neverGoesOn(b *ast.Block) bool {
+	silent := &checker{diags: &diag.List{}}
+	return silent.ends(&ast.Block{Base: b.Base, Stmts: b.Stmts})
+}
 
 // ends looks at a block and reports whether control never leaves it at its end.
 func (c *checker) ends(b *ast.Block) bool {

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sonde-sh/sonde/lang/diag"
 )
 
 // ErrnoText gives strerror(3)'s text.
@@ -22,7 +20,8 @@ func ErrnoText(n int64) string {
 	if strings.HasPrefix(s, "errno ") {
 		return fmt.Sprintf("Unknown error %d", n)
 	}
-	return diag.Sentence(s) // Go's table is glibc's with a lower-case first letter
+	// Go's table is glibc's with a lower-case first letter.
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func signalName(n int64) string {

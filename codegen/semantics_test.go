@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,8 +303,8 @@ func TestKernelSemanticsAgain(t *testing.T) {
 		budget   int
 	}{
 		{"old", target.AllBut(old...), 0},
-		{"old, short loops written out", target.AllBut(old...), 40_000},
-		{"old, all loops written out", target.AllBut(old...), 5_000},
+		{"old, loops as global functions", target.AllBut(old...), 40_000},
+		{"old, few rounds of global functions", target.AllBut(old...), 625},
 		{"loops as callbacks", here, 40_000},
 	} {
 		for _, c := range semanticsTable {
@@ -323,5 +324,52 @@ func TestKernelSemanticsAgain(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// globalLoops are actions whose loops, as global functions, have room for all their rounds.
+var globalLoops = []semantics{
+	{name: "many rounds", body: `$n = 0; while ($n < 4000) { $n++; } printf("%d\n", $n);`, want: "4000\n"},
+	{name: "a range that is computed", body: `@n = 3000; $s = 0; for ($i : 10..@n) { if ($i % 2) { continue; } if ($i == 2000) { break; } $s += $i; } printf("%d\n", $s);`, want: "998980\n"},
+	{name: "nested loops", body: `$n = 0; $i = 0; while ($i < 300) { for ($j : 0..200) { if ($j == $i) { break; } $n++; } $i++; } printf("%d %d\n", $i, $n);`, want: "300 39900\n"},
+	{name: "four loops in each other", body: `$n = 0; for ($i : 0..5) { for ($j : 0..6) { for ($k : 0..7) { for ($l : 0..8) { $n++; } } } } printf("%d\n", $n);`, want: "1680\n"},
+	{name: "seven loops in each other", body: `@n = 2; $n = 0; for ($a : 0..@n) { for ($b : 0..@n) { for ($c : 0..@n) { for ($d : 0..@n) { for ($e : 0..@n) { for ($f : 0..@n) { for ($g : 0..@n) { $n++; } } } } } } } printf("%d\n", $n);`, want: "128\n"},
+	{name: "variables of all kinds", body: `$s = "start"; $t = (0, "x"); $x = (int64)5; $p = &$x; for ($i : 0..100) { if ($i == 50) { $s = "fifty"; $t = ($i, "y"); } $x += (int64)(*$p == $x); } printf("%s %d %s %d\n", $s, $t.0, $t.1, $x);`, want: "fifty 50 y 105\n"},
+	{name: "return out of a nested loop", body: `for ($i : 0..100) { for ($j : 0..100) { if ($i * $j == 42) { printf("%d %d\n", $i, $j); return; } } } printf("no\n");`, want: "1 42\n"},
+	{name: "events in a loop", body: `for ($i : 0..40) { if ($i > 36) { printf("%d %s|", $i, "0123456789012345678901234567890123456789"); } } printf("\n");`, want: "37 0123456789012345678901234567890123456789|38 0123456789012345678901234567890123456789|39 0123456789012345678901234567890123456789|\n"},
+	{name: "keys in a loop", body: `for ($i : 0..100) { @k[$i % 7, "x"] += $i; } printf("%d\n", @k[3, "x"]);`, want: "679\n"},
+	{name: "searches in a loop", body: `@h = "some long text"; @n = "text"; $c = 0; for ($i : 0..50) { $c += strstr(@h, @n) + strcontains(@h, "long") + strstr(@h, "none"); } printf("%d\n", $c);`, want: "500\n"},
+	{name: "a search while an event is built", body: `@h = "aababc"; @n = "abc"; printf("%d %d %s\n", strstr(@h, @n), strcontains(@h, "bab"), @h);`, want: "3 1 aababc\n"},
+}
+
+// TestGlobalLoops runs loops as global functions, in the interpreter and in the kernel: none may be stopped before its end.
+func TestGlobalLoops(t *testing.T) {
+	for _, c := range globalLoops {
+		t.Run(c.name, func(t *testing.T) {
+			for _, noOpt := range []bool{true, false} {
+				var m *ir.Module
+				obj := compile(t, fixtureInfo(t, c.script()), fixtureTarget(old...), codegen.Options{NoOpt: noOpt, LoopBudget: 40_000, Dump: func(_ string, d *ir.Module) { m = d }})
+				if !slices.ContainsFunc(m.Funcs, func(f *ir.Func) bool { return f.Kind == ir.Global }) {
+					t.Fatal("no global function")
+				}
+				if got := interpret(t, obj, m); got != c.want {
+					t.Errorf("optimised %v: got %q, want %q\n%s", !noOpt, got, c.want, m)
+				}
+			}
+		})
+	}
+}
+
+func TestKernelGlobalLoops(t *testing.T) {
+	h := openHost(t)
+	tg := *h.machine.Target()
+	tg.Features = target.AllBut(old...)
+	for _, c := range globalLoops {
+		t.Run(c.name, func(t *testing.T) {
+			obj := compile(t, h.info(t, c.script()), &tg, codegen.Options{LoopBudget: 40_000})
+			if got := h.run(t, obj); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }

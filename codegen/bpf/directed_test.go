@@ -319,6 +319,58 @@ func TestKernelCalls(t *testing.T) {
 				b.ReturnConst(0)
 			}))
 		})
+		for _, large := range []int{64, 30 << 10, 100 << 10} {
+			t.Run(fmt.Sprintf("global functions that share memory with %d bytes in between", large), func(t *testing.T) {
+				// main calls outer calls inner, in loops, and all three write to the same place. What outer has for itself stays as it is.
+				main := ir.NewFunc("main", ir.Entry, ir.Ctx)
+				outer, inner := ir.NewFunc("outer", ir.Global, ir.I64), ir.NewFunc("inner", ir.Global, ir.I64, ir.I64)
+				b := ir.NewBuilder(main)
+				var between []*ir.Slot // in use all the time
+				for left := large; left > 0; left -= 16 << 10 {
+					s := scratchSlot(b, min(left, 16<<10))
+					b.Store(b.SlotAddr(s, 0), 0, 8, b.Const(int64(left)))
+					between = append(between, s)
+				}
+				sum := scratchSlot(b, 16)
+				b.Zero(b.SlotAddr(sum, 0), 0, 16)
+				b.For(b.Const(0), b.Const(200), func(i *ir.Value, l *ir.Loop) {
+					b.Branch(ir.OpEq, b.Call(outer, i), b.Const(0), l.Continue, l.Break)
+				})
+				out(b, 0, b.Load(b.SlotAddr(sum, 0), 0, 8, false))
+				out(b, 1, b.Load(b.SlotAddr(sum, 0), 8, 8, false))
+				for i, s := range between {
+					out(b, 2+i, b.Load(b.SlotAddr(s, 0), 0, 8, false))
+				}
+				b.ReturnConst(0)
+
+				o := ir.NewBuilder(outer)
+				own := scratchSlot(o, 8)
+				o.Store(o.SlotAddr(own, 0), 0, 8, o.Param(0))
+				p := o.SlotAddr(outer.Alias(sum, main), 0)
+				o.For(o.Const(0), o.Const(300), func(i *ir.Value, l *ir.Loop) {
+					o.Branch(ir.OpEq, o.Call(inner, i, o.Param(0)), o.Const(0), l.Continue, l.Break)
+				})
+				o.Store(p, 8, 8, o.Add(o.Load(p, 8, 8, false), o.Load(o.SlotAddr(own, 0), 0, 8, false)))
+				o.Return(o.CmpImm(ir.OpEq, o.Param(0), 150))
+				finish(t, o)
+
+				n := ir.NewBuilder(inner)
+				q := n.SlotAddr(inner.Alias(outer.Alias(sum, main), outer), 0)
+				n.Store(n.SlotAddr(scratchSlot(n, 8), 0), 0, 8, n.Const(-1))
+				n.Store(q, 0, 8, n.Add(n.Load(q, 0, 8, false), n.Param(0)))
+				n.Return(n.Cmp(ir.OpEq, n.Param(0), n.Param(1)))
+				finish(t, n)
+				finish(t, b)
+				_, xs := compare(t, opts, &ir.Module{Funcs: []*ir.Func{main, outer, inner}})
+				var want uint64
+				for i := range uint64(151) {
+					want += i * (i + 1) / 2
+				}
+				if xs[0] != want || xs[1] != 150*151/2 {
+					t.Errorf("got %d and %d, want %d and %d", xs[0], xs[1], want, 150*151/2)
+				}
+			})
+		}
 		t.Run("bpf_loop", func(t *testing.T) {
 			if !loop {
 				t.Skip("needs bpf_loop (Linux 5.17)")
@@ -542,4 +594,11 @@ func TestSpans(t *testing.T) {
 	if want := "[{0 {1 5}} {1 {6 9}} {4 {10 12}}]"; got != want {
 		t.Errorf("got %s, want %s\n%s", got, want, dump(code))
 	}
+}
+
+// scratchSlot is a place that must lie in scratch memory.
+func scratchSlot(b *ir.Builder, size int) *ir.Slot {
+	s := b.NewSlot("scratch", size, 8)
+	s.Class = ir.SlotScratch
+	return s
 }

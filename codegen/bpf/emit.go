@@ -165,7 +165,7 @@ func (e *encoder) describe(f *ir.Func) {
 		linkage = btf.GlobalFunc
 		proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
 	}
-	if pure(f) {
+	if f.Kind == ir.Global || pure(f) {
 		linkage = btf.GlobalFunc
 	}
 	first := e.starts[len(e.starts)-1]

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -13,7 +14,10 @@ type Need struct {
 	Used          int // bytes of slots in scratch memory
 }
 
-type need struct{ bytes, chunks, used int }
+type need struct {
+	bytes, chunks, used int
+	end                 int // where the memory of a Global function that it calls may start
+}
 
 // PlaceSlots gives every slot of the module's functions (the first is the entry) a place: an offset in the stack frame or, rewritten
 // to an offset from a base that is claimed at run time, in per-CPU scratch memory. It is a part of Emit, exported so that
@@ -26,35 +30,89 @@ func PlaceSlots(m *ir.Module, opts *Options) (Need, error) {
 // calleeFrame is the most that slots of a callback or subprogram take from the stack that all frames of a chain share.
 const calleeFrame = 192
 
+// globalFrame is the same of a Global function: there may be many in a chain, and scratch memory costs them nothing more.
+const globalFrame = 64
+
 func placeSlots(m *ir.Module, opts *Options, limits stackLimits) (need, error) {
 	var total need
 	frames := map[*ir.Func]int{}
+	claim := func(p *placer, base int) (int, error) {
+		n, err := p.claim(opts, base)
+		if err != nil {
+			return 0, err
+		}
+		total.bytes, total.chunks = max(total.bytes, n.bytes), max(total.chunks, n.chunks)
+		total.used += n.used
+		p = newPlacer(p.f) // the claim has added a slot and blocks
+		p.pack(p.onStack())
+		for s, off := range p.off {
+			s.Class, s.Off = ir.SlotStack, off
+		}
+		frames[p.f] = frameSize(p.f)
+		return n.end, nil
+	}
+	global := slices.ContainsFunc(m.Funcs, func(f *ir.Func) bool { return f.Kind == ir.Global })
+	placers := map[*ir.Func]*placer{}
 	for i := len(m.Funcs) - 1; i >= 0; i-- {
 		f := m.Funcs[i]
 		limit := calleeFrame
-		if i == 0 {
+		switch {
+		case i == 0:
 			below := deepest(f, frames, 0)
 			limit = StackLimit - (below+31)/32*32
+		case f.Kind == ir.Global:
+			limit = globalFrame
 		}
 		limit -= limits.reserve
 		p := newPlacer(f)
 		if err := p.classify(opts, limit); err != nil {
 			return total, err
 		}
-		n, err := p.claim(opts)
+		if global {
+			placers[f] = p
+			frames[f] = p.pack(p.onStack()) + claimBytes
+			continue
+		}
+		if _, err := claim(p, ScratchHeader); err != nil {
+			return total, err
+		}
+	}
+	if !global {
+		return total, nil
+	}
+	// A Global function's part of the memory is behind that of the functions that may be running when it is called.
+	base := map[*ir.Func]int{}
+	for _, f := range callersFirst(m) {
+		end, err := claim(placers[f], max(base[f], ScratchHeader))
 		if err != nil {
 			return total, err
 		}
-		total.bytes, total.chunks = max(total.bytes, n.bytes), max(total.chunks, n.chunks)
-		total.used += n.used
-		p = newPlacer(f) // the claim has added a slot and blocks
-		p.pack(p.onStack())
-		for s, off := range p.off {
-			s.Class, s.Off = ir.SlotStack, off
+		for _, g := range callees(f) {
+			if g.Kind == ir.Global {
+				base[g] = max(base[g], end)
+			}
 		}
-		frames[f] = frameSize(f)
 	}
 	return total, nil
+}
+
+// callersFirst returns the functions of a module in an order in which each comes behind those that call it.
+func callersFirst(m *ir.Module) []*ir.Func {
+	var order []*ir.Func
+	seen := map[*ir.Func]bool{}
+	var visit func(f *ir.Func)
+	visit = func(f *ir.Func) {
+		seen[f] = true
+		for _, g := range callees(f) {
+			if !seen[g] {
+				visit(g)
+			}
+		}
+		order = append(order, f)
+	}
+	visit(m.Funcs[0])
+	slices.Reverse(order)
+	return order
 }
 
 // frameSize returns the bytes that the function's slots take below the frame pointer.
@@ -162,6 +220,15 @@ func carries(v *ir.Value) bool {
 // used before and may be used again.
 func (p *placer) live() {
 	p.ranges = map[*ir.Slot]map[*ir.Block][2]int{}
+	for _, s := range p.f.Slots {
+		if s.Shared && callsGlobal(p.f) { // another function may be using it whatever this one does
+			m := map[*ir.Block][2]int{}
+			for _, b := range p.f.Blocks {
+				m[b] = [2]int{0, len(b.Values)}
+			}
+			p.ranges[s] = m
+		}
+	}
 	touch := func(s *ir.Slot, b *ir.Block, i int) {
 		m := p.ranges[s]
 		if m == nil {

@@ -150,6 +150,7 @@ func TestKernelRandom(t *testing.T) {
 				o := irgen.Options{
 					Statements: 5 + r.IntN(60), Vars: 1 + r.IntN(12), Callbacks: loop && r.IntN(2) == 0, Fetch: features().AtomicFetch,
 					Subprogs: r.IntN(2) == 0, Scratch: r.IntN(2) == 0,
+					Globals: r.IntN(2) == 0,
 				}
 				mod := irgen.Module(r, o)
 				if err := mod.Verify(); err != nil {

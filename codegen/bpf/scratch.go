@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -15,6 +16,9 @@ import (
 //
 // With fetching atomics the claim is an exchange. Kernels without them (5.10) run programs with preemption disabled: whoever comes between the
 // load and the store of a busy word is done, and has put it back, before we go on, so a plain load and store will do.
+//
+// Global functions use the memory of the program that calls them: its level and one, which is never 0, is its busy word then, and is passed
+// to them as a last parameter behind those of the IR. So the verifier does not know the number, and does not follow it.
 const (
 	ScratchLevels = 4
 	// ScratchHeader is the size of the busy word.
@@ -40,49 +44,73 @@ type Scratch struct {
 func (s *Scratch) levels() int { return max(s.Levels, ScratchLevels) }
 
 // claim rewrites the function so that its scratch slots are offsets from memory that it claims before their first use.
-func (p *placer) claim(opts *Options) (need, error) {
-	var slots []*ir.Slot
+func (p *placer) claim(opts *Options, base int) (need, error) {
+	var slots, aliases []*ir.Slot
 	for _, s := range p.f.Slots {
-		if s.Class == ir.SlotScratch && p.ranges[s] != nil {
+		switch {
+		case s.Class != ir.SlotScratch || p.ranges[s] == nil:
+		case s.Of != nil:
+			aliases = append(aliases, s)
+		default:
 			slots = append(slots, s)
 		}
 	}
-	if len(slots) == 0 {
+	calls := callsGlobal(p.f)
+	if len(slots)+len(aliases) == 0 && !calls && p.f.Kind != ir.Global {
 		return need{}, nil
 	}
 	if opts.Scratch.Map == "" {
 		return need{}, &Error{Msg: fmt.Sprintf("%s needs more than the %d bytes of the stack and there is no scratch memory", p.f.Name, StackLimit)}
 	}
-	n, err := p.chunks(slots)
+	n, err := p.chunks(slots, base)
 	if err != nil {
 		return n, err
+	}
+	last := n.chunks
+	for _, s := range aliases {
+		s.Off = s.Of.Off
+		last = max(last, s.Off/ScratchChunk+1)
 	}
 	expand(p.f, opts, foldAddress)
 	sinkAddresses(p.f, func(s *ir.Slot) bool { return s.Class == ir.SlotScratch })
 	p.f.DropDead()
+	c := &claimer{f: p.f, opts: opts, chunks: last, shared: calls}
+	if p.f.Kind == ir.Global {
+		c.enter()
+		c.address()
+		c.passOn()
+		return n, nil
+	}
 	q := newPlacer(p.f)
 	b, i := q.claimPoint()
-	c := &claimer{f: p.f, opts: opts, chunks: n.chunks}
 	c.insert(b, i)
 	c.address()
+	c.passOn()
 	c.release()
 	return n, nil
 }
 
-// chunks gives scratch slots their offsets: chunk*ScratchChunk + offset in the chunk.
-func (p *placer) chunks(slots []*ir.Slot) (need, error) {
+// callsGlobal tells whether f calls a Global function itself.
+func callsGlobal(f *ir.Func) bool {
+	return slices.ContainsFunc(callees(f), func(g *ir.Func) bool { return g.Kind == ir.Global })
+}
+
+// chunks gives scratch slots their offsets, from base up: chunk*ScratchChunk + offset in the chunk.
+func (p *placer) chunks(slots []*ir.Slot, base int) (need, error) {
 	off, size := p.arrange(slots)
 	n := need{chunks: 1, used: size}
-	if ScratchHeader+size <= ScratchChunk {
+	if base+size <= ScratchChunk {
 		for _, s := range slots {
-			s.Off = ScratchHeader + off[s]
+			s.Off = base + off[s]
 		}
-		n.bytes = (ScratchHeader + size + 7) &^ 7
+		n.bytes = (base + size + 7) &^ 7
+		n.end = n.bytes
 		return n, nil
 	}
 	// Too much for one value: fill values one after the other.
-	at := ScratchHeader
+	at := base % ScratchChunk
 	n.bytes = ScratchChunk
+	n.chunks += base / ScratchChunk
 	n.used = 0
 	for _, s := range slots {
 		size := (s.Size + 7) &^ 7
@@ -97,6 +125,7 @@ func (p *placer) chunks(slots []*ir.Slot) (need, error) {
 		at += size
 		n.used += size
 	}
+	n.end = (n.chunks-1)*ScratchChunk + at
 	return n, nil
 }
 
@@ -130,6 +159,9 @@ func (p *placer) claimPoint() (*ir.Block, int) {
 	dom := ir.NewDomTree(p.f)
 	_, header := dom.LoopDepths(p.f)
 	scratch := func(v *ir.Value) bool {
+		if g, ok := v.Aux.(*ir.Func); ok && g.Kind == ir.Global {
+			return true
+		}
 		for s := range p.derived[v] {
 			if s.Class == ir.SlotScratch {
 				return true
@@ -203,6 +235,7 @@ type claimer struct {
 	f      *ir.Func
 	opts   *Options
 	chunks int
+	shared bool // Global functions use the memory too
 	got    *ir.Block
 	bases  []*ir.Value // parameters of got: the memory of each chunk
 }
@@ -241,18 +274,28 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		bl.SetBlock(ok)
 		return bl.NonNil(v)
 	}
+	// mark gives the busy word of a level in use.
+	mark := func(level *ir.Value) *ir.Value {
+		switch {
+		case !c.shared:
+			return bl.Const(1)
+		case level.Op == ir.OpConst:
+			return bl.Const(level.Imm + 1)
+		}
+		return bl.AddImm(level, 1)
+	}
 	// try claims a level and goes on when it can; the builder is then in a block where it could not.
 	try := func(level *ir.Value, cold bool) {
 		base := lookup(level, fail, cold)
 		busy, mine := f.NewBlock("busy"), f.NewBlock("")
 		busy.Cold, mine.Cold = true, cold
 		if c.opts.AtomicFetch {
-			bl.Branch(ir.OpEq, bl.Xchg(base, 0, 8, bl.Const(1)), bl.Const(0), mine, busy)
+			bl.Branch(ir.OpEq, bl.Xchg(base, 0, 8, mark(level)), bl.Const(0), mine, busy)
 			bl.SetBlock(mine)
 		} else {
 			bl.Branch(ir.OpEq, bl.Load(base, 0, 8, false), bl.Const(0), mine, busy)
 			bl.SetBlock(mine)
-			bl.Store(base, 0, 8, bl.Const(1))
+			bl.Store(base, 0, 8, mark(level))
 		}
 		args := []*ir.Value{base}
 		for n := 1; n < c.chunks; n++ {
@@ -295,6 +338,54 @@ func (c *claimer) insert(b *ir.Block, i int) {
 		bl.ReturnConst(1) // ends the iteration
 	} else {
 		bl.ReturnConst(0)
+	}
+}
+
+// enter finds the memory of the program that calls a Global function, whose last parameter says which it is.
+func (c *claimer) enter() {
+	f := c.f
+	entry := f.Blocks[0]
+	level := f.AddParam(entry, ir.I64)
+	got := f.NewBlock("memory")
+	c.got = got
+	got.Values, got.Term = entry.Values, entry.Term
+	for _, v := range got.Values {
+		v.Block = got
+	}
+	entry.Values, entry.Term = nil, ir.Term{}
+	bl := ir.NewBuilder(f)
+	key := f.NewSlot("scratch_key", 4, 4)
+	key.Class = ir.SlotStack
+	fail := f.NewBlock("no_scratch")
+	fail.Cold = true
+	for n := range c.chunks {
+		k := bl.SlotAddr(key, 0)
+		bl.Store(k, 0, 4, bl.AddImm(level, int64(n*c.opts.Scratch.levels()-1)))
+		v := bl.Helper(asm.FnMapLookupElem, bl.MapRef(c.opts.Scratch.Map), k)
+		ok := f.NewBlock("")
+		bl.Branch(ir.OpNe, v, bl.Const(0), ok, fail)
+		bl.SetBlock(ok)
+		c.bases = append(c.bases, bl.NonNil(v))
+	}
+	bl.Jump(got)
+	bl.SetBlock(fail)
+	bl.ReturnConst(1) // ends the loop
+}
+
+// passOn adds the level to the calls of Global functions.
+func (c *claimer) passOn() {
+	for _, b := range c.f.Blocks {
+		out := make([]*ir.Value, 0, len(b.Values))
+		for _, v := range b.Values {
+			if g, ok := v.Aux.(*ir.Func); ok && g.Kind == ir.Global {
+				level := c.f.NewValue(ir.OpLoad, ir.I64, v.Span, c.bases[0])
+				level.Size, level.Block = 8, b
+				out = append(out, level)
+				v.Args = append(v.Args[:len(v.Args):len(v.Args)], level)
+			}
+			out = append(out, v)
+		}
+		b.Values = out
 	}
 }
 

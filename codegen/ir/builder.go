@@ -371,7 +371,7 @@ func (b *Builder) Kfunc(t Type, name string, args ...*Value) *Value {
 	return b.emit(v)
 }
 
-// Call calls a Subprog of the same module.
+// Call calls a Subprog or Global function of the same module.
 func (b *Builder) Call(f *Func, args ...*Value) *Value {
 	v := b.F.NewValue(OpCall, I64, b.Span, args...)
 	v.Aux = f

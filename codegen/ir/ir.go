@@ -44,6 +44,9 @@ const (
 	Entry    FuncKind = iota // a program: r1 is the context, returns a scalar
 	Subprog                  // called by OpCall: up to five scalar or pointer parameters
 	Callback                 // called by a helper (bpf_loop, bpf_for_each_map_elem): parameters as the helper passes them
+	// Global is called by OpCall as a Subprog is, but the verifier checks it once and on its own (Linux 5.6), so that a call costs it no more than
+	// the call itself. It knows nothing of its caller: the parameters are at most MaxGlobalArgs integers, and what both use lies in shared slots.
+	Global
 )
 
 // Func is one function.
@@ -65,7 +68,15 @@ type Slot struct {
 	Align int    // 1, 2, 4 or 8
 	Class SlotClass
 	Off   int // set by placement: offset in the frame (negative) or in scratch memory
+	// Shared is set where a Global function uses the slot as well: it lies in scratch memory, and every call may read and write it.
+	Shared bool
+	// Of is set in Global functions for a slot that stands for a shared one of In, a function that (directly or not) calls this one.
+	Of *Slot
+	In *Func
 }
+
+// Tame tells that nothing but its own function's code reaches the slot.
+func (s *Slot) Tame() bool { return !s.Shared && s.Of == nil }
 
 // SlotClass is where a slot lives.
 type SlotClass uint8
@@ -133,6 +144,9 @@ const (
 	Return            // X
 )
 
+// MaxGlobalArgs is the number of parameters of a Global function; one more register goes to its memory.
+const MaxGlobalArgs = MaxArgs - 1
+
 // NewFunc returns an empty function with its entry block; params are the types of the parameters.
 func NewFunc(name string, kind FuncKind, params ...Type) *Func {
 	f := &Func{Name: name, Kind: kind}
@@ -162,6 +176,22 @@ func (f *Func) AddParam(b *Block, t Type) *Value {
 func (f *Func) NewSlot(name string, size, align int) *Slot {
 	s := &Slot{ID: f.id(), Name: name, Size: size, Align: align}
 	f.Slots = append(f.Slots, s)
+	return s
+}
+
+// Alias adds a slot that stands for one of the function in, which calls this one, or gives the one that is there. The other becomes shared.
+func (f *Func) Alias(of *Slot, in *Func) *Slot {
+	if of.Of != nil {
+		of, in = of.Of, of.In
+	}
+	for _, s := range f.Slots {
+		if s.Of == of {
+			return s
+		}
+	}
+	of.Shared, of.Class = true, SlotScratch
+	s := f.NewSlot(of.Name, of.Size, of.Align)
+	s.Of, s.In, s.Class = of, in, SlotScratch
 	return s
 }
 

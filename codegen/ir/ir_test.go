@@ -255,6 +255,56 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestVerifyGlobal checks the rules for functions that the kernel checks on their own, and that their slots survive text and copies.
+func TestVerifyGlobal(t *testing.T) {
+	const main = "func \"main\" entry {\nslot s9 \"x\" size 8 align 8 scratch shared\nb1(v2:ctx):\nv3 = const 1\nv4 = call \"f\" v3\nret v4\n}\n"
+	const slot = "slot s5 \"x\" size 8 align 8 scratch of \"main\" s9\n"
+	const code = "b1(v2):\nret v2\n"
+	tests := []struct{ name, text, want string }{
+		{"fine", main + "func \"f\" global {\n" + slot + "b1(v2):\nv3:stack = slot s5\nstore.8 [v3] v2\nret v2\n}", ""},
+		{"pointer as a parameter", "func \"f\" global {\nb1(v2:stack):\nv3 = const 1\nret v3\n}\n" + main, "v2 is a stack"},
+		{"five parameters", "func \"f\" global {\nb1(v2 v3 v4 v5 v6):\nret v2\n}\n" + main, "more than 4 parameters"},
+		{"a subprog with a shared slot", main + "func \"f\" subprog {\n" + slot + code + "}", "does not match the slot"},
+		{"another size", main + "func \"f\" global {\nslot s5 \"x\" size 4 align 4 scratch of \"main\" s9\n" + code + "}", "does not match the slot"},
+		{"on the stack", main + "func \"f\" global {\nslot s5 \"x\" size 8 align 8 stack of \"main\" s9\n" + code + "}", "not in scratch memory"},
+		{"not shared", strings.Replace(main, " shared", "", 1) + "func \"f\" global {\n" + slot + code + "}", "does not match the slot"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := Parse(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := m.String()
+			if back, err := Parse(text); err != nil || back.String() != text {
+				t.Errorf("text changed: %v", err)
+			}
+			for _, m := range []*Module{m, m.Clone()} {
+				if got := m.String(); got != text {
+					t.Errorf("clone differs:\n%s", got)
+				}
+				switch err := m.Verify(); {
+				case tt.want == "" && err != nil:
+					t.Error(err)
+				case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+			}
+		})
+	}
+	c, err := Parse(tests[0].text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := c.Clone(); d.Funcs[1].Slots[0].Of != d.Funcs[0].Slots[0] || d.Funcs[1].Slots[0].In != d.Funcs[0] {
+		t.Error("the copy's slot stands for one of another module")
+	}
+	c.Funcs = c.Funcs[1:]
+	if err := c.Verify(); err == nil || !strings.Contains(err.Error(), "not in the module") {
+		t.Errorf("a slot of a function that is not there: %v", err)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"no function", "b1:", `"func" expected`},

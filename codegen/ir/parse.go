@@ -64,6 +64,20 @@ func Parse(text string) (*Module, error) {
 		}
 		fix.v.Aux = f
 	}
+	for _, fix := range p.slotFixes {
+		f := p.funcs[fix.name]
+		if f == nil {
+			return nil, fmt.Errorf("ir: line %d: no function %q", fix.line, fix.name)
+		}
+		for _, s := range f.Slots {
+			if s.ID == fix.id {
+				fix.s.Of, fix.s.In = s, f
+			}
+		}
+		if fix.s.Of == nil {
+			return nil, fmt.Errorf("ir: line %d: %q has no slot s%d", fix.line, fix.name, fix.id)
+		}
+	}
 	return p.m, nil
 }
 
@@ -92,6 +106,7 @@ type parser struct {
 	valFixes  []valFix
 	termFixes []termFix
 	funcFixes []funcFix
+	slotFixes []slotFix
 	anon      []*Value // values without a result have no name in the text; they get IDs behind all others
 }
 
@@ -110,6 +125,14 @@ type termFix struct {
 type funcFix struct {
 	v    *Value
 	name string
+	line int
+}
+
+// slotFix is a slot that stands for slot id of a function.
+type slotFix struct {
+	s    *Slot
+	name string
+	id   int
 	line int
 }
 
@@ -357,6 +380,17 @@ func (p *parser) parseSlot() error {
 		if s.Off, err = p.small(-1<<24, 1<<24); err != nil {
 			return err
 		}
+	}
+	s.Shared = p.accept("shared")
+	if p.accept("of") {
+		fix := slotFix{s: s, line: p.line}
+		if fix.name, err = p.str(); err != nil {
+			return err
+		}
+		if fix.id, err = p.id("s"); err != nil {
+			return err
+		}
+		p.slotFixes = append(p.slotFixes, fix)
 	}
 	p.slots[id] = s
 	p.f.Slots = append(p.f.Slots, s)

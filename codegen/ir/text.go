@@ -22,7 +22,7 @@ func (t Type) String() string {
 	return "type?"
 }
 
-var kindNames = [...]string{Entry: "entry", Subprog: "subprog", Callback: "callback"}
+var kindNames = [...]string{Entry: "entry", Subprog: "subprog", Callback: "callback", Global: "global"}
 
 func (k FuncKind) String() string { return kindNames[k] }
 
@@ -62,6 +62,12 @@ func write(sb *strings.Builder, f *Func, spans bool) {
 		fmt.Fprintf(sb, "slot s%d %q size %d align %d %s", s.ID, s.Name, s.Size, s.Align, s.Class)
 		if s.Off != 0 {
 			fmt.Fprintf(sb, " at %d", s.Off)
+		}
+		if s.Shared {
+			sb.WriteString(" shared")
+		}
+		if s.Of != nil {
+			fmt.Fprintf(sb, " of %q s%d", s.In.Name, s.Of.ID)
 		}
 		sb.WriteByte('\n')
 	}

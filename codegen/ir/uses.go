@@ -209,12 +209,18 @@ func (f *Func) DropDead() bool {
 func (m *Module) Clone() *Module {
 	out := &Module{}
 	funcs := make(map[*Func]*Func)
+	slots := make(map[*Slot]*Slot)
 	for _, f := range m.Funcs {
-		g := f.clone()
+		g := f.clone(slots)
 		funcs[f] = g
 		out.Funcs = append(out.Funcs, g)
 	}
 	for _, f := range out.Funcs {
+		for _, s := range f.Slots {
+			if s.Of != nil {
+				s.Of, s.In = slots[s.Of], funcs[s.In]
+			}
+		}
 		for _, b := range f.Blocks {
 			for _, v := range b.Values {
 				if g, ok := v.Aux.(*Func); ok && funcs[g] != nil {
@@ -226,9 +232,8 @@ func (m *Module) Clone() *Module {
 	return out
 }
 
-func (f *Func) clone() *Func {
+func (f *Func) clone(slots map[*Slot]*Slot) *Func {
 	g := &Func{Name: f.Name, Kind: f.Kind, nextID: f.nextID, blocks: f.blocks}
-	slots := make(map[*Slot]*Slot)
 	for _, s := range f.Slots {
 		c := *s
 		slots[s] = &c

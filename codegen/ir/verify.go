@@ -3,6 +3,7 @@ package ir
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // MaxArgs is the number of arguments that a call can have: registers r1 to r5.
@@ -39,6 +40,11 @@ func (m *Module) Verify() error {
 				if g, ok := v.Aux.(*Func); ok && !funcs[g] {
 					return fmt.Errorf("ir: %s: %s: function %q is not in the module", f.Name, v.LongString(), g.Name)
 				}
+			}
+		}
+		for _, s := range f.Slots {
+			if s.Of != nil && (!funcs[s.In] || !slices.Contains(s.In.Slots, s.Of)) {
+				return fmt.Errorf("ir: %s: slot s%d %s stands for a slot that is not in the module", f.Name, s.ID, s.Name)
 			}
 		}
 	}
@@ -82,6 +88,12 @@ func (c *verifier) run() error {
 	for _, s := range c.f.Slots {
 		if s.Size <= 0 || s.Align != 1 && s.Align != 2 && s.Align != 4 && s.Align != 8 {
 			return c.errorf("slot s%d %s: size %d, align %d", s.ID, s.Name, s.Size, s.Align)
+		}
+		switch {
+		case !s.Tame() && s.Class != SlotScratch:
+			return c.errorf("slot s%d %s: shared, but not in scratch memory", s.ID, s.Name)
+		case s.Of != nil && (c.f.Kind != Global || s.Shared || !s.Of.Shared || s.Of.Size != s.Size):
+			return c.errorf("slot s%d %s: does not match the slot that it stands for", s.ID, s.Name)
 		}
 		if !claim(s.ID) {
 			return c.errorf("slot s%d: ID used twice or out of range", s.ID)
@@ -162,6 +174,16 @@ func (c *verifier) entry() error {
 	}
 	if len(ps) > MaxArgs {
 		return c.errorf("more than %d parameters", MaxArgs)
+	}
+	if c.f.Kind == Global {
+		if len(ps) > MaxGlobalArgs {
+			return c.errorf("more than %d parameters", MaxGlobalArgs)
+		}
+		for _, p := range ps {
+			if p.Type != I64 {
+				return c.errorf("parameter %s is a %s", p, p.Type)
+			}
+		}
 	}
 	return nil
 }
@@ -494,7 +516,7 @@ func (c *verifier) call(v *Value) error {
 		}
 	case OpCall:
 		f, ok := v.Aux.(*Func)
-		if !ok || f.Kind != Subprog {
+		if !ok || f.Kind != Subprog && f.Kind != Global {
 			return c.errorf("no subprog")
 		}
 		ps := f.Blocks[0].Params

@@ -94,20 +94,22 @@ const (
 // outerLoops counts the loops of the program that are in no other loop.
 func (g *Gen) outerLoops() int {
 	n := 0
-	var count func(ast.Node)
-	count = func(s ast.Node) {
-		switch s.(type) {
-		case *ast.While, *ast.ForRange:
-			n++
-			return
-		}
-		each(s, count)
-	}
 	for _, b := range g.prog.Bodies {
 		if b.Block != nil {
-			count(b.Block)
+			n += countLoops(b.Block)
 		}
 	}
+	return n
+}
+
+// countLoops counts the loops of a part of a program that are in no other loop of it.
+func countLoops(s ast.Node) int {
+	switch s.(type) {
+	case *ast.While, *ast.ForRange:
+		return 1
+	}
+	n := 0
+	each(s, func(c ast.Node) { n += countLoops(c) })
 	return n
 }
 

@@ -90,7 +90,7 @@ func (u *Unit) Lower(p *Program) (m *ir.Module, err error) {
 	f := ir.NewFunc(p.Name, ir.Entry, ir.Ctx)
 	g := &Gen{
 		Target: u.Target, Info: u.Info, Hook: p.Hooks[0], B: ir.NewBuilder(f), u: u, prog: p,
-		module: &ir.Module{Funcs: []*ir.Func{f}},
+		module: &ir.Module{Funcs: []*ir.Func{f}}, noGlobal: map[ast.Stmt]bool{},
 	}
 	g.fr = newFrame(g.B, nil)
 	g.ret = g.B.NewVar("ret", ir.I64)
@@ -171,19 +171,21 @@ type Gen struct {
 	Hook   *Hook
 	B      *ir.Builder
 
-	u       *Unit
-	prog    *Program
-	module  *ir.Module
-	fr      *frame
-	facts   *facts
-	ret     ir.Var
-	rounds  []int // of the inline loops around
-	hists   int   // histograms so far
-	bucket  *ir.Func
-	tooLong bool
-	aggMap  *Map // where an aggregation goes
-	aggKeys []ast.Expr
-	want    want // of the expression that is being evaluated
+	u      *Unit
+	prog   *Program
+	module *ir.Module
+	fr     *frame
+	facts  *facts
+	ret    ir.Var
+	rounds []int // of the inline loops around
+	// noGlobal are the loops that cannot be global functions.
+	noGlobal map[ast.Stmt]bool
+	hists    int // histograms so far
+	bucket   *ir.Func
+	tooLong  bool
+	aggMap   *Map // where an aggregation goes
+	aggKeys  []ast.Expr
+	want     want // of the expression that is being evaluated
 
 	frameWalks int // stacks of user space that are walked here; see walkFrames
 }

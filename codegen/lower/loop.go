@@ -16,7 +16,8 @@ import (
 // Loops whose number of rounds is known and small stay loops: the verifier walks through every round. All others become callbacks of
 // bpf_loop or bpf_for_each_map_elem, which the verifier checks once whatever their number of rounds. Where the kernel has no bpf_loop, a
 // hidden counter bounds them, and a loop that it stops is counted (CounterLoop). Where a program was too much for the verifier
-// (Options.LoopBudget), loops that stayed loops become callbacks too, or are written out where there are none.
+// (Options.LoopBudget), loops that stayed loops become callbacks too; where there are none, they become global functions if they can (global.go),
+// or are written out.
 const (
 	maxInlineRounds  = 32      // of a loop with constant bounds, times those of the loops around it
 	maxCallbackLoops = 1 << 23 // BPF_MAX_LOOPS
@@ -64,6 +65,11 @@ type callback struct {
 	base    *ir.Value // in the callback: the shared frame
 	leaves  bool
 	returns bool
+
+	global  bool     // a global function instead of a callback
+	in      *ir.Func // global: the function around the loop
+	stmt    ast.Stmt // global: the loop, nil for a search
+	blocked bool     // global: it needs what it cannot have
 }
 
 type capturedPtr struct {
@@ -115,8 +121,14 @@ func (cb *callback) generate(g *Gen, body func()) {
 	if !g.B.Terminated() {
 		g.B.ReturnConst(0)
 	}
-	if err := g.B.Finish(); err != nil {
-		panic(err.Error())
+	if cb.global { // the sizes are known now
+		cb.frame.Size = 8 * cb.words
+		cb.f.Alias(cb.frame, cb.in).Size = cb.frame.Size
+	}
+	if !cb.blocked {
+		if err := g.B.Finish(); err != nil {
+			panic(err.Error())
+		}
 	}
 	g.B, g.fr = outerB, outerFr
 	g.B.Span = span
@@ -129,6 +141,11 @@ func (cb *callback) pointer(g *Gen, key any, t ir.Type, make func() *ir.Value) *
 		if p.key == key {
 			return p.v
 		}
+	}
+	if cb.global {
+		v := cb.sharedPointer(g, key, t)
+		cb.ptrs = append(cb.ptrs, capturedPtr{key, make, v})
+		return v
 	}
 	entry := cb.f.Blocks[0]
 	v := cb.f.NewValue(ir.OpLoad, t, g.B.Span, cb.param)
@@ -233,7 +250,9 @@ func (cb *callback) setReturn(g *Gen, v *ir.Value) {
 func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
 	B := g.B
 	cb.frame.Size = 8 * cb.words
-	cb.block.Size = 8 * len(cb.ptrs)
+	if !cb.global {
+		cb.block.Size = 8 * len(cb.ptrs)
+	}
 	frame := B.SlotAddr(cb.frame, 0)
 	if cb.leaves {
 		B.Store(frame, 0, 8, B.Const(0))
@@ -247,11 +266,17 @@ func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
 	for _, c := range cb.copies {
 		B.Store(frame, c.off, 8, c.v)
 	}
-	ctx := B.SlotAddr(cb.block, 0)
-	for i, p := range cb.ptrs {
-		B.Store(ctx, 8*i, 8, p.make())
+	var rc *ir.Value
+	if cb.global {
+		rc = call(nil, nil)
+		frame = B.SlotAddr(cb.frame, 0)
+	} else {
+		ctx := B.SlotAddr(cb.block, 0)
+		for i, p := range cb.ptrs {
+			B.Store(ctx, 8*i, 8, p.make())
+		}
+		rc = call(B.FuncRef(cb.f), ctx)
 	}
-	rc := call(B.FuncRef(cb.f), ctx)
 	g.checkHelper(rc, "loop", object.CounterLoop)
 	for _, c := range cb.scalars {
 		g.setRawVar(c.v, B.Load(frame, c.off, 8, false))
@@ -347,6 +372,9 @@ func (g *Gen) forRange(s *ast.ForRange) {
 			return
 		}
 		again, callbacks := g.u.Opts.LoopBudget > 0, g.Target.Features.Has(target.BpfLoop)
+		if again && !callbacks && g.globalRange(s, lo, g.B.Const(rounds)) {
+			return
+		}
 		if rounds*int64(g.inlineRounds()) <= maxInlineRounds && (!again || !callbacks) {
 			// The verifier looks for a known state only every hundred instructions of a loop, and follows all ways through the code between. Where
 			// that was too much for it, the rounds are written out: between them it looks far more often.
@@ -371,6 +399,9 @@ func (g *Gen) forRange(s *ast.ForRange) {
 	}
 	n := g.rangeLength(lo, hi)
 	if !g.Target.Features.Has(target.BpfLoop) {
+		if g.globalRange(s, lo, n) {
+			return
+		}
 		g.boundedRange(s, v, wide, lo, n)
 		return
 	}
@@ -427,7 +458,9 @@ func (g *Gen) rangeLength(lo, hi *ir.Value) *ir.Value {
 // while lowers a while loop.
 func (g *Gen) while(s *ast.While) {
 	if !g.Target.Features.Has(target.BpfLoop) {
-		g.boundedWhile(s)
+		if !g.globalWhile(s) {
+			g.boundedWhile(s)
+		}
 		return
 	}
 	cb := g.newCallback("while", 1, ir.I64, ir.Stack)
@@ -522,6 +555,9 @@ func (g *Gen) Repeat(n *ir.Value, limit int, mem []Place, body func(i *ir.Value,
 			body(i, inner, func() { g.B.ReturnConst(1) })
 		})
 		cb.run(g, func(_, ctx *ir.Value) *ir.Value { return g.callLoop(cb, g.B.Bound(n, int64(limit)), ctx) })
+		return
+	}
+	if g.globalRepeat(n, limit, mem, body) {
 		return
 	}
 	rounds := min(limit, maxSteps)

@@ -10,7 +10,9 @@ import (
 func tameSlots(f *ir.Func) map[*ir.Slot]bool {
 	tame := map[*ir.Slot]bool{}
 	for _, s := range f.Slots {
-		tame[s] = true
+		if s.Tame() {
+			tame[s] = true
+		}
 	}
 	wild := func(v *ir.Value) {
 		if v.Op == ir.OpSlotAddr {

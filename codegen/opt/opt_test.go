@@ -258,6 +258,7 @@ func TestRandom(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		m := irgen.Module(r, irgen.Options{
 			Statements: 5 + r.IntN(60), Vars: 1 + r.IntN(8), Callbacks: r.IntN(2) == 0, Fetch: r.IntN(2) == 0, Subprogs: r.IntN(2) == 0, Scratch: r.IntN(2) == 0,
+			Globals: r.IntN(2) == 0,
 		})
 		var in []byte
 		for len(in) < irgen.MapBytes {

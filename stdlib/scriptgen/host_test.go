@@ -161,7 +161,7 @@ func (h *host) compile(g *scriptgen.Generator, text string, opts codegen.Options
 // load makes the maps and loads the programs of a text; where loops are too long for the verifier, it compiles again with less room for them,
 // as the command does.
 func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*runtime.Session, outcome, bool) {
-	o, ok := h.compile(g, text, codegen.Options{})
+	o, ok := h.compile(g, text, codegen.Options{LoopBudget: *budget})
 	if !ok || o.obj == nil {
 		return nil, o, ok
 	}

@@ -1,6 +1,7 @@
 package scriptgen_test
 
 import (
+	"errors"
 	"fmt"
 	goruntime "runtime"
 	"strings"
@@ -37,6 +38,9 @@ func difference(got, want string) string {
 	return ""
 }
 
+// errLimit says that a loop ran into its limit. With -budget that comes later, or earlier, than without.
+var errLimit = errors.New("a loop was stopped by a limit")
+
 // interpret runs the first function of a module and renders what it sent.
 func interpret(obj *object.Object, m *ir.Module) (string, error) {
 	jiffies := uint64(0)
@@ -49,6 +53,9 @@ func interpret(obj *object.Object, m *ir.Module) (string, error) {
 	}
 	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
 		return "", err
+	}
+	if n := mc.ArrayBytes("counters", 0); *budget > 0 && len(n) > 0 && n[8*object.CounterLoop] != 0 {
+		return "", errLimit
 	}
 	values := &value.Decoder{R: valuetest.Resolver{Object: obj, Syscalls: syscallName}, Trailer: obj.Config.StrTruncTrailer}
 	var out []byte

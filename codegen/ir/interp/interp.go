@@ -31,6 +31,7 @@ type Machine struct {
 	steps   int
 	open    int // reserved records
 	depth   int
+	frames  []*frame // of the functions that are running
 }
 
 // Helper is a kernel function. args are its registers r1 to r5.
@@ -161,6 +162,14 @@ func (m *Machine) Call(f *ir.Func, args ...uint64) (uint64, error) {
 			fr.slots[s] = stack + uint64(int64(s.Off))
 			continue
 		}
+		if s.Of != nil {
+			for _, outer := range m.frames {
+				if at, ok := outer.slots[s.Of]; ok {
+					fr.slots[s] = at
+				}
+			}
+			continue
+		}
 		data := make([]byte, s.Size)
 		for i := range data {
 			data[i] = 0xaa
@@ -168,7 +177,9 @@ func (m *Machine) Call(f *ir.Func, args ...uint64) (uint64, error) {
 		fr.slots[s] = m.alloc("slot "+s.Name, data, true)
 	}
 	last := len(m.regions)
+	m.frames = append(m.frames, fr)
 	x, err := fr.run(args)
+	m.frames = m.frames[:len(m.frames)-1]
 	for _, r := range m.regions[first:last] {
 		r.freed = true
 	}

@@ -20,6 +20,7 @@ type Options struct {
 	Callbacks  bool // bpf_loop (Linux 5.17)
 	Fetch      bool // fetching atomics (Linux 5.12)
 	Subprogs   bool
+	Globals    bool // Global functions, which share a place with their caller; they need scratch memory
 	Scratch    bool // large places and variable offsets
 }
 
@@ -178,7 +179,11 @@ func (g *gen) statement() {
 			b.AtomicAdd(p, 0, 8, g.get())
 		}
 	case 12:
-		if g.o.Subprogs && !g.inSub && g.subs < 3 {
+		switch {
+		case g.inSub || g.subs >= 3:
+		case g.o.Globals && g.chance(2):
+			g.global()
+		case g.o.Subprogs:
 			g.call()
 		}
 	case 13:
@@ -365,6 +370,40 @@ func (g *gen) call() {
 	g.inSub = false
 	g.b = b
 	g.set(b.Call(f, args...))
+}
+
+// global makes a Global function and calls it; the two share a place.
+func (g *gen) global() {
+	g.subs++
+	b := g.b
+	s := b.NewSlot("shared", 16, 8)
+	p := b.SlotAddr(s, 0)
+	b.Store(p, 0, 8, g.get())
+	b.Store(p, 8, 8, g.get())
+	n := g.n(ir.MaxGlobalArgs)
+	types := []ir.Type{}
+	args := []*ir.Value{}
+	for range n {
+		types = append(types, ir.I64)
+		args = append(args, g.get())
+	}
+	f := ir.NewFunc(fmt.Sprint("global", g.subs), ir.Global, types...)
+	alias := f.Alias(s, b.F)
+	g.m.Funcs = append(g.m.Funcs, f)
+	g.inSub = true
+	g.function(f, n+1, func(b *ir.Builder, i int) *ir.Value {
+		if i < n {
+			return b.Param(i)
+		}
+		q := b.SlotAddr(alias, 0)
+		x := b.Load(q, 0, 8, false)
+		b.Store(q, 8, 8, b.Add(x, b.Load(q, 8, 8, false)))
+		return x
+	})
+	g.inSub = false
+	g.b = b
+	g.set(b.Call(f, args...))
+	g.set(b.Load(p, 8, 8, false))
 }
 
 // loop makes a callback and runs it with bpf_loop; the two share a place.

@@ -12,7 +12,7 @@ COLD     := modernc.org/... github.com/ianlancetaylor/... golang.org/x/arch/... 
 	github.com/cilium/ebpf/... github.com/chzyer/... github.com/spf13/... debug/... encoding/... regexp/... crypto/... archive/... math/big \
 	github.com/sonde-sh/sonde/runtime/seccomp github.com/sonde-sh/sonde/runtime/seccomp/scan github.com/sonde-sh/sonde/runtime/lab github.com/sonde-sh/sonde/runtime/flame github.com/sonde-sh/sonde/lang/cdef github.com/sonde-sh/sonde/cmd/... \
 	github.com/sonde-sh/sonde/stdlib github.com/sonde-sh/sonde/codegen/lower github.com/sonde-sh/sonde/lang/check github.com/sonde-sh/sonde/runtime/symbol \
-	github.com/sonde-sh/sonde/runtime/attach github.com/sonde-sh/sonde/runtime github.com/google/... text/... compress/... internal/zstd github.com/fatih/... github.com/alecthomas/... \
+	github.com/sonde-sh/sonde/runtime/attach github.com/sonde-sh/sonde/runtime github.com/sonde-sh/sonde/runtime/kernel github.com/google/... text/... compress/... internal/zstd github.com/fatih/... github.com/alecthomas/... \
 	github.com/sonde-sh/sonde/lang/syntax github.com/sonde-sh/sonde/lang/diag github.com/sonde-sh/sonde/codegen/object \
 	github.com/sonde-sh/sonde/lang/ast net/... os/... go/... html hash/crc64 log/... github.com/remyoudompheng/...
 GCFLAGS  := $(foreach p,$(COLD),-gcflags=$(p)=-l)

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -13,8 +14,6 @@ import (
 	"sort"
 	"strings"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
@@ -107,14 +106,13 @@ func (r *Recorder) Wait(ctx context.Context) error {
 	looked := time.Now()
 	for {
 		if r.opts.Cgroup == "" {
-			var tid uint32
-			if err := r.maps["tasks"].NextKey(nil, &tid); errors.Is(err, ebpf.ErrKeyNotExist) {
-				return nil
-			} else if err != nil {
-				return fmt.Errorf("look for threads: %w", err)
+			if alive, err := r.alive(); err != nil || !alive {
+				return err
 			}
 			if time.Since(looked) > time.Second {
-				r.forgetEnded()
+				if err := r.forgetEnded(); err != nil {
+					return err
+				}
 				looked = time.Now()
 			}
 		}
@@ -126,22 +124,61 @@ func (r *Recorder) Wait(ctx context.Context) error {
 	}
 }
 
+// alive tells whether a thread is followed.
+func (r *Recorder) alive() (bool, error) {
+	var n [3]uint64
+	for i, row := range []uint32{statGone, statTasksFull, statTasks} { // the sum last: what starts meanwhile counts
+		var err error
+		if n[i], err = r.stat(row); err != nil {
+			return false, err
+		}
+	}
+	return n[2]+r.seeded > n[0]+n[1]+r.forgotten, nil
+}
+
 // forgetEnded drops threads whose end the kernel did not tell us of (see lostMissed), so that Wait comes to one.
-func (r *Recorder) forgetEnded() {
+func (r *Recorder) forgetEnded() error {
 	if !r.sameNumbers {
-		return
+		return nil
+	}
+	has := func(tid uint32) bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", tid))
+		return !errors.Is(err, fs.ErrNotExist)
 	}
 	var tid uint32
 	state := make([]byte, stateSize)
 	var ended []uint32
 	for it := r.maps["tasks"].Iterate(); it.Next(&tid, &state); {
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", tid)); errors.Is(err, fs.ErrNotExist) {
+		if !has(tid) {
 			ended = append(ended, tid)
 		}
 	}
 	for _, tid := range ended {
-		_ = r.maps["tasks"].Delete(tid)
+		if r.maps["tasks"].Delete(tid) == nil {
+			r.forgotten++
+		}
 	}
+	table, err := r.maps["table"].Memory()
+	if err != nil {
+		return fmt.Errorf("look for threads: %w", err)
+	}
+	entry, now := make([]byte, stateFrom), make([]byte, stateFrom)
+	for at := int64(0); at < int64(table.Size())-entrySize; at += entrySize {
+		if _, err := table.ReadAt(entry, at); err != nil {
+			return fmt.Errorf("look for threads: %w", err)
+		}
+		if binary.NativeEndian.Uint64(entry[stateOwner:]) == 0 || has(binary.NativeEndian.Uint32(entry[stateTID:])) {
+			continue
+		}
+		// The kernel tells of an end before the number is gone: who is there still was never told of.
+		if _, err := table.ReadAt(now, at); err == nil && bytes.Equal(now, entry) {
+			if _, err := table.WriteAt(make([]byte, stateFrom), at); err != nil {
+				return fmt.Errorf("forget a thread: %w", err)
+			}
+			r.forgotten++
+		}
+	}
+	return nil
 }
 
 // Stop ends the recording and gives what was found. The command, when it still runs, goes on until Close.
@@ -162,8 +199,7 @@ func (r *Recorder) Stop() (*Profile, error) {
 func (r *Recorder) counts() (map[callKey]uint64, error) {
 	out := map[callKey]uint64{}
 	buf := make([]byte, tableSize*8)
-	plain := r.maps["plain"]
-	own := [][]byte{make([]byte, plainCalls*8)}
+	own := make([]byte, plainCalls*8)
 	slots := []uint32{slotNone, slotUnknown}
 	var slot uint32
 	var one uint64
@@ -171,18 +207,12 @@ func (r *Recorder) counts() (map[callKey]uint64, error) {
 		slots = append(slots, slot)
 	}
 	for _, slot := range slots {
-		var err error
-		if plain.Type() == ebpf.PerCPUArray {
-			err = plain.Lookup(slot, &own)
-		} else {
-			err = plain.Lookup(slot, &own[0])
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read counters: %w", err)
-		}
-		for _, cpu := range own {
+		for row := slot; row < uint32(r.rows); row += uint32(r.opts.Programs) {
+			if err := r.maps["plain"].Lookup(row, &own); err != nil {
+				return nil, fmt.Errorf("read counters: %w", err)
+			}
 			for n := range plainCalls {
-				if v := binary.NativeEndian.Uint64(cpu[8*n:]); v > 0 {
+				if v := binary.NativeEndian.Uint64(own[8*n:]); v > 0 {
 					out[callKey{slot, 0, uint32(n)}] += v
 				}
 			}

@@ -19,6 +19,7 @@ type layout struct {
 	taskFiltered       int16 // a word whose bits in filteredMask are set when calls of the thread are filtered
 	filteredMask       int32
 	taskExitCode       int16
+	taskCPU            int16 // the number of the CPU that the thread runs on, 0 when it is not beside the flags
 	binprmFile         int16
 	binprmInterp       int16
 	fileInode          int16
@@ -51,6 +52,10 @@ func findLayout(k *kernel.Kernel) (*layout, error) {
 	l.taskFiltered, l.filteredMask = w.at("task_struct", "thread_info", "syscall_work"), 1
 	if w.err != nil {
 		l.taskFiltered, l.filteredMask = l.taskSeccompMode, -1
+	}
+	c := &fieldFinder{btf: b}
+	if l.taskCPU = c.at("task_struct", "thread_info", "cpu"); c.err != nil {
+		l.taskCPU = 0
 	}
 	g := &fieldFinder{btf: b}
 	l.taskCgroups, l.cssDefault, l.cgroupLevel, l.ancestorIDs = g.at("task_struct", "cgroups"), g.at("css_set", "dfl_cgrp"), g.at("cgroup", "level"), g.at("cgroup", "ancestor_ids")

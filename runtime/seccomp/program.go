@@ -8,13 +8,17 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// The state of a thread that is followed, the value of the map "tasks".
+// The state of a thread that is followed. What each call touches lies together.
 const (
-	stateSlot    = 0  // u32: which program's counters
-	statePending = 4  // u32: how many execve are left until the workload's own program; one load gets both
-	statePhase   = 8  // u32: see phaseOutside
-	stateCalls   = 16 // 512 bits: calls that the thread made already, for thread names
-	stateSize    = 80
+	stateOwner   = 0  // u64: the thread's address, in the table only
+	stateClaims  = 8  // u32: how many want the entry, in the table only
+	stateTID     = 12 // u32: in the table only
+	stateFrom    = 16 // what follows is the same in the table and in "tasks"
+	stateSlot    = 16 // u32: which program's counters
+	statePending = 20 // u32: how many execve are left until the workload's own program; one load gets both
+	statePhase   = 24 // u32: see phaseOutside
+	stateCalls   = 32 // 512 bits: calls that the thread made already, for thread names
+	stateSize    = 96
 )
 
 // Phases tell a denied call: its exit comes without an enter. A thread inside a call has the call's number for a phase, which also tells
@@ -75,6 +79,7 @@ const (
 	statArgsFull
 	statDenied
 	statBlind // threads that went on under a filter before denials were looked for
+	statGone
 	stats
 )
 
@@ -83,6 +88,7 @@ type programs struct {
 	l           *layout
 	maps        map[string]*ebpf.Map
 	slots       int
+	entries     int    // of the table, a power of two
 	launcher    uint32 // our own process in the kernel's numbering, 0 when nothing is launched
 	pending     int64  // execve calls of a launched process up to the workload's own
 	cgroup      uint64 // 0: by tree
@@ -92,7 +98,8 @@ type programs struct {
 	stacks      bool
 	slowTask    bool // before Linux 5.11 the current thread's type is not known to the verifier
 	native      ABI
-	shared      bool // the table of plain calls is one for all CPUs
+	shared      bool // the counters of plain calls are the same for all CPUs
+	seeded      bool // our process puts threads into "tasks"
 	lazy        bool // sys_exit is attached when a filter comes; see watch.go
 
 	ins   asm.Instructions
@@ -177,9 +184,9 @@ const (
 	stackName    = -40  // 24 bytes: key of "names"
 	stackOne     = -48  // u64
 	stackTuple   = -80  // 32 bytes: key of "args"
-	stackState   = -160 // 80 bytes
-	stackProg    = -176 // 16 bytes: key of "programs"
-	stackComm    = -192
+	stackState   = -176 // 96 bytes
+	stackProg    = -192 // 16 bytes: key of "programs"
+	stackComm    = -208
 )
 
 // task puts the current thread into r0.
@@ -237,30 +244,19 @@ func (p *programs) bump(table string, own bool, done string) {
 	p.lookup(table, stackKey)
 	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
 		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
+	first, known := p.unique("first"), p.unique("seen")
 	if own {
-		p.emit(asm.Mov.Reg(asm.R1, asm.R2), asm.Add.Imm(asm.R1, 1), asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord))
+		p.emit(asm.Add.Imm(asm.R2, 1), asm.StoreMem(asm.R0, 0, asm.R2, asm.DWord), asm.JEq.Imm(asm.R2, 1, first))
 	} else {
 		p.add(asm.R0, 0)
+		p.emit(asm.JEq.Imm(asm.R2, 0, first))
 	}
-	first, known := p.unique("first"), p.unique("seen")
-	p.emit(asm.JEq.Imm(asm.R2, 0, first))
 	p.at(known)
 	p.seldom = append(p.seldom, func() {
 		p.at(first)
 		p.event(eventFirst, nil)
 		p.emit(asm.Ja.Label(known))
 	})
-}
-
-// self stores the current thread's number as a key. Where the verifier knows the thread's type that is a load, and r9 has the
-// thread afterwards; elsewhere it is a helper's call.
-func (p *programs) self() {
-	if p.slowTask {
-		p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
-		return
-	}
-	p.task()
-	p.emit(asm.Mov.Reg(asm.R9, asm.R0), asm.LoadMem(asm.R1, asm.R0, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
 }
 
 // event sends what is known of the call r8 of ABI r9. r6 is the context, r7 the thread's state. result loads what the call
@@ -314,14 +310,15 @@ func (p *programs) names() {
 	// The 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing.
 	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, 171), asm.Add.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, 511),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 6), asm.LSh.Imm(asm.R2, 3), asm.Mov.Reg(asm.R3, asm.R7), asm.Add.Reg(asm.R3, asm.R2),
-		asm.And.Imm(asm.R1, 63), asm.Mov.Imm(asm.R4, 1), asm.LSh.Reg(asm.R4, asm.R1), asm.LoadMem(asm.R5, asm.R3, stateCalls, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.R5), asm.And.Reg(asm.R1, asm.R4), asm.JEq.Imm(asm.R1, 0, fresh))
+		asm.And.Imm(asm.R1, 63), asm.LoadMem(asm.R5, asm.R3, stateCalls, asm.DWord), asm.Mov.Reg(asm.R4, asm.R5),
+		asm.RSh.Reg(asm.R4, asm.R1), asm.And.Imm(asm.R4, 1), asm.JEq.Imm(asm.R4, 0, fresh))
 	p.at(done)
 	p.seldom = append(p.seldom, func() { p.newName(fresh, known, done) })
 }
 
 func (p *programs) newName(fresh, known, done string) {
 	p.at(fresh)
+	p.emit(asm.Mov.Imm(asm.R4, 1), asm.LSh.Reg(asm.R4, asm.R1))
 	noted := p.unique("noted")
 	if p.lazy {
 		p.installs(noted)

@@ -7,14 +7,14 @@ import "github.com/cilium/ebpf/asm"
 func (p *programs) enter() asm.Instructions {
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
 	p.inCgroup()
-	p.self()
-	p.lookup("tasks", stackKey)
 	if p.cgroup != 0 {
-		p.adopt()
+		p.find(true, "adopt")
+		p.at("follow")
+		p.seldom = append(p.seldom, p.adopt)
 	} else {
-		p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+		p.find(true, "out")
 	}
-	p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R8, asm.Word))
+	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R8, asm.Word))
 	if p.slowTask {
 		p.anyCall()
 	} else {
@@ -24,14 +24,20 @@ func (p *programs) enter() asm.Instructions {
 			p.seldom = append(p.seldom, p.filtered)
 		}
 		p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskFlags, asm.Word), asm.JSet.Imm(asm.R1, int32(p.l.compatMask), "odd"),
-			asm.JGE.Imm(asm.R8, plainCalls, "odd"), asm.Mov.Imm(asm.R9, 0),
-			asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "pending")) // more than a slot: execves are left
+			asm.JGE.Imm(asm.R8, plainCalls, "odd"),
+			asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "plainpending")) // more than a slot: execves are left
+		if !p.shared {
+			p.ownRow()
+		}
+		p.emit(asm.Mov.Imm(asm.R9, 0))
 		p.bump("plain", !p.shared, "out")
 		p.seldom = append(p.seldom, func() {
 			p.at("odd")
 			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
 			p.anyCall()
 			p.emit(asm.Ja.Label("counted"))
+			p.at("plainpending")
+			p.emit(asm.Mov.Imm(asm.R9, 0), asm.Ja.Label("pending"))
 		})
 	}
 	p.at("counted")
@@ -45,6 +51,15 @@ func (p *programs) enter() asm.Instructions {
 	p.names()
 	p.seldom = append(p.seldom, p.pendingCall)
 	return p.finish("sys_enter")
+}
+
+// ownRow makes the row of the program in r1 the one of this CPU. The thread is in r9.
+func (p *programs) ownRow() {
+	if p.l.taskCPU != 0 {
+		p.emit(asm.LoadMem(asm.R2, asm.R9, p.l.taskCPU, asm.Word), asm.Mul.Imm32(asm.R2, int32(p.slots)), asm.Add.Reg(asm.R1, asm.R2))
+		return
+	}
+	p.emit(asm.Mov.Reg(asm.R9, asm.R1), asm.FnGetSmpProcessorId.Call(), asm.Mov.Reg(asm.R1, asm.R0), asm.Mul.Imm(asm.R1, int32(p.slots)), asm.Add.Reg(asm.R1, asm.R9))
 }
 
 // inCgroup leaves when the current thread is not in the cgroup that is recorded.
@@ -66,9 +81,9 @@ func (p *programs) inCgroup() {
 	}
 }
 
-// adopt follows a thread that was moved into the cgroup, when r0 is 0: nothing is known of it but that it is inside a call now.
+// adopt follows a thread that was moved into the cgroup: nothing is known of it but that it is inside a call now. Its number is a key already.
 func (p *programs) adopt() {
-	p.emit(asm.JNE.Imm(asm.R0, 0, "follow"))
+	p.at("adopt")
 	p.clearState()
 	p.emit(asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word))
 	p.update("tasks", stackKey, stackState, 0)
@@ -79,8 +94,7 @@ func (p *programs) adopt() {
 	p.emit(asm.Ja.Label("out"))
 	p.at("adopted")
 	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
-	p.at("follow")
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.Ja.Label("follow"))
 }
 
 // anyCall counts a call of any ABI and number, in tables that all CPUs share. The thread is in r0 where its type is known.

@@ -4,52 +4,51 @@ import "github.com/cilium/ebpf/asm"
 
 // fork follows a new thread: sched_process_fork(parent, child). It runs before the child does.
 func (p *programs) fork() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.FnGetCurrentPidTgid.Call(), asm.Mov.Reg(asm.R9, asm.R0),
-		asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
+	p.entry(asm.R7, asm.R8)
+	p.leave(asm.R8, "new") // a thread that had the same address, if its end was dropped
+	p.at("new")
+	p.find(false, "stranger")
+	p.emit(asm.LoadMem(asm.R9, asm.R7, stateSlot, asm.DWord)) // and what is pending
+	p.at("insert")
+	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord))
+	p.entry(asm.R7, asm.R8)
+	p.stat(statTasks)
+	p.claim(asm.R7, "spill")
+	for off := int16(stateCalls); off < stateSize; off += 8 {
+		p.emit(storeWide(asm.R7, off, 0))
+	}
+	p.emit(asm.StoreMem(asm.R7, stateSlot, asm.R9, asm.DWord), storeWide(asm.R7, statePhase, phaseUnknown), // it returns from the call that made it
+		asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.R7, stateTID, asm.R1, asm.Word), asm.StoreMem(asm.R7, stateOwner, asm.R8, asm.DWord),
+		asm.Ja.Label("out"))
+	p.at("spill")
 	p.clearState()
-	p.emit(asm.StoreImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word)) // it returns from the call that made it
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JNE.Imm(asm.R0, 0, "inherit"))
+	p.emit(asm.StoreMem(asm.RFP, stackState+stateSlot, asm.R9, asm.DWord), asm.StoreImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word),
+		asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.spilled(1) // before it can be found
+	p.update("tasks", stackKey, stackState, 0)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "out"))
+	p.spilled(-1)
+	p.stat(statTasksFull)
+	p.emit(asm.Ja.Label("out"))
+	p.at("stranger")
 	if p.launcher != 0 {
-		p.emit(asm.RSh.Imm(asm.R9, 32), asm.Mov.Imm(asm.R1, int32(p.launcher)), asm.JNE.Reg(asm.R9, asm.R1, "out"),
-			asm.LoadMem(asm.R1, asm.R8, p.l.taskTGID, asm.Word), asm.JEq.Reg(asm.R1, asm.R9, "out"), // a thread of ours
+		p.emit(asm.FnGetCurrentPidTgid.Call(), asm.RSh.Imm(asm.R0, 32), asm.Mov.Imm(asm.R1, int32(p.launcher)), asm.JNE.Reg(asm.R0, asm.R1, "out"),
+			asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.LoadMem(asm.R1, asm.R8, p.l.taskTGID, asm.Word), asm.JEq.Reg(asm.R1, asm.R0, "out"), // a thread of ours
 			asm.StoreImm(asm.RFP, stackScratch, 0, asm.Word))
 		p.lookup("armed", stackScratch)
 		p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R1, asm.R0, 0, asm.Word), asm.JEq.Imm(asm.R1, 0, "out"),
-			asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePending, p.pending, asm.Word),
-			asm.Ja.Label("insert"))
-	} else {
-		p.emit(asm.Ja.Label("out"))
+			asm.LoadImm(asm.R9, p.pending<<32|slotUnknown, asm.DWord), asm.Ja.Label("insert"))
 	}
-	p.at("inherit")
-	p.emit(asm.LoadMem(asm.R1, asm.R0, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackState+stateSlot, asm.R1, asm.Word),
-		asm.LoadMem(asm.R1, asm.R0, statePending, asm.Word), asm.StoreMem(asm.RFP, stackState+statePending, asm.R1, asm.Word))
-	p.at("insert")
-	p.emit(asm.LoadMem(asm.R1, asm.R8, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
-	p.update("tasks", stackKey, stackState, 0)
-	p.emit(asm.Mov.Reg(asm.R7, asm.R0))
-	p.stat(statTasks)
-	p.emit(asm.JEq.Imm(asm.R7, 0, "out"))
-	p.stat(statTasksFull)
 	return p.finish("process_fork")
 }
 
 // exec finds the counters of the new program: sched_process_exec(task, old pid, binprm).
 func (p *programs) exec() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1), asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word), asm.Mov.Reg32(asm.R9, asm.R0))
-	// A thread that is not the first of its process takes over the first one's number.
-	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.Mov.Reg32(asm.R8, asm.R8), asm.JEq.Reg(asm.R8, asm.R9, "same"),
-		asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word))
-	p.lookup("tasks", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "same"))
-	for off := int16(0); off < stateSize; off += 8 {
-		p.emit(asm.LoadMem(asm.R1, asm.R0, off, asm.DWord), asm.StoreMem(asm.RFP, stackState+off, asm.R1, asm.DWord))
-	}
-	p.update("tasks", stackKey, stackState, 0)
-	p.remove("tasks", stackScratch)
-	p.at("same")
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.StoreImm(asm.R7, statePhase, phaseUnknown, asm.Word))
+	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	p.oldNumber()
+	p.find(false, "out")
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.R7, stateTID, asm.R0, asm.Word), asm.StoreImm(asm.R7, statePhase, phaseUnknown, asm.Word))
 	for off := int16(stateCalls); off < stateSize; off += 8 {
 		p.emit(storeWide(asm.R7, off, 0))
 	}
@@ -87,9 +86,43 @@ func (p *programs) exec() asm.Instructions {
 	return p.finish("process_exec")
 }
 
-// gone forgets a thread: sched_process_exit(task).
+// oldNumber moves what "tasks" has of a thread that is not the first of its process and takes over the first one's number.
+func (p *programs) oldNumber() {
+	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word), asm.Mov.Reg32(asm.R9, asm.R0),
+		asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.Mov.Reg32(asm.R8, asm.R8), asm.JEq.Reg(asm.R8, asm.R9, "same"),
+		asm.StoreMem(asm.RFP, stackScratch, asm.R8, asm.Word))
+	p.lookup("tasks", stackScratch)
+	p.emit(asm.JEq.Imm(asm.R0, 0, "same"))
+	for off := int16(0); off < stateSize; off += 8 {
+		p.emit(asm.LoadMem(asm.R1, asm.R0, off, asm.DWord), asm.StoreMem(asm.RFP, stackState+off, asm.R1, asm.DWord))
+	}
+	p.update("tasks", stackKey, stackState, 0)
+	p.remove("tasks", stackScratch)
+	p.at("same")
+}
+
+// gone forgets a thread: sched_process_exit(task). One that our process put under observation may be in both places.
 func (p *programs) gone() asm.Instructions {
+	p.task()
+	p.emit(asm.Mov.Reg(asm.R9, asm.R0))
+	p.entry(asm.R7, asm.R9)
+	p.leave(asm.R9, "byNumber")
+	p.at("byNumber")
+	if !p.seeded {
+		p.head(asm.R1, headSpilled)
+		p.emit(asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord), asm.JEq.Imm(asm.R1, 0, "out"))
+	}
 	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
 	p.remove("tasks", stackKey)
+	p.emit(asm.JNE.Imm(asm.R0, 0, "out"))
+	p.spilled(-1)
+	p.stat(statGone)
 	return p.finish("process_exit")
+}
+
+// leave frees the entry in r7 if it belongs to the thread in a register; it goes to other if not.
+func (p *programs) leave(task asm.Register, other string) {
+	p.emit(asm.LoadMem(asm.R1, asm.R7, stateOwner, asm.DWord), asm.JNE.Reg(asm.R1, task, other), storeWide(asm.R7, stateOwner, 0))
+	p.claims(asm.R7, -1)
+	p.stat(statGone)
 }

@@ -71,6 +71,8 @@ type Recorder struct {
 	// container is the one that Options.Create made.
 	container *container
 	seeded    uint64 // threads that were there already
+	forgotten uint64 // threads whose end the kernel did not tell us of
+	rows      int    // of the map "plain": one for each program, or for each of each CPU
 	names     *symbol.Symbolizer
 
 	mu      sync.Mutex
@@ -205,7 +207,7 @@ func (r *Recorder) load() error {
 	}
 	p := &programs{
 		l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0,
-		shared: r.maps["plain"].Type() == ebpf.Array,
+		shared: r.rows == r.opts.Programs, entries: tableEntries(r.opts.Tasks), seeded: len(r.opts.Command) == 0,
 	}
 	// A held thread and the one that lets it go need a CPU each. On newer kernels another thread can take the CPU from a program, and
 	// what happens to that one is dropped while a program of ours is not through: none is held there.
@@ -251,13 +253,14 @@ func (r *Recorder) load() error {
 
 func (r *Recorder) createMaps() error {
 	abis := uint32(abisPerKernel)
-	plain := ebpf.PerCPUArray
-	if n, err := ebpf.PossibleCPU(); err != nil || n*r.opts.Programs*plainCalls*8 > plainBytes {
-		plain = ebpf.Array
+	r.rows = r.opts.Programs
+	if n, err := ebpf.PossibleCPU(); err == nil && n*r.rows*plainCalls*8 <= plainBytes {
+		r.rows *= n
 	}
 	for _, m := range []ebpf.MapSpec{
 		{Name: "counts", Type: ebpf.Array, KeySize: 4, ValueSize: tableSize * 8, MaxEntries: uint32(r.opts.Programs) * abis},
-		{Name: "plain", Type: plain, KeySize: 4, ValueSize: plainCalls * 8, MaxEntries: uint32(r.opts.Programs)},
+		{Name: "plain", Type: ebpf.Array, KeySize: 4, ValueSize: plainCalls * 8, MaxEntries: uint32(r.rows)},
+		{Name: "table", Type: ebpf.Array, KeySize: 4, ValueSize: uint32(tableEntries(r.opts.Tasks)+1) * entrySize, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE},
 		{Name: "tasks", Type: ebpf.Hash, KeySize: 4, ValueSize: stateSize, MaxEntries: uint32(r.opts.Tasks)},
 		{Name: "programs", Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},
 		{Name: "claimed", Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: uint32(r.opts.Programs)},

@@ -130,9 +130,8 @@ func (p *programs) holding() asm.Instructions {
 // one there are no denials, but a tracer can skip a call.
 func (p *programs) exit() asm.Instructions {
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
-	p.self()
-	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
+	p.find(false, "out")
+	p.emit(asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
 		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JEq.Imm(asm.R1, phaseUnknown, "out"),
 		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord), asm.LoadMem(asm.R2, asm.R2, p.l.regNumber, asm.Word), asm.JEq.Reg(asm.R1, asm.R2, "out"),
 		asm.JSGT.Imm(asm.R2, 0x7fffffff, "out")) // rt_sigreturn forgets its number

@@ -117,7 +117,7 @@ soak-host: ## random scripts and functions on this kernel
 	$(GO) test -timeout 0 -v -run Random ./stdlib/scriptgen -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED)
 	$(GO) test -timeout 0 -run Random ./codegen/bpf -random $(SOAKFUNCS) -seed $(SOAKSEED)
 	SONDE_SOAK=1 $(GO) test -timeout 0 ./cmd/sonde/shell ./runtime/symbol
-	SONDE_SOAK=1 $(GO) test -timeout 0 -v -run 'EqualsStrace|Replay|ContainerStarts|ManyProcesses' ./runtime/seccomp -launches 200
+	SONDE_SOAK=1 $(GO) test -timeout 0 -v -run 'EqualsStrace|Replay|ContainerStarts|ManyProcesses|Cost' ./runtime/seccomp -launches 200
 
 soak-kernels: deps $(BIN)/labrun ## random scripts on SOAKKERNELS
 	$(BIN)/labrun -kernel $(SOAKKERNELS) -timeout 24h -test ./stdlib/scriptgen -- -test.v -test.timeout 24h -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED) -shrink 0

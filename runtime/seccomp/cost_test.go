@@ -31,31 +31,18 @@ int main(void) {
 `
 
 // costRounds is how often each way is measured.
-const costRounds = 25
+const costRounds = 31
 
-// TestCost prints what a recording costs per call, beside nothing and beside a program that does nothing, in interleaved rounds. It only
-// runs in the long campaign: its numbers are for people.
-func TestCost(t *testing.T) {
-	if os.Getenv("SONDE_SOAK") == "" {
-		t.Skip("needs SONDE_SOAK: it measures for a minute")
-	}
-	tool(t, "gcc")
-	loop := compileC(t, t.TempDir(), "cheap", sourceCheapCalls)
-	number := func(b []byte) float64 {
-		var ns float64
-		if _, err := fmt.Sscan(string(b), &ns); err != nil {
-			t.Fatalf("%q: %v", b, err)
-		}
-		return ns
-	}
-	alone := func() float64 {
-		b, err := exec.Command(loop).Output()
+// costWays are how a command runs: by itself, beside a program that does nothing, and recorded. Each gives what the command writes.
+func costWays(t *testing.T) []func(command ...string) []byte {
+	alone := func(command ...string) []byte {
+		b, err := exec.Command(command[0], command[1:]...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return number(b)
+		return b
 	}
-	empty := func() float64 {
+	empty := func(command ...string) []byte {
 		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sys_enter", License: "GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
@@ -69,30 +56,60 @@ func TestCost(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer ln.Close()
-		return alone()
+		return alone(command...)
 	}
-	recorded := func() float64 {
+	recorded := func(command ...string) []byte {
 		var out bytes.Buffer
-		record(t, Options{Stdout: &out}, loop)
-		return number(out.Bytes())
+		record(t, Options{Stdout: &out}, command...)
+		return out.Bytes()
 	}
-	ways := []struct {
+	return []func(...string) []byte{alone, empty, recorded}
+}
+
+// TestCost prints what a recording costs, beside nothing and beside a program that does nothing, in interleaved rounds. It only runs in
+// the long campaign: its numbers are for people.
+func TestCost(t *testing.T) {
+	if os.Getenv("SONDE_SOAK") == "" {
+		t.Skip("needs SONDE_SOAK: it measures for minutes")
+	}
+	tool(t, "gcc")
+	tool(t, "find")
+	bash := tool(t, "bash")
+	ways := costWays(t)
+	for _, tt := range []struct {
 		name    string
-		measure func() float64
-		ns      []float64
-	}{{"nothing", alone, nil}, {"an empty program", empty, nil}, {"recorded", recorded, nil}}
-	for range costRounds {
-		for i := range ways {
-			ways[i].ns = append(ways[i].ns, ways[i].measure())
-		}
-	}
-	for _, w := range ways {
-		var more []float64
-		for i, ns := range w.ns {
-			more = append(more, ns-ways[0].ns[i])
-		}
-		t.Logf("%-17s median %6.1f ns, least %6.1f; more than nothing: median %5.1f, least to least %5.1f",
-			w.name, median(w.ns), slices.Min(w.ns), median(more), slices.Min(w.ns)-slices.Min(ways[0].ns))
+		command []string
+	}{
+		{"getppid, ns per call", []string{compileC(t, t.TempDir(), "cheap", sourceCheapCalls)}},
+		{"find /usr in the cache, ms of CPU time", []string{bash, "-c", "TIMEFORMAT='%3U %3S'; { time find /usr >/dev/null 2>&1; } 2>&1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			results := make([][]float64, len(ways))
+			ways[0](tt.command...) // fills the caches
+			for range costRounds {
+				for i, way := range ways {
+					out := way(tt.command...)
+					var a, b float64
+					switch n, err := fmt.Sscan(string(out), &a, &b); n {
+					case 1: // ns
+					case 2:
+						a = 1000 * (a + b)
+					default:
+						t.Fatalf("%q: %v", out, err)
+					}
+					results[i] = append(results[i], a)
+				}
+			}
+			for i, name := range []string{"nothing", "an empty program", "recorded"} {
+				var more []float64
+				for j, v := range results[i] {
+					more = append(more, v-results[0][j])
+				}
+				t.Logf("%-17s median %6.1f, least %6.1f; more than nothing: median of differences %5.1f, of medians %+5.1f %%, of the least %+5.1f %%",
+					name, median(results[i]), slices.Min(results[i]), median(more),
+					100*(median(results[i])/median(results[0])-1), 100*(slices.Min(results[i])/slices.Min(results[0])-1))
+			}
+		})
 	}
 }
 

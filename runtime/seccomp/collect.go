@@ -103,14 +103,14 @@ func (r *Recorder) Wait(ctx context.Context) error {
 	}
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
-	looked := time.Now()
+	looked, gone := time.Now(), map[uint32]bool{}
 	for {
 		if r.opts.Cgroup == "" {
 			if alive, err := r.alive(); err != nil || !alive {
 				return err
 			}
 			if time.Since(looked) > time.Second {
-				if err := r.forgetEnded(); err != nil {
+				if err := r.forgetEnded(gone); err != nil {
 					return err
 				}
 				looked = time.Now()
@@ -136,24 +136,30 @@ func (r *Recorder) alive() (bool, error) {
 	return n[2]+r.seeded > n[0]+n[1]+r.forgotten, nil
 }
 
-// forgetEnded drops threads whose end the kernel did not tell us of (see lostMissed), so that Wait comes to one.
-func (r *Recorder) forgetEnded() error {
-	if !r.sameNumbers {
+// forgetEnded drops threads whose end the kernel did not tell us of (see lostMissed), so that Wait comes to one. A thread that executes a
+// program may be without its old number for a moment: only who is gone at two looks has ended.
+func (r *Recorder) forgetEnded(gone map[uint32]bool) error {
+	if !r.sameNumbers || r.misses() == 0 {
 		return nil
 	}
-	has := func(tid uint32) bool {
-		_, err := os.Stat(fmt.Sprintf("/proc/%d", tid))
-		return !errors.Is(err, fs.ErrNotExist)
+	ended := func(tid uint32) bool {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", tid)); !errors.Is(err, fs.ErrNotExist) {
+			delete(gone, tid)
+			return false
+		}
+		before := gone[tid]
+		gone[tid] = true
+		return before
 	}
 	var tid uint32
 	state := make([]byte, stateSize)
-	var ended []uint32
+	var spilled []uint32
 	for it := r.maps["tasks"].Iterate(); it.Next(&tid, &state); {
-		if !has(tid) {
-			ended = append(ended, tid)
+		if ended(tid) {
+			spilled = append(spilled, tid)
 		}
 	}
-	for _, tid := range ended {
+	for _, tid := range spilled {
 		if r.maps["tasks"].Delete(tid) == nil {
 			r.forgotten++
 		}
@@ -167,18 +173,32 @@ func (r *Recorder) forgetEnded() error {
 		if _, err := table.ReadAt(entry, at); err != nil {
 			return fmt.Errorf("look for threads: %w", err)
 		}
-		if binary.NativeEndian.Uint64(entry[stateOwner:]) == 0 || has(binary.NativeEndian.Uint32(entry[stateTID:])) {
+		if binary.NativeEndian.Uint64(entry[stateOwner:]) == 0 || !ended(binary.NativeEndian.Uint32(entry[stateTID:])) {
 			continue
 		}
-		// The kernel tells of an end before the number is gone: who is there still was never told of.
+		// The kernel tells of an end before the number is gone: who is there still was never told of. The claim stays, as programs may
+		// be adding to it: the entry is not used again.
 		if _, err := table.ReadAt(now, at); err == nil && bytes.Equal(now, entry) {
-			if _, err := table.WriteAt(make([]byte, stateFrom), at); err != nil {
+			if _, err := table.WriteAt(make([]byte, 8), at+stateOwner); err != nil {
 				return fmt.Errorf("forget a thread: %w", err)
 			}
 			r.forgotten++
 		}
 	}
 	return nil
+}
+
+// misses is how many events the kernel did not run a program for, since they came while it ran already.
+func (r *Recorder) misses() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.missed
+	for _, p := range r.progs {
+		if st, err := p.Stats(); err == nil { // not before Linux 5.12
+			n += st.RecursionMisses
+		}
+	}
+	return n
 }
 
 // Stop ends the recording and gives what was found. The command, when it still runs, goes on until Close.

@@ -349,10 +349,11 @@ func (r *Recorder) detach() {
 		wg.Go(func() { _ = l.Close() })
 	}
 	wg.Wait()
+	missed := r.misses()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missed = missed
 	for _, p := range r.progs {
-		if st, err := p.Stats(); err == nil { // not before Linux 5.12
-			r.missed += st.RecursionMisses
-		}
 		_ = p.Close()
 	}
 	r.links, r.progs, r.lookout, r.alarms = nil, nil, nil, nil

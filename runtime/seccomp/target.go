@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -100,10 +101,32 @@ func (r *Recorder) follow(tid, slot int, phase, pending uint32) error {
 	if err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, unix.EEXIST) && !strings.Contains(err.Error(), "key already exist") {
 		return fmt.Errorf("follow thread %d: %w", tid, err)
 	}
-	if err == nil {
-		r.seeded++
+	if err != nil {
+		return nil
 	}
+	// The kernel told of the end of a thread that ended before we put it there: its number may be another one's some day.
+	if ending(tid) && r.maps["tasks"].Delete(uint32(tid)) == nil {
+		return nil
+	}
+	r.seeded++
 	return nil
+}
+
+// ending tells whether a thread has ended, or is far on its way to that.
+func ending(tid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tid))
+	if err != nil {
+		return true
+	}
+	// number (name) state parent group session terminal foreground flags
+	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+	f := strings.Fields(rest)
+	if len(f) < 7 {
+		return true
+	}
+	const exiting = 4 // PF_EXITING
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	return err != nil || flags&exiting != 0 || f[0] == "Z" || f[0] == "X"
 }
 
 // programSlot finds or makes the counters of the program that a process runs.

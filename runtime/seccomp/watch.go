@@ -131,6 +131,12 @@ func (p *programs) holding() asm.Instructions {
 func (p *programs) exit() asm.Instructions {
 	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
 	p.find(false, "out")
+	if p.cgroup != 0 { // what a thread does outside is not looked at: nothing is known of the call in which it may come back
+		p.emit(asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word), asm.StoreMem(asm.RFP, stackOne, asm.R1, asm.DWord),
+			asm.StoreImm(asm.R7, statePhase, phaseUnknown, asm.Word))
+		p.inCgroup()
+		p.emit(asm.LoadMem(asm.R1, asm.RFP, stackOne, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R1, asm.Word))
+	}
 	p.emit(asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
 		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JEq.Imm(asm.R1, phaseUnknown, "out"),
 		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord), asm.LoadMem(asm.R2, asm.R2, p.l.regNumber, asm.Word), asm.JEq.Reg(asm.R1, asm.R2, "out"),

@@ -113,6 +113,21 @@ func TestRecordOwnFilter(t *testing.T) {
 	}
 }
 
+// TestRecordCgroupLeft: what a thread under a filter does while it is not in the cgroup is neither recorded nor denied.
+func TestRecordCgroupLeft(t *testing.T) {
+	tool(t, "gcc")
+	group := makeCgroup(t)
+	in, next, cmd := talk(t, compileC(t, t.TempDir(), "own", sourceOwnFilter, "-pthread"), "wait")
+	call := func() { _, _ = io.WriteString(in, "\n"); next() }
+	r := startRecording(t, Options{Cgroup: group})
+	enter(t, group, cmd)
+	call()
+	enter(t, filepath.Dir(group), cmd)
+	call()
+	enter(t, group, cmd)
+	wantDenials(t, finish(t, r, in), "getppid", 200)
+}
+
 // talk starts a program that says when it is ready and waits for a line each time.
 func talk(t *testing.T, command ...string) (in io.WriteCloser, next func(), cmd *exec.Cmd) {
 	t.Helper()

@@ -109,27 +109,10 @@ type programs struct {
 	seldom []func()
 }
 
-func (p *programs) emit(ins ...asm.Instruction) {
-	for _, i := range ins {
-		if p.label != "" {
-			i = i.WithSymbol(p.label)
-			p.label = ""
-		}
-		p.ins = append(p.ins, i)
-	}
-}
-
-// storeWide stores a small number as eight bytes, which cilium/ebpf has no constructor for.
-func storeWide(dst asm.Register, off int16, v int64) asm.Instruction {
-	i := asm.StoreImm(dst, off, v, asm.Word)
-	i.OpCode = i.OpCode.SetSize(asm.DWord)
-	return i
-}
-
 // at names the next instruction.
 func (p *programs) at(label string) {
 	if p.label != "" { // two names for one place
-		p.emit(asm.Mov.Imm(asm.R5, 0)) // never live where blocks meet
+		p.set(asm.R5, 0) // never live where blocks meet
 	}
 	p.label = label
 }
@@ -146,33 +129,33 @@ func (p *programs) mapPtr(reg asm.Register, name string) {
 // lookup finds a value by the key at an offset of the stack: r0.
 func (p *programs) lookup(name string, key int32) {
 	p.mapPtr(asm.R1, name)
-	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapLookupElem.Call())
+	p.mov(asm.R2, asm.RFP).alu(asm.Add, asm.R2, key).call(asm.FnMapLookupElem)
 }
 
 func (p *programs) update(name string, key, value int32, flags int32) {
 	p.mapPtr(asm.R1, name)
-	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, value),
-		asm.Mov.Imm(asm.R4, flags), asm.FnMapUpdateElem.Call())
+	p.mov(asm.R2, asm.RFP).alu(asm.Add, asm.R2, key).mov(asm.R3, asm.RFP).alu(asm.Add, asm.R3, value).
+		set(asm.R4, flags).call(asm.FnMapUpdateElem)
 }
 
 func (p *programs) remove(name string, key int32) {
 	p.mapPtr(asm.R1, name)
-	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapDeleteElem.Call())
+	p.mov(asm.R2, asm.RFP).alu(asm.Add, asm.R2, key).call(asm.FnMapDeleteElem)
 }
 
 // add adds one to a number in memory that other CPUs also add to.
 func (p *programs) add(reg asm.Register, off int16) {
 	x := asm.StoreXAdd(reg, asm.R1, asm.DWord)
 	x.Offset = off
-	p.emit(asm.Mov.Imm(asm.R1, 1), x)
+	p.set(asm.R1, 1).emit(x)
 }
 
 // stat counts in the map "stats". It uses r0 to r5 and the word at the bottom of the stack.
 func (p *programs) stat(row int64) {
 	skip := p.unique("stat")
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, row, asm.Word))
+	p.storeImm(asm.RFP, stackScratch, row, asm.Word)
 	p.lookup("stats", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, skip))
+	p.jumpIf(asm.JEq, asm.R0, 0, skip)
 	p.add(asm.R0, 0)
 	p.at(skip)
 }
@@ -192,21 +175,21 @@ const (
 // task puts the current thread into r0.
 func (p *programs) task() {
 	if p.slowTask {
-		p.emit(asm.FnGetCurrentTask.Call())
+		p.call(asm.FnGetCurrentTask)
 		return
 	}
-	p.emit(asm.FnGetCurrentTaskBtf.Call())
+	p.call(asm.FnGetCurrentTaskBtf)
 }
 
 // field loads a member of the thread in r0 into a register other than r0; r1 to r5 are lost on old kernels.
 func (p *programs) field(dst asm.Register, off int16, size asm.Size) {
 	if !p.slowTask {
-		p.emit(asm.LoadMem(dst, asm.R0, off, size))
+		p.load(dst, asm.R0, off, size)
 		return
 	}
-	p.emit(storeWide(asm.RFP, stackComm, 0), asm.Mov.Reg(asm.R3, asm.R0), asm.Add.Imm(asm.R3, int32(off)),
-		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackComm), asm.Mov.Imm(asm.R2, int32(size.Sizeof())), asm.FnProbeReadKernel.Call(),
-		asm.LoadMem(dst, asm.RFP, stackComm, asm.DWord))
+	p.storeWide(asm.RFP, stackComm, 0).mov(asm.R3, asm.R0).alu(asm.Add, asm.R3, int32(off)).
+		mov(asm.R1, asm.RFP).alu(asm.Add, asm.R1, stackComm).set(asm.R2, int32(size.Sizeof())).call(asm.FnProbeReadKernel).
+		load(dst, asm.RFP, stackComm, asm.DWord)
 }
 
 // abi takes the number in r8 apart: the ABI in r9, the number without marks in r8, both within the tables.
@@ -222,40 +205,40 @@ func (p *programs) abiOfTask() {
 		size = asm.DWord
 	}
 	p.field(asm.R9, p.l.taskFlags, size)
-	p.emit(asm.And.Imm(asm.R9, int32(p.l.compatMask)), asm.RSh.Imm(asm.R9, p.l.compatShift))
+	p.alu(asm.And, asm.R9, int32(p.l.compatMask)).alu(asm.RSh, asm.R9, p.l.compatShift)
 	if p.native == X8664 {
 		plain := p.unique("plain")
-		p.emit(asm.JNE.Imm(asm.R9, 0, plain), asm.Mov.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, x32Bit), asm.JEq.Imm(asm.R1, 0, plain),
-			asm.Mov.Imm(asm.R9, 2), asm.Xor.Imm(asm.R8, x32Bit))
+		p.jumpIf(asm.JNE, asm.R9, 0, plain).mov(asm.R1, asm.R8).alu(asm.And, asm.R1, x32Bit).jumpIf(asm.JEq, asm.R1, 0, plain).
+			set(asm.R9, 2).alu(asm.Xor, asm.R8, x32Bit)
 		p.at(plain)
 	}
 	fits := p.unique("fits")
-	p.emit(asm.Mov.Reg32(asm.R8, asm.R8), asm.JLT.Imm(asm.R8, tableSize, fits), asm.Mov.Imm(asm.R8, tableSize-1))
+	p.aluReg32(asm.Mov, asm.R8, asm.R8).jumpIf(asm.JLT, asm.R8, tableSize, fits).set(asm.R8, tableSize-1)
 	p.at(fits)
 	known := p.unique("known")
-	p.emit(asm.JLT.Imm(asm.R9, abisPerKernel, known), asm.Mov.Imm(asm.R9, 0))
+	p.jumpIf(asm.JLT, asm.R9, abisPerKernel, known).set(asm.R9, 0)
 	p.at(known)
 }
 
 // bump counts the call r8 of ABI r9 in the row in r1 of a table. r7 is the thread's state. What was zero before is reported. Two
 // programs never run on one CPU at a time (the kernel counts a miss instead), so a CPU's own counters need no atomic addition.
 func (p *programs) bump(table string, own bool, done string) {
-	p.emit(asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.store(asm.RFP, stackKey, asm.R1, asm.Word)
 	p.lookup(table, stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.Mov.Reg(asm.R1, asm.R8), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R0, asm.R1),
-		asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
+	p.jumpIf(asm.JEq, asm.R0, 0, done).mov(asm.R1, asm.R8).alu(asm.LSh, asm.R1, 3).aluReg(asm.Add, asm.R0, asm.R1).
+		load(asm.R2, asm.R0, 0, asm.DWord)
 	first, known := p.unique("first"), p.unique("seen")
 	if own {
-		p.emit(asm.Add.Imm(asm.R2, 1), asm.StoreMem(asm.R0, 0, asm.R2, asm.DWord), asm.JEq.Imm(asm.R2, 1, first))
+		p.alu(asm.Add, asm.R2, 1).store(asm.R0, 0, asm.R2, asm.DWord).jumpIf(asm.JEq, asm.R2, 1, first)
 	} else {
 		p.add(asm.R0, 0)
-		p.emit(asm.JEq.Imm(asm.R2, 0, first))
+		p.jumpIf(asm.JEq, asm.R2, 0, first)
 	}
 	p.at(known)
 	p.seldom = append(p.seldom, func() {
 		p.at(first)
 		p.event(eventFirst, nil)
-		p.emit(asm.Ja.Label(known))
+		p.jump(known)
 	})
 }
 
@@ -264,41 +247,41 @@ func (p *programs) bump(table string, own bool, done string) {
 func (p *programs) event(kind int64, result func()) {
 	full, sent := p.unique("full"), p.unique("sent")
 	p.mapPtr(asm.R1, "events")
-	p.emit(asm.Mov.Imm(asm.R2, evSize), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(), asm.JEq.Imm(asm.R0, 0, full))
+	p.set(asm.R2, evSize).set(asm.R3, 0).call(asm.FnRingbufReserve).jumpIf(asm.JEq, asm.R0, 0, full)
 	// Every register that lives through calls is taken; the record waits on the stack.
-	p.emit(asm.StoreMem(asm.RFP, stackTuple, asm.R0, asm.DWord))
-	p.emit(asm.StoreImm(asm.R0, evKind, kind, asm.Word), asm.StoreMem(asm.R0, evNumber, asm.R8, asm.Word), asm.StoreMem(asm.R0, evABI, asm.R9, asm.Word),
-		asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.R0, evSlot, asm.R1, asm.Word))
-	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+	p.store(asm.RFP, stackTuple, asm.R0, asm.DWord)
+	p.storeImm(asm.R0, evKind, kind, asm.Word).store(asm.R0, evNumber, asm.R8, asm.Word).store(asm.R0, evABI, asm.R9, asm.Word).
+		load(asm.R1, asm.R7, stateSlot, asm.Word).store(asm.R0, evSlot, asm.R1, asm.Word)
+	p.load(asm.R3, asm.R6, 0, asm.DWord)
 	compat, done := p.unique("compat"), p.unique("args")
-	p.emit(asm.JEq.Imm(asm.R9, 1, compat))
+	p.jumpIf(asm.JEq, asm.R9, 1, compat)
 	for i, off := range p.l.regArgs {
-		p.emit(asm.LoadMem(asm.R1, asm.R3, off, asm.DWord), asm.StoreMem(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord))
+		p.load(asm.R1, asm.R3, off, asm.DWord).store(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord)
 	}
-	p.emit(asm.Ja.Label(done))
+	p.jump(done)
 	p.at(compat)
 	for i, off := range p.l.compatArg {
-		p.emit(asm.LoadMem(asm.R1, asm.R3, off, asm.Word), asm.StoreMem(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord))
+		p.load(asm.R1, asm.R3, off, asm.Word).store(asm.R0, evArgs+int16(8*i), asm.R1, asm.DWord)
 	}
 	p.at(done)
 	if result != nil {
 		result()
-		p.emit(asm.StoreMem(asm.R0, evResult, asm.R1, asm.DWord))
+		p.store(asm.R0, evResult, asm.R1, asm.DWord)
 	} else {
-		p.emit(storeWide(asm.R0, evResult, 0))
+		p.storeWide(asm.R0, evResult, 0)
 	}
-	p.emit(asm.FnKtimeGetNs.Call(), asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evTime, asm.R0, asm.DWord))
-	p.emit(asm.FnGetCurrentPidTgid.Call(), asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evTID, asm.R0, asm.Word),
-		asm.RSh.Imm(asm.R0, 32), asm.StoreMem(asm.R1, evTGID, asm.R0, asm.Word))
-	p.emit(asm.Add.Imm(asm.R1, evComm), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
+	p.call(asm.FnKtimeGetNs).load(asm.R1, asm.RFP, stackTuple, asm.DWord).store(asm.R1, evTime, asm.R0, asm.DWord)
+	p.call(asm.FnGetCurrentPidTgid).load(asm.R1, asm.RFP, stackTuple, asm.DWord).store(asm.R1, evTID, asm.R0, asm.Word).
+		alu(asm.RSh, asm.R0, 32).store(asm.R1, evTGID, asm.R0, asm.Word)
+	p.alu(asm.Add, asm.R1, evComm).set(asm.R2, 16).call(asm.FnGetCurrentComm)
 	if p.stacks || kind == eventDenied {
-		p.emit(asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMem(asm.R2, asm.RFP, stackTuple, asm.DWord), asm.Add.Imm(asm.R2, evFrames),
-			asm.Mov.Imm(asm.R3, evSize-evFrames), asm.Mov.Imm(asm.R4, 1<<8), asm.FnGetStack.Call(),
-			asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), asm.StoreMem(asm.R1, evStack, asm.R0, asm.DWord))
+		p.mov(asm.R1, asm.R6).load(asm.R2, asm.RFP, stackTuple, asm.DWord).alu(asm.Add, asm.R2, evFrames).
+			set(asm.R3, evSize-evFrames).set(asm.R4, 1<<8).call(asm.FnGetStack).
+			load(asm.R1, asm.RFP, stackTuple, asm.DWord).store(asm.R1, evStack, asm.R0, asm.DWord)
 	} else {
-		p.emit(asm.LoadMem(asm.R1, asm.RFP, stackTuple, asm.DWord), storeWide(asm.R1, evStack, 0))
+		p.load(asm.R1, asm.RFP, stackTuple, asm.DWord).storeWide(asm.R1, evStack, 0)
 	}
-	p.emit(asm.Mov.Imm(asm.R2, 0), asm.FnRingbufSubmit.Call(), asm.Ja.Label(sent))
+	p.set(asm.R2, 0).call(asm.FnRingbufSubmit).jump(sent)
 	p.at(full)
 	p.stat(statRingFull)
 	p.at(sent)
@@ -308,35 +291,35 @@ func (p *programs) event(kind int64, result func()) {
 func (p *programs) names() {
 	done, known, fresh := p.unique("named"), p.unique("namecount"), p.unique("newname")
 	// The 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing.
-	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, 171), asm.Add.Reg(asm.R1, asm.R8), asm.And.Imm(asm.R1, 511),
-		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, 6), asm.LSh.Imm(asm.R2, 3), asm.Mov.Reg(asm.R3, asm.R7), asm.Add.Reg(asm.R3, asm.R2),
-		asm.And.Imm(asm.R1, 63), asm.LoadMem(asm.R5, asm.R3, stateCalls, asm.DWord), asm.Mov.Reg(asm.R4, asm.R5),
-		asm.RSh.Reg(asm.R4, asm.R1), asm.And.Imm(asm.R4, 1), asm.JEq.Imm(asm.R4, 0, fresh))
+	p.mov(asm.R1, asm.R9).alu(asm.Mul, asm.R1, 171).aluReg(asm.Add, asm.R1, asm.R8).alu(asm.And, asm.R1, 511).
+		mov(asm.R2, asm.R1).alu(asm.RSh, asm.R2, 6).alu(asm.LSh, asm.R2, 3).mov(asm.R3, asm.R7).aluReg(asm.Add, asm.R3, asm.R2).
+		alu(asm.And, asm.R1, 63).load(asm.R5, asm.R3, stateCalls, asm.DWord).mov(asm.R4, asm.R5).
+		aluReg(asm.RSh, asm.R4, asm.R1).alu(asm.And, asm.R4, 1).jumpIf(asm.JEq, asm.R4, 0, fresh)
 	p.at(done)
 	p.seldom = append(p.seldom, func() { p.newName(fresh, known, done) })
 }
 
 func (p *programs) newName(fresh, known, done string) {
 	p.at(fresh)
-	p.emit(asm.Mov.Imm(asm.R4, 1), asm.LSh.Reg(asm.R4, asm.R1))
+	p.set(asm.R4, 1).aluReg(asm.LSh, asm.R4, asm.R1)
 	noted := p.unique("noted")
 	if p.lazy {
 		p.installs(noted)
 	}
-	p.emit(asm.Or.Reg(asm.R5, asm.R4), asm.StoreMem(asm.R3, stateCalls, asm.R5, asm.DWord))
+	p.aluReg(asm.Or, asm.R5, asm.R4).store(asm.R3, stateCalls, asm.R5, asm.DWord)
 	p.at(noted)
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackName, asm.R1, asm.Word),
-		asm.StoreMem(asm.RFP, stackName+4, asm.R9, asm.Half), asm.StoreMem(asm.RFP, stackName+6, asm.R8, asm.Half),
-		asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, stackName+8), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call())
+	p.load(asm.R1, asm.R7, stateSlot, asm.Word).store(asm.RFP, stackName, asm.R1, asm.Word).
+		store(asm.RFP, stackName+4, asm.R9, asm.Half).store(asm.RFP, stackName+6, asm.R8, asm.Half).
+		mov(asm.R1, asm.RFP).alu(asm.Add, asm.R1, stackName+8).set(asm.R2, 16).call(asm.FnGetCurrentComm)
 	p.lookup("names", stackName)
-	p.emit(asm.JNE.Imm(asm.R0, 0, known), storeWide(asm.RFP, stackOne, 1))
+	p.jumpIf(asm.JNE, asm.R0, 0, known).storeWide(asm.RFP, stackOne, 1)
 	p.update("names", stackName, stackOne, 0)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done))
+	p.jumpIf(asm.JEq, asm.R0, 0, done)
 	p.stat(statNamesFull)
-	p.emit(asm.Ja.Label(done))
+	p.jump(done)
 	p.at(known)
 	p.add(asm.R0, 0)
-	p.emit(asm.Ja.Label(done))
+	p.jump(done)
 }
 
 // args counts the combination of arguments of a call that is looked at.
@@ -355,21 +338,21 @@ func (p *programs) args() {
 		}
 		sort.Slice(rows, func(i, j int) bool { return rows[i].number < rows[j].number })
 		next := p.unique("nextabi")
-		p.emit(asm.JNE.Imm(asm.R9, int32(abiIndex(i)), next))
+		p.jumpIf(asm.JNE, asm.R9, int32(abiIndex(i)), next)
 		var tree func(rows []row)
 		tree = func(rows []row) {
 			if len(rows) > 1 {
 				mid := len(rows) / 2
 				right := p.unique("right")
-				p.emit(asm.JGE.Imm(asm.R8, int32(rows[mid].number), right))
+				p.jumpIf(asm.JGE, asm.R8, int32(rows[mid].number), right)
 				tree(rows[:mid])
 				p.at(right)
 				tree(rows[mid:])
 				return
 			}
 			r := rows[0]
-			p.emit(asm.JNE.Imm(asm.R8, int32(r.number), done))
-			p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+			p.jumpIf(asm.JNE, asm.R8, int32(r.number), done)
+			p.load(asm.R3, asm.R6, 0, asm.DWord)
 			regs := p.l.regArgs
 			if abi.facts().bits == 32 && abi != X32 {
 				regs = p.l.compatArg
@@ -377,36 +360,36 @@ func (p *programs) args() {
 			for j := range 3 {
 				at := int16(stackTuple + 8 + 8*j)
 				if j >= len(r.args) {
-					p.emit(storeWide(asm.RFP, at, 0))
+					p.storeWide(asm.RFP, at, 0)
 					continue
 				}
 				size := asm.DWord
 				if r.bits == 32 {
 					size = asm.Word
 				}
-				p.emit(asm.LoadMem(asm.R1, asm.R3, regs[r.args[j]], size), asm.StoreMem(asm.RFP, at, asm.R1, asm.DWord))
+				p.load(asm.R1, asm.R3, regs[r.args[j]], size).store(asm.RFP, at, asm.R1, asm.DWord)
 			}
-			p.emit(asm.Ja.Label("tuple"))
+			p.jump("tuple")
 		}
 		tree(rows)
 		p.at(next)
 	}
-	p.emit(asm.Ja.Label(done))
+	p.jump(done)
 	p.at("tuple")
 	known := p.unique("tupleknown")
-	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.LSh.Imm(asm.R1, 16), asm.Or.Reg(asm.R1, asm.R8), asm.StoreMem(asm.RFP, stackTuple, asm.R1, asm.DWord))
+	p.mov(asm.R1, asm.R9).alu(asm.LSh, asm.R1, 16).aluReg(asm.Or, asm.R1, asm.R8).store(asm.RFP, stackTuple, asm.R1, asm.DWord)
 	p.lookup("args", stackTuple)
-	p.emit(asm.JNE.Imm(asm.R0, 0, known))
+	p.jumpIf(asm.JNE, asm.R0, 0, known)
 	// A call with too many combinations stops here, so that it cannot push out the others.
-	p.emit(asm.Mov.Reg(asm.R1, asm.R9), asm.Mul.Imm(asm.R1, tableSize), asm.Add.Reg(asm.R1, asm.R8), asm.StoreMem(asm.RFP, stackScratch, asm.R1, asm.Word))
+	p.mov(asm.R1, asm.R9).alu(asm.Mul, asm.R1, tableSize).aluReg(asm.Add, asm.R1, asm.R8).store(asm.RFP, stackScratch, asm.R1, asm.Word)
 	p.lookup("tuples", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R2, asm.R0, 0, asm.DWord))
+	p.jumpIf(asm.JEq, asm.R0, 0, done).load(asm.R2, asm.R0, 0, asm.DWord)
 	p.add(asm.R0, 0)
-	p.emit(asm.JGT.Imm(asm.R2, 2*maxTuples, done), storeWide(asm.RFP, stackOne, 1))
+	p.jumpIf(asm.JGT, asm.R2, 2*maxTuples, done).storeWide(asm.RFP, stackOne, 1)
 	p.update("args", stackTuple, stackOne, 0)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done))
+	p.jumpIf(asm.JEq, asm.R0, 0, done)
 	p.stat(statArgsFull)
-	p.emit(asm.Ja.Label(done))
+	p.jump(done)
 	p.at(known)
 	p.add(asm.R0, 0)
 	p.at(done)
@@ -418,13 +401,13 @@ func abiIndex(i int) int { return i }
 // clearState makes an empty state on the stack.
 func (p *programs) clearState() {
 	for off := int16(stackState); off < stackState+stateSize; off += 8 {
-		p.emit(storeWide(asm.RFP, off, 0))
+		p.storeWide(asm.RFP, off, 0)
 	}
 }
 
 func (p *programs) finish(name string) asm.Instructions {
 	p.at("out")
-	p.emit(asm.Mov.Imm(asm.R0, 0), asm.Return())
+	p.set(asm.R0, 0).ret()
 	for len(p.seldom) > 0 {
 		block := p.seldom[0]
 		p.seldom = p.seldom[1:]

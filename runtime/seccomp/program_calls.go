@@ -5,7 +5,7 @@ import "github.com/cilium/ebpf/asm"
 // enter counts a call: sys_enter(regs, number). Its main line is what a native call of a followed thread without a filter takes; all
 // the rest lies behind it.
 func (p *programs) enter() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	p.mov(asm.R6, asm.R1)
 	p.inCgroup()
 	if p.cgroup != 0 {
 		p.find(true, "adopt")
@@ -14,36 +14,36 @@ func (p *programs) enter() asm.Instructions {
 	} else {
 		p.find(true, "out")
 	}
-	p.emit(asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R8, asm.Word))
+	p.load(asm.R8, asm.R6, 8, asm.DWord).store(asm.R7, statePhase, asm.R8, asm.Word)
 	if p.slowTask {
 		p.anyCall()
 	} else {
 		if p.lazy {
-			p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskFiltered, asm.Word), asm.JSet.Imm(asm.R1, p.l.filteredMask, "filtered"))
+			p.load(asm.R1, asm.R9, p.l.taskFiltered, asm.Word).jumpIf(asm.JSet, asm.R1, p.l.filteredMask, "filtered")
 			p.at("watched")
 			p.seldom = append(p.seldom, p.filtered)
 		}
-		p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskFlags, asm.Word), asm.JSet.Imm(asm.R1, int32(p.l.compatMask), "odd"),
-			asm.JGE.Imm(asm.R8, plainCalls, "odd"),
-			asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "plainpending")) // more than a slot: execves are left
+		p.load(asm.R1, asm.R9, p.l.taskFlags, asm.Word).jumpIf(asm.JSet, asm.R1, int32(p.l.compatMask), "odd").
+			jumpIf(asm.JGE, asm.R8, plainCalls, "odd").
+			load(asm.R1, asm.R7, stateSlot, asm.DWord).jumpIf(asm.JGE, asm.R1, int32(p.slots), "plainpending") // more than a slot: execves are left
 		if !p.shared {
 			p.ownRow()
 		}
-		p.emit(asm.Mov.Imm(asm.R9, 0))
+		p.set(asm.R9, 0)
 		p.bump("plain", !p.shared, "out")
 		p.seldom = append(p.seldom, func() {
 			p.at("odd")
-			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+			p.mov(asm.R0, asm.R9)
 			p.anyCall()
-			p.emit(asm.Ja.Label("counted"))
+			p.jump("counted")
 			p.at("plainpending")
-			p.emit(asm.Mov.Imm(asm.R9, 0), asm.Ja.Label("pending"))
+			p.set(asm.R9, 0).jump("pending")
 		})
 	}
 	p.at("counted")
 	if p.learn {
 		if p.parked { // the runtime's arguments are not the program's
-			p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.JEq.Imm(asm.R1, slotNone, "named"))
+			p.load(asm.R1, asm.R7, stateSlot, asm.Word).jumpIf(asm.JEq, asm.R1, slotNone, "named")
 		}
 		p.args()
 		p.at("named")
@@ -56,10 +56,10 @@ func (p *programs) enter() asm.Instructions {
 // ownRow makes the row of the program in r1 the one of this CPU. The thread is in r9.
 func (p *programs) ownRow() {
 	if p.l.taskCPU != 0 {
-		p.emit(asm.LoadMem(asm.R2, asm.R9, p.l.taskCPU, asm.Word), asm.Mul.Imm32(asm.R2, int32(p.slots)), asm.Add.Reg(asm.R1, asm.R2))
+		p.load(asm.R2, asm.R9, p.l.taskCPU, asm.Word).alu32(asm.Mul, asm.R2, int32(p.slots)).aluReg(asm.Add, asm.R1, asm.R2)
 		return
 	}
-	p.emit(asm.Mov.Reg(asm.R9, asm.R1), asm.FnGetSmpProcessorId.Call(), asm.Mov.Reg(asm.R1, asm.R0), asm.Mul.Imm(asm.R1, int32(p.slots)), asm.Add.Reg(asm.R1, asm.R9))
+	p.mov(asm.R9, asm.R1).call(asm.FnGetSmpProcessorId).mov(asm.R1, asm.R0).alu(asm.Mul, asm.R1, int32(p.slots)).aluReg(asm.Add, asm.R1, asm.R9)
 }
 
 // inCgroup leaves when the current thread is not in the cgroup that is recorded.
@@ -69,15 +69,15 @@ func (p *programs) inCgroup() {
 		p.task()
 		for _, off := range []int16{p.l.taskCgroups, p.l.cssDefault} {
 			p.field(asm.R9, off, asm.DWord)
-			p.emit(asm.Mov.Reg(asm.R0, asm.R9))
+			p.mov(asm.R0, asm.R9)
 		}
 		p.field(asm.R8, p.l.cgroupLevel, asm.Word)
-		p.emit(asm.JLT.Imm(asm.R8, int32(p.cgroupLevel), "out"), asm.Mov.Reg(asm.R0, asm.R9))
+		p.jumpIf(asm.JLT, asm.R8, int32(p.cgroupLevel), "out").mov(asm.R0, asm.R9)
 		p.field(asm.R9, p.l.ancestorIDs+int16(8*p.cgroupLevel), asm.DWord)
-		p.emit(asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord), asm.JNE.Reg(asm.R9, asm.R1, "out"))
+		p.wide(asm.R1, int64(p.cgroup)).jumpIfReg(asm.JNE, asm.R9, asm.R1, "out")
 	case p.cgroup != 0:
-		p.emit(asm.Mov.Imm(asm.R1, int32(p.cgroupLevel)), asm.FnGetCurrentAncestorCgroupId.Call(), asm.LoadImm(asm.R1, int64(p.cgroup), asm.DWord),
-			asm.JNE.Reg(asm.R0, asm.R1, "out"))
+		p.set(asm.R1, int32(p.cgroupLevel)).call(asm.FnGetCurrentAncestorCgroupId).wide(asm.R1, int64(p.cgroup)).
+			jumpIfReg(asm.JNE, asm.R0, asm.R1, "out")
 	}
 }
 
@@ -85,16 +85,16 @@ func (p *programs) inCgroup() {
 func (p *programs) adopt() {
 	p.at("adopt")
 	p.clearState()
-	p.emit(asm.StoreImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word), asm.StoreImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word))
+	p.storeImm(asm.RFP, stackState+stateSlot, slotUnknown, asm.Word).storeImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word)
 	p.update("tasks", stackKey, stackState, 0)
-	p.emit(asm.Mov.Reg(asm.R7, asm.R0))
+	p.mov(asm.R7, asm.R0)
 	p.stat(statTasks)
-	p.emit(asm.JEq.Imm(asm.R7, 0, "adopted"))
+	p.jumpIf(asm.JEq, asm.R7, 0, "adopted")
 	p.stat(statTasksFull)
-	p.emit(asm.Ja.Label("out"))
+	p.jump("out")
 	p.at("adopted")
 	p.lookup("tasks", stackKey)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "out"), asm.Mov.Reg(asm.R7, asm.R0), asm.Ja.Label("follow"))
+	p.jumpIf(asm.JEq, asm.R0, 0, "out").mov(asm.R7, asm.R0).jump("follow")
 }
 
 // anyCall counts a call of any ABI and number, in tables that all CPUs share. The thread is in r0 where its type is known.
@@ -104,26 +104,26 @@ func (p *programs) anyCall() {
 	} else {
 		p.abiOfTask()
 	}
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.DWord), asm.JGE.Imm(asm.R1, int32(p.slots), "pending"))
+	p.load(asm.R1, asm.R7, stateSlot, asm.DWord).jumpIf(asm.JGE, asm.R1, int32(p.slots), "pending")
 	p.at("active")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.Mul.Imm(asm.R1, abisPerKernel), asm.Add.Reg(asm.R1, asm.R9))
+	p.load(asm.R1, asm.R7, stateSlot, asm.Word).alu(asm.Mul, asm.R1, abisPerKernel).aluReg(asm.Add, asm.R1, asm.R9)
 	p.bump("counts", false, "out")
 }
 
 // pendingCall is a call before the workload's own execve.
 func (p *programs) pendingCall() {
 	p.at("pending")
-	p.emit(asm.JNE.Imm(asm.R9, 0, "out"))
+	p.jumpIf(asm.JNE, asm.R9, 0, "out")
 	for _, name := range []string{"execve", "execveat"} {
 		n, _ := p.native.Number(name)
-		p.emit(asm.JEq.Imm(asm.R8, int32(n), "begin"))
+		p.jumpIf(asm.JEq, asm.R8, int32(n), "begin")
 	}
 	if p.parked {
-		p.emit(asm.Ja.Label("active"))
+		p.jump("active")
 	} else {
-		p.emit(asm.Ja.Label("out"))
+		p.jump("out")
 	}
 	p.at("begin")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, statePending, asm.Word), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R7, statePending, asm.R1, asm.Word),
-		asm.JNE.Imm(asm.R1, 0, "out"), asm.Ja.Label("active"))
+	p.load(asm.R1, asm.R7, statePending, asm.Word).alu(asm.Sub, asm.R1, 1).store(asm.R7, statePending, asm.R1, asm.Word).
+		jumpIf(asm.JNE, asm.R1, 0, "out").jump("active")
 }

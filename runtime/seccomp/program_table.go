@@ -36,68 +36,68 @@ func (p *programs) head(dst asm.Register, off int) {
 // entry loads the address of the entry for the thread in a register. It uses r1.
 func (p *programs) entry(dst, task asm.Register) {
 	factor := uint32(addressFactor)
-	p.emit(asm.Mov.Reg32(asm.R1, task), asm.Mul.Imm32(asm.R1, int32(factor)), asm.RSh.Imm32(asm.R1, int32(32-bits.Len(uint(p.entries-1)))),
-		asm.LSh.Imm32(asm.R1, entryBits), asm.LoadMapValue(dst, p.maps["table"].FD(), 0), asm.Add.Reg(dst, asm.R1))
+	p.aluReg32(asm.Mov, asm.R1, task).alu32(asm.Mul, asm.R1, int32(factor)).alu32(asm.RSh, asm.R1, int32(32-bits.Len(uint(p.entries-1)))).
+		alu32(asm.LSh, asm.R1, entryBits).emit(asm.LoadMapValue(dst, p.maps["table"].FD(), 0)).aluReg(asm.Add, dst, asm.R1)
 }
 
 // find puts the current thread into r9 and its state into r7; it goes to missing when it is not followed. With promote, a state in "tasks"
 // moves into the table if its entry is free. It uses r0 to r5, and r8 outside of the main line.
 func (p *programs) find(promote bool, missing string) {
 	p.task()
-	p.emit(asm.Mov.Reg(asm.R9, asm.R0))
+	p.mov(asm.R9, asm.R0)
 	p.entry(asm.R7, asm.R9)
 	elsewhere, found := p.unique("elsewhere"), p.unique("found")
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateOwner, asm.DWord), asm.JNE.Reg(asm.R1, asm.R9, elsewhere))
+	p.load(asm.R1, asm.R7, stateOwner, asm.DWord).jumpIfReg(asm.JNE, asm.R1, asm.R9, elsewhere)
 	p.at(found)
 	p.seldom = append(p.seldom, func() {
 		p.at(elsewhere)
 		if !p.seeded {
 			p.head(asm.R1, headSpilled)
-			p.emit(asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord), asm.JEq.Imm(asm.R1, 0, missing))
+			p.load(asm.R1, asm.R1, 0, asm.DWord).jumpIf(asm.JEq, asm.R1, 0, missing)
 		}
 		p.number()
 		p.lookup("tasks", stackKey)
-		p.emit(asm.JEq.Imm(asm.R0, 0, missing))
+		p.jumpIf(asm.JEq, asm.R0, 0, missing)
 		if promote {
 			p.promote(found)
 		}
-		p.emit(asm.Mov.Reg(asm.R7, asm.R0), asm.Ja.Label(found))
+		p.mov(asm.R7, asm.R0).jump(found)
 	})
 }
 
 // promote moves the state in r0 to the entry in r7, if that is free, and goes to found. The thread is in r9.
 func (p *programs) promote(found string) {
 	stay := p.unique("stay")
-	p.emit(asm.Mov.Reg(asm.R8, asm.R0))
+	p.mov(asm.R8, asm.R0)
 	p.claim(asm.R7, stay)
 	for off := int16(stateFrom); off < stateSize; off += 8 {
-		p.emit(asm.LoadMem(asm.R1, asm.R8, off, asm.DWord), asm.StoreMem(asm.R7, off, asm.R1, asm.DWord))
+		p.load(asm.R1, asm.R8, off, asm.DWord).store(asm.R7, off, asm.R1, asm.DWord)
 	}
-	p.emit(asm.LoadMem(asm.R1, asm.RFP, stackKey, asm.Word), asm.StoreMem(asm.R7, stateTID, asm.R1, asm.Word), asm.StoreMem(asm.R7, stateOwner, asm.R9, asm.DWord))
+	p.load(asm.R1, asm.RFP, stackKey, asm.Word).store(asm.R7, stateTID, asm.R1, asm.Word).store(asm.R7, stateOwner, asm.R9, asm.DWord)
 	p.remove("tasks", stackKey)
 	p.spilled(-1)
-	p.emit(asm.Ja.Label(found))
+	p.jump(found)
 	p.at(stay)
-	p.emit(asm.Mov.Reg(asm.R0, asm.R8))
+	p.mov(asm.R0, asm.R8)
 }
 
 // claim takes the entry in a register, which has no owner yet afterwards, or goes to taken. It uses r1. Of those that come at the same
 // time, one gets it or none: the sum is one for the first only, as long as no other has added to it.
 func (p *programs) claim(entry asm.Register, taken string) {
 	back, mine := p.unique("back"), p.unique("mine")
-	p.emit(asm.LoadMem(asm.R1, entry, stateClaims, asm.Word), asm.JNE.Imm(asm.R1, 0, taken))
+	p.load(asm.R1, entry, stateClaims, asm.Word).jumpIf(asm.JNE, asm.R1, 0, taken)
 	p.claims(entry, 1)
-	p.emit(asm.LoadMem(asm.R1, entry, stateClaims, asm.Word), asm.JEq.Imm(asm.R1, 1, mine))
+	p.load(asm.R1, entry, stateClaims, asm.Word).jumpIf(asm.JEq, asm.R1, 1, mine)
 	p.at(back)
 	p.claims(entry, -1)
-	p.emit(asm.Ja.Label(taken))
+	p.jump(taken)
 	p.at(mine)
 }
 
 func (p *programs) claims(entry asm.Register, n int32) {
 	x := asm.StoreXAdd(entry, asm.R1, asm.Word)
 	x.Offset = stateClaims
-	p.emit(asm.Mov.Imm(asm.R1, n), x)
+	p.set(asm.R1, n).emit(x)
 }
 
 // spilled counts what fork put into "tasks". It uses r1 and r2.
@@ -106,14 +106,14 @@ func (p *programs) spilled(n int32) {
 		return // it is looked at for every thread
 	}
 	p.head(asm.R2, headSpilled)
-	p.emit(asm.Mov.Imm(asm.R1, n), asm.StoreXAdd(asm.R2, asm.R1, asm.DWord))
+	p.set(asm.R1, n).emit(asm.StoreXAdd(asm.R2, asm.R1, asm.DWord))
 }
 
 // number stores the number of the thread in r9 as a key.
 func (p *programs) number() {
 	if p.slowTask {
-		p.emit(asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackKey, asm.R0, asm.Word))
+		p.call(asm.FnGetCurrentPidTgid).store(asm.RFP, stackKey, asm.R0, asm.Word)
 		return
 	}
-	p.emit(asm.LoadMem(asm.R1, asm.R9, p.l.taskPID, asm.Word), asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word))
+	p.load(asm.R1, asm.R9, p.l.taskPID, asm.Word).store(asm.RFP, stackKey, asm.R1, asm.Word)
 }

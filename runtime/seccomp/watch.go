@@ -26,7 +26,7 @@ const forceWakeup = 2
 func (p *programs) filtered() {
 	p.at("filtered")
 	p.watch()
-	p.emit(asm.Ja.Label("watched"))
+	p.jump("watched")
 }
 
 // installs looks whether the call r8 of ABI r9 puts a filter on the thread. For the calls that can, it goes to noted, so that they are
@@ -39,7 +39,7 @@ func (p *programs) installs(noted string) {
 		if i < len(family)-1 {
 			next = p.unique("installabi")
 		}
-		p.emit(asm.JNE.Imm(asm.R9, int32(abiIndex(i)), next))
+		p.jumpIf(asm.JNE, asm.R9, int32(abiIndex(i)), next)
 		regs := p.l.regArgs
 		if abi.facts().bits == 32 && abi != X32 {
 			regs = p.l.compatArg
@@ -57,18 +57,18 @@ func (p *programs) installs(noted string) {
 			if !ok {
 				continue
 			}
-			p.emit(asm.JNE.Imm(asm.R8, int32(n), other), asm.LoadMem(asm.R1, asm.R6, 0, asm.DWord))
+			p.jumpIf(asm.JNE, asm.R8, int32(n), other).load(asm.R1, asm.R6, 0, asm.DWord)
 			for j, want := range []int32{c.first, c.second} {
 				if want >= 0 {
-					p.emit(asm.LoadMem(asm.R2, asm.R1, regs[j], asm.Word), asm.JNE.Imm(asm.R2, want, noted))
+					p.load(asm.R2, asm.R1, regs[j], asm.Word).jumpIf(asm.JNE, asm.R2, want, noted)
 				}
 			}
-			p.emit(asm.LoadMem(asm.R2, asm.R1, regs[c.filter], asm.DWord), asm.JEq.Imm(asm.R2, 0, noted))
+			p.load(asm.R2, asm.R1, regs[c.filter], asm.DWord).jumpIf(asm.JEq, asm.R2, 0, noted)
 			p.watch()
-			p.emit(asm.Ja.Label(noted))
+			p.jump(noted)
 			p.at(other)
 		}
-		p.emit(asm.Ja.Label(no))
+		p.jump(no)
 		p.at(next) // the last one is no
 	}
 }
@@ -76,37 +76,37 @@ func (p *programs) installs(noted string) {
 // watch calls for sys_exit, unless it is attached, and holds the thread until it is.
 func (p *programs) watch() {
 	done, wait := p.unique("watching"), p.unique("wait")
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.storeImm(asm.RFP, stackScratch, watchOn, asm.Word)
 	p.lookup("watch", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, done))
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchUntil, asm.Word))
+	p.jumpIf(asm.JEq, asm.R0, 0, done).load(asm.R1, asm.R0, 0, asm.DWord).jumpIf(asm.JNE, asm.R1, 0, done)
+	p.storeImm(asm.RFP, stackScratch, watchUntil, asm.Word)
 	p.lookup("watch", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, wait))
-	p.emit(asm.FnKtimeGetNs.Call(), asm.Add.Imm(asm.R0, watchLimit), asm.StoreMem(asm.RFP, stackOne, asm.R0, asm.DWord))
+	p.jumpIf(asm.JEq, asm.R0, 0, done).load(asm.R1, asm.R0, 0, asm.DWord).jumpIf(asm.JNE, asm.R1, 0, wait)
+	p.call(asm.FnKtimeGetNs).alu(asm.Add, asm.R0, watchLimit).store(asm.RFP, stackOne, asm.R0, asm.DWord)
 	p.update("watch", stackScratch, stackOne, 0)
 	p.mapPtr(asm.R1, "alarms")
-	p.emit(asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, stackOne), asm.Mov.Imm(asm.R3, 8), asm.Mov.Imm(asm.R4, forceWakeup), asm.FnRingbufOutput.Call())
+	p.mov(asm.R2, asm.RFP).alu(asm.Add, asm.R2, stackOne).set(asm.R3, 8).set(asm.R4, forceWakeup).call(asm.FnRingbufOutput)
 	p.at(wait)
 	loop := asm.Instruction{OpCode: asm.LoadImmOp(asm.DWord), Dst: asm.R2, Src: asm.PseudoFunc, Constant: -1}.WithReference("held")
-	p.emit(asm.Mov.Imm(asm.R1, 1<<22), loop, asm.Mov.Imm(asm.R3, 0), asm.Mov.Imm(asm.R4, 0), asm.FnLoop.Call())
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.set(asm.R1, 1<<22).emit(loop).set(asm.R3, 0).set(asm.R4, 0).call(asm.FnLoop)
+	p.storeImm(asm.RFP, stackScratch, watchOn, asm.Word)
 	p.lookup("watch", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, done), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, done))
+	p.jumpIf(asm.JEq, asm.R0, 0, done).load(asm.R1, asm.R0, 0, asm.DWord).jumpIf(asm.JNE, asm.R1, 0, done)
 	p.stat(statBlind)
 	p.at(done)
 }
 
 // held is the body of the loop that holds a thread. It returns 1 to leave.
 func (p *programs) held() asm.Instructions {
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchOn, asm.Word))
+	p.storeImm(asm.RFP, stackScratch, watchOn, asm.Word)
 	p.lookup("watch", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "leave"), asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, "leave"))
-	p.emit(asm.StoreImm(asm.RFP, stackScratch, watchUntil, asm.Word))
+	p.jumpIf(asm.JEq, asm.R0, 0, "leave").load(asm.R1, asm.R0, 0, asm.DWord).jumpIf(asm.JNE, asm.R1, 0, "leave")
+	p.storeImm(asm.RFP, stackScratch, watchUntil, asm.Word)
 	p.lookup("watch", stackScratch)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "leave"), asm.LoadMem(asm.R6, asm.R0, 0, asm.DWord), asm.FnKtimeGetNs.Call(), asm.JGE.Reg(asm.R0, asm.R6, "leave"),
-		asm.Mov.Imm(asm.R0, 0), asm.Return())
+	p.jumpIf(asm.JEq, asm.R0, 0, "leave").load(asm.R6, asm.R0, 0, asm.DWord).call(asm.FnKtimeGetNs).jumpIfReg(asm.JGE, asm.R0, asm.R6, "leave").
+		set(asm.R0, 0).ret()
 	p.at("leave")
-	p.emit(asm.Mov.Imm(asm.R0, 1), asm.Return())
+	p.set(asm.R0, 1).ret()
 	out := p.ins
 	p.ins, p.label = nil, ""
 	long := &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}
@@ -129,45 +129,45 @@ func (p *programs) holding() asm.Instructions {
 // exit finds denied calls: sys_exit(regs, result). Every followed thread's phase is kept, as another thread may put a filter on it; without
 // one there are no denials, but a tracer can skip a call.
 func (p *programs) exit() asm.Instructions {
-	p.emit(asm.Mov.Reg(asm.R6, asm.R1))
+	p.mov(asm.R6, asm.R1)
 	p.find(false, "out")
 	if p.cgroup != 0 { // what a thread does outside is not looked at: nothing is known of the call in which it may come back
-		p.emit(asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word), asm.StoreMem(asm.RFP, stackOne, asm.R1, asm.DWord),
-			asm.StoreImm(asm.R7, statePhase, phaseUnknown, asm.Word))
+		p.load(asm.R1, asm.R7, statePhase, asm.Word).store(asm.RFP, stackOne, asm.R1, asm.DWord).
+			storeImm(asm.R7, statePhase, phaseUnknown, asm.Word)
 		p.inCgroup()
-		p.emit(asm.LoadMem(asm.R1, asm.RFP, stackOne, asm.DWord), asm.StoreMem(asm.R7, statePhase, asm.R1, asm.Word))
+		p.load(asm.R1, asm.RFP, stackOne, asm.DWord).store(asm.R7, statePhase, asm.R1, asm.Word)
 	}
-	p.emit(asm.LoadMem(asm.R1, asm.R7, statePhase, asm.Word),
-		asm.StoreImm(asm.R7, statePhase, phaseOutside, asm.Word), asm.JEq.Imm(asm.R1, phaseUnknown, "out"),
-		asm.LoadMem(asm.R2, asm.R6, 0, asm.DWord), asm.LoadMem(asm.R2, asm.R2, p.l.regNumber, asm.Word), asm.JEq.Reg(asm.R1, asm.R2, "out"),
-		asm.JSGT.Imm(asm.R2, 0x7fffffff, "out")) // rt_sigreturn forgets its number
+	p.load(asm.R1, asm.R7, statePhase, asm.Word).
+		storeImm(asm.R7, statePhase, phaseOutside, asm.Word).jumpIf(asm.JEq, asm.R1, phaseUnknown, "out").
+		load(asm.R2, asm.R6, 0, asm.DWord).load(asm.R2, asm.R2, p.l.regNumber, asm.Word).jumpIfReg(asm.JEq, asm.R1, asm.R2, "out").
+		jumpIf(asm.JSGT, asm.R2, 0x7fffffff, "out") // rt_sigreturn forgets its number
 	p.task()
 	p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
-	p.emit(asm.JNE.Imm(asm.R1, 2, "out"))
-	p.denied(func() { p.emit(asm.LoadMem(asm.R1, asm.R6, 8, asm.DWord)) })
+	p.jumpIf(asm.JNE, asm.R1, 2, "out")
+	p.denied(func() { p.load(asm.R1, asm.R6, 8, asm.DWord) })
 	return p.finish("sys_exit")
 }
 
 // denied counts and reports a call that never entered. r6 is a context whose first word points to the registers.
 func (p *programs) denied(result func()) {
-	p.emit(asm.LoadMem(asm.R3, asm.R6, 0, asm.DWord))
+	p.load(asm.R3, asm.R6, 0, asm.DWord)
 	size := asm.DWord
 	if p.l.regNumberBytes == 4 {
 		size = asm.Word
 	}
-	p.emit(asm.LoadMem(asm.R8, asm.R3, p.l.regNumber, size))
+	p.load(asm.R8, asm.R3, p.l.regNumber, size)
 	p.abi()
 	p.stat(statDenied)
-	p.emit(asm.LoadMem(asm.R1, asm.R7, stateSlot, asm.Word), asm.StoreMem(asm.RFP, stackProg, asm.R1, asm.Word), asm.StoreMem(asm.RFP, stackProg+4, asm.R9, asm.Half),
-		asm.StoreMem(asm.RFP, stackProg+6, asm.R8, asm.Half), asm.Mov.Imm(asm.R0, 0))
+	p.load(asm.R1, asm.R7, stateSlot, asm.Word).store(asm.RFP, stackProg, asm.R1, asm.Word).store(asm.RFP, stackProg+4, asm.R9, asm.Half).
+		store(asm.RFP, stackProg+6, asm.R8, asm.Half).set(asm.R0, 0)
 	result()
-	p.emit(asm.StoreMem(asm.RFP, stackProg+8, asm.R1, asm.DWord))
+	p.store(asm.RFP, stackProg+8, asm.R1, asm.DWord)
 	p.lookup("denied", stackProg)
-	p.emit(asm.JEq.Imm(asm.R0, 0, "newdenial"))
+	p.jumpIf(asm.JEq, asm.R0, 0, "newdenial")
 	p.add(asm.R0, 0)
-	p.emit(asm.Ja.Label("out"))
+	p.jump("out")
 	p.at("newdenial")
-	p.emit(storeWide(asm.RFP, stackOne, 1))
+	p.storeWide(asm.RFP, stackOne, 1)
 	p.update("denied", stackProg, stackOne, 0)
 	p.event(eventDenied, result)
 }

@@ -91,14 +91,14 @@ func (g *Gen) globalLoop(name string, key ast.Stmt, limit int, round func(cb *ca
 	if !g.usesGlobals() || g.noGlobal[key] {
 		return false
 	}
-	funcs, rounds := len(g.module.Funcs), g.rounds
+	funcs, rounds, bucket, hists := len(g.module.Funcs), g.rounds, g.bucket, g.hists
 	g.rounds = nil
 	cb := g.newGlobal(name)
 	cb.stmt = key
 	cb.generate(g, func() { round(cb) })
 	g.rounds = rounds
 	if cb.blocked {
-		g.module.Funcs = g.module.Funcs[:funcs]
+		g.module.Funcs, g.bucket, g.hists = g.module.Funcs[:funcs], bucket, hists
 		g.B.F.Slots = slices.DeleteFunc(g.B.F.Slots, func(s *ir.Slot) bool { return s == cb.frame })
 		if key != nil {
 			g.noGlobal[key] = true

@@ -25,6 +25,7 @@ type tally struct {
 	failed  map[string]int
 	n       int
 	insns   int
+	loaded  int
 	start   time.Time
 }
 
@@ -125,7 +126,7 @@ func campaign(t *testing.T, g *scriptgen.Generator, f func(c *tally, s *scriptge
 		parts = append(parts, fmt.Sprintf("FAILED %d: %s", n, k))
 	}
 	sort.Strings(parts)
-	t.Logf("%d scripts from seed %d, %d empty, %d lines (%d dropped), %d instructions, %d failures, in %v\n%s", c.scripts, *seed, c.empty, g.Lines, g.Refused, c.insns, c.n,
+	t.Logf("%d scripts from seed %d, %d empty, %d lines (%d dropped), %d instructions, %d loaded, %d failures, in %v\n%s", c.scripts, *seed, c.empty, g.Lines, g.Refused, c.insns, c.loaded, c.n,
 		time.Since(c.start).Round(time.Millisecond), strings.Join(parts, "\n"))
 	switch {
 	case c.known && c.n > max(3, c.scripts/20):

@@ -23,6 +23,8 @@ type Config struct {
 	Sites []string
 	// Deterministic scripts have one begin probe and use nothing that differs between two runs, so that what they print can be compared.
 	Deterministic bool
+	// NoMapLoops leaves loops over maps out, for kernels that have none (before Linux 5.13).
+	NoMapLoops bool
 }
 
 // Generator makes scripts.

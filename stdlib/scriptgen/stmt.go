@@ -308,7 +308,7 @@ func (w *writer) loop() []*Node {
 			keyed = append(keyed, m)
 		}
 	}
-	if len(keyed) == 0 || w.g.cfg.Deterministic {
+	if len(keyed) == 0 || w.g.cfg.Deterministic || w.g.cfg.NoMapLoops {
 		return w.store()
 	}
 	m := pick(w, keyed)

@@ -82,6 +82,13 @@ var semanticsTable = []semantics{
 	{name: "let without a value", body: `let $x; $x = 3; printf("%d\n", $x);`, want: "3\n"},
 	{name: "scopes", body: `$x = 1; if ($x) { let $y = 2; $x = $y; } { let $y = 9; $x += $y; } printf("%d\n", $x);`, want: "11\n"},
 	{name: "unroll", body: `unroll (3) { @n++; } $i = 0; unroll (5) { if ($i < 3) { $i++; } } printf("%d %d\n", @n, $i);`, want: "3 3\n"},
+	{
+		name: "what leaves an unrolled block", want: "10 10 10 / 11 12 12 12 / 13 10 10 10 / 11 11 11 / 12 20 20 20 / 21 30 30 30 / 41 41 41 42 42 42 / 51 52",
+		body: `for ($i : 10..14) { unroll (3) { printf("%d ", $i); if ($i == 11) { continue; } if ($i == 13) { break; } } printf("/ "); } ` +
+			`$w = 9; while ($w < 13) { $w++; unroll (3) { printf("%d ", $w); if ($w == 12) { break; } } printf("/ "); } ` +
+			`for ($i : 0..3) { @i = 20 + $i; unroll (3) { printf("%d ", @i); if (@i == 21) { break; } } printf("/ "); } unroll (3) { @n++; printf("%d ", 30); } printf("/ "); ` +
+			`unroll (2) { @m++; for ($j : 0..9) { if ($j == 3) { break; } printf("%d ", 40 + @m); } } printf("/ "); unroll (3) { @o++; printf("%d", 50 + @o); if (@o == 2) { return; } printf(" "); } printf("no\n");`,
+	},
 	{name: "while", body: `$i = 0; while ($i < 5) { $i++; if ($i == 2) { continue; } printf("%d ", $i); } printf("\n");`, want: "1 3 4 5 \n"},
 	{name: "while with break", body: `$i = 0; while (1) { $i++; if ($i == 7) { break; } } printf("%d\n", $i);`, want: "7\n"},
 	{name: "nested while", body: `$i = 0; $n = 0; while ($i < 4) { $j = 0; while ($j < 3) { $n++; $j++; } $i++; } printf("%d %d\n", $i, $n);`, want: "4 12\n"},

@@ -12,7 +12,8 @@ import (
 // Loops that the verifier walks through, because the kernel has no bpf_loop or because they are short: how many rounds they get, and how rounds
 // are written out where even that was too much.
 
-// writeOut repeats the code of body n times; last is what follows the last round, which a break does not come to.
+// writeOut repeats the code of body n times; last is what follows the last round, which a jump to the loop's end does not come to. break and continue
+// are those of the loop around: the caller says where they mean this one.
 func (g *Gen) writeOut(n int64, body func(i int64, l *ir.Loop), last func()) {
 	end := g.B.NewBlock("unrolled")
 	for i := range n {
@@ -21,9 +22,7 @@ func (g *Gen) writeOut(n int64, body func(i int64, l *ir.Loop), last func()) {
 		}
 		next := g.B.NewBlock("next")
 		l := &ir.Loop{Continue: next, Break: end}
-		g.fr.loops = append(g.fr.loops, loopTarget{l})
 		body(i, l)
-		g.fr.loops = g.fr.loops[:len(g.fr.loops)-1]
 		if !g.B.Terminated() {
 			g.B.Jump(next)
 		}
@@ -50,7 +49,11 @@ func (g *Gen) writtenRounds() int64 {
 // writtenOut writes rounds out as [Gen.writeOut], counted as those of the loops around.
 func (g *Gen) writtenOut(n int64, round func(i int64, l *ir.Loop), last func()) {
 	g.rounds = append(g.rounds, int(n))
-	g.writeOut(n, func(i int64, l *ir.Loop) { g.scoped(func() { round(i, l) }) }, last)
+	g.writeOut(n, func(i int64, l *ir.Loop) {
+		g.fr.loops = append(g.fr.loops, loopTarget{l})
+		g.scoped(func() { round(i, l) })
+		g.fr.loops = g.fr.loops[:len(g.fr.loops)-1]
+	}, last)
 	g.rounds = g.rounds[:len(g.rounds)-1]
 }
 

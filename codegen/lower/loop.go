@@ -16,8 +16,8 @@ import (
 // Loops whose number of rounds is known and small stay loops: the verifier walks through every round. All others become callbacks of
 // bpf_loop or bpf_for_each_map_elem, which the verifier checks once whatever their number of rounds. Where the kernel has no bpf_loop, a
 // hidden counter bounds them, and a loop that it stops is counted (CounterLoop). Where a program was too much for the verifier
-// (Options.LoopBudget), loops that stayed loops become callbacks too; where there are none, they become global functions if they can (global.go),
-// or are written out.
+// (Options.LoopBudget), loops that stayed loops, and blocks that are written out, become callbacks too; where there are none, they become global
+// functions if they can (global.go), or loops are written out.
 const (
 	maxInlineRounds  = 32      // of a loop with constant bounds, times those of the loops around it
 	maxCallbackLoops = 1 << 23 // BPF_MAX_LOOPS
@@ -357,7 +357,32 @@ func (g *Gen) unroll(s *ast.Unroll) {
 	} else if l, ok := unparen(s.Count).(*ast.IntLit); ok {
 		n = int64(l.Value)
 	}
+	again := n > 1 && g.u.Opts.LoopBudget > 0 && !leavesLoop(s.Body)
+	switch {
+	case again && g.Target.Features.Has(target.BpfLoop):
+		cb := g.newCallback("unroll", 1, ir.I64, ir.Stack)
+		cb.generate(g, func() { g.block(s.Body, false) })
+		cb.run(g, func(_, ctx *ir.Value) *ir.Value { return g.callLoop(cb, g.B.Const(n), ctx) })
+		return
+	case again && g.globalLoop("unroll", s, int(n), func(*callback) { g.block(s.Body, false) }, func() *ir.Value { return g.B.Const(0) }):
+		return
+	}
 	g.writeOut(n, func(int64, *ir.Loop) { g.block(s.Body, true) }, func() {})
+}
+
+// leavesLoop reports whether a block has a break or continue of a loop around it.
+func leavesLoop(n ast.Node) bool {
+	found := false
+	each(n, func(c ast.Node) {
+		switch c := c.(type) {
+		case *ast.While, *ast.ForRange, *ast.ForMap: // their own
+		case *ast.Jump:
+			found = found || c.Kind != ast.Return
+		default:
+			found = found || leavesLoop(c)
+		}
+	})
+	return found
 }
 
 // forRange lowers `for ($i : lo..hi)`.

@@ -21,7 +21,7 @@ func FuzzCompile(f *testing.F) {
 	for _, c := range semanticsTable {
 		f.Add(c.script())
 	}
-	for _, c := range eight {
+	for _, c := range small {
 		f.Add(c.script)
 	}
 	files, _ := filepath.Glob("../lang/check/testdata/checked/*.txtar")

@@ -61,6 +61,13 @@ var semanticsTable = []semantics{
 	{name: "keys of several parts", body: `@x[1, "a"] = 7; @x[1, "b"] = 8; $k = "b"; printf("%d %d\n", @x[1, "a"], @x[1, $k]);`, want: "7 8\n"},
 	{name: "tuple as key", body: `@x[(1, 2)] = 7; printf("%d\n", @x[1, 2]);`, want: "7\n"},
 	{name: "delete and has_key", body: `@x[1] = 5; printf("%d ", has_key(@x, 1)); $r = delete(@x, 1); $s = delete(@x, 1); printf("%d %d %d\n", has_key(@x, 1), $r, $s);`, want: "1 0 1 0\n"},
+	{name: "a thread's own key", body: `@s[tid] = 5; printf("%d ", @s[tid]); $r = delete(@s[tid]); $t = delete(@s, tid); printf("%d %d %d\n", @s[tid], $r, $t);`, want: "5 0 1 0\n"},
+	{name: "a thread's own key with the value zero", body: `@s[tid] = 0; $r = delete(@s, tid); $t = delete(@s, tid); printf("%d %d\n", $r, $t);`, want: "1 0\n"},
+	{
+		name: "a thread's own key in branches",
+		body: `@a = 2; @s[tid] = @a; if (@s[tid] == 2 && @a) { @s[tid] = @s[tid] - 5; if (@a == 7) { delete(@s, tid); } } $x = @s[tid] < 0 ? { delete(@s, tid); @s[tid] } : 9; @s[tid] = (int8)300; printf("%d %d\n", $x, @s[tid]);`,
+		want: "0 44\n",
+	},
 	{name: "find", body: `@x[2] = 9; let $v = 1; if (find(@x, 2, $v)) { printf("%d ", $v); } if (!find(@x, 3, $v)) { printf("%d\n", $v); }`, want: "9 9\n"},
 	{name: "large values", body: `@x[1] = (1, "hello", 2); printf("%d %s %d\n", @x[1].0, @x[1].1, @x[1].2); $t = @x[1]; printf("%s\n", $t.1);`, want: "1 hello 2\nhello\n"},
 	{name: "scalar string", body: `@s = "abc"; @t = @s; printf("%s %s\n", @s, @t);`, want: "abc abc\n"},

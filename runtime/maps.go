@@ -23,6 +23,7 @@ type userMap struct {
 	m    *ebpf.Map // its own map, or the array of globals that holds it
 	mem  []byte    // the mapped memory of the array of globals, nil when it cannot be mapped
 	cpus int
+	pair *ebpf.Map // the slots in front of the map, nil when it has none
 	// since is when the map began to be filled: at the start of the session, or when it was last cleared. The goroutine of events owns it.
 	since time.Time
 }
@@ -52,7 +53,28 @@ func (u *userMap) dump() (*value.Dump, error) {
 	if err := u.readAll(d); err != nil {
 		return nil, fmt.Errorf("read map %s: %w", u.spec.Name, err)
 	}
+	if err := u.readSlots(d); err != nil {
+		return nil, fmt.Errorf("read the slots of map %s: %w", u.spec.Name, err)
+	}
 	return d, nil
+}
+
+// readSlots adds the keys that are in slots in front of the map.
+func (u *userMap) readSlots(d *value.Dump) error {
+	if u.pair == nil {
+		return nil
+	}
+	mem := make([]byte, u.pair.ValueSize())
+	if err := u.pair.Lookup(uint32(0), mem); err != nil {
+		return err
+	}
+	object.EachPair(mem, func(tid uint64, value []byte) {
+		var key [8]byte // of which a smaller type takes the first ones: all machines that sonde runs on are little-endian
+		binary.LittleEndian.PutUint64(key[:], tid)
+		d.Keys, d.Values = append(d.Keys, key[:d.KeySize]...), append(d.Values, value...)
+		d.N++
+	})
+	return nil
 }
 
 func perCPU(t ebpf.MapType) bool {
@@ -271,6 +293,14 @@ func (u *userMap) keys() ([]byte, error) {
 
 // clear removes all keys; a scalar becomes unset.
 func (u *userMap) clear() error {
+	if u.pair != nil {
+		// Before the hash: a slot that counts too many keys there is no harm.
+		free := make([]byte, u.pair.ValueSize())
+		copy(free, object.PairContents())
+		if err := u.pair.Put(uint32(0), free); err != nil {
+			return fmt.Errorf("clear %s: %w", u.spec.Name, err)
+		}
+	}
 	if g := u.spec.Global; g != nil {
 		if err := u.writeGlobal(true); err != nil {
 			return fmt.Errorf("clear %s: %w", u.spec.Name, err)

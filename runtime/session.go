@@ -239,7 +239,7 @@ func (s *Session) createMaps() error {
 		if m.Role != object.MapUser {
 			continue
 		}
-		u := &userMap{spec: m, m: s.maps[m.Name], cpus: cpus, since: time.Now()}
+		u := &userMap{spec: m, m: s.maps[m.Name], pair: s.maps[m.Pair], cpus: cpus, since: time.Now()}
 		if m.Global != nil {
 			if u.m = s.maps[m.Global.Map]; u.m == nil {
 				return &MapError{m, fmt.Errorf("the array %q that holds it is missing", m.Global.Map)}

@@ -174,5 +174,9 @@ func configKeys() []ConfigEntry {
 			Default: "", Key: check.ConfigKey{Name: "attach", Set: oneOf([]string{"auto", "literal"}, "valid values are auto and literal", func(c *check.Config, v string) { c.Extra["attach"] = v })},
 			Doc: Doc{Group: "config", Summary: "how attach points reach the kernel", Text: "`auto` chooses the cheapest mechanism that means the same, `literal` the one that the script names; stacks of user space are then taken by the kernel's helper everywhere.", Example: "config = { attach = literal }\nBEGIN { exit(); }"},
 		},
+		{
+			Default: "", Key: check.ConfigKey{Name: "maps", Set: oneOf([]string{"auto", "literal"}, "valid values are auto and literal", func(c *check.Config, v string) { c.Extra["maps"] = v })},
+			Doc: Doc{Group: "config", Summary: "how maps lie in memory", Text: "`auto` chooses the cheapest place that means the same: a map that is only assigned, read and deleted under the key `tid` gets slots in front of its hash, where a thread neither inserts nor deletes. `literal` keeps it a hash and nothing else.", Example: "config = { maps = literal }\nBEGIN { exit(); }"},
+		},
 	}
 }

@@ -4,21 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// choices are programs for which each tracer takes the mechanism that it likes best, with what sonde may add at most to the call, against the
-// peer. The event is one that a raw tracepoint can stand for, where the call is rename.
-func choices(self string) []struct {
+// choice is a program with what sonde may add at most to the call, against the peer.
+type choice struct {
 	program
 	limit float64
-} {
-	type choice = struct {
-		program
-		limit float64
-	}
+}
+
+// choices are programs for which each tracer takes the mechanism that it likes best. The event is one that a raw tracepoint can stand for,
+// where the call is rename.
+func choices(self string) []choice {
 	rename := func(name, body string, limit float64) choice {
 		return choice{program{name: name, script: "tracepoint:task:task_rename " + body, call: "rename"}, limit}
 	}
@@ -59,7 +59,7 @@ func (b *bench) choice(ctx context.Context) error {
 	defer l.close()
 	g := b.table.group("Mechanisms that the tracers choose", "CPU nanoseconds that an event adds to the call that makes it. `rename` is `prctl(PR_SET_NAME)`: "+
 		"sonde takes a raw tracepoint for it. The pair is on all system calls; the call beside another one that is traced is not traced itself.")
-	list := choices(self)
+	list := slices.DeleteFunc(choices(self), func(p choice) bool { return !b.wanted(p.name) })
 	results := make([]*series, len(list))
 	for i := range results {
 		results[i] = newSeries()
@@ -78,6 +78,9 @@ func (b *bench) choice(ctx context.Context) error {
 	}
 	for i, p := range list {
 		g.add(results[i].row(p.name, "ns", p.limit))
+	}
+	if !b.wanted("every system call") {
+		return nil
 	}
 	return b.wildcard(ctx)
 }

@@ -186,7 +186,7 @@ func (b *bench) code(ctx context.Context) error {
 	}
 	type result struct{ added, body, slots, bytes *series }
 	results := map[string]*result{}
-	list := append([]program{emptyProgram("getpgid"), emptyProgram("openat")}, programs()...)
+	list := append([]program{emptyProgram("getpgid"), emptyProgram("openat")}, b.programs()...)
 	list[0].name, list[1].name = "empty", "empty openat"
 	for _, p := range list {
 		results[p.name] = &result{newSeries(), newSeries(), newSeries(), newSeries()}

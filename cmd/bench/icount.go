@@ -40,6 +40,10 @@ func (b *bench) emulated(ctx context.Context) error {
 		// system makes the kernel allocate and free memory, now or later.
 		{Path: "/usr/share/sonde", Data: []byte("\n")},
 	}}
+	peer := len(args) - 1
+	if b.match != nil {
+		args = append(args, "-match", b.match.String())
+	}
 	if b.theirs != nil {
 		// Where the libraries are found is part of the programs: everything keeps its path.
 		for i, f := range b.theirs.files {
@@ -49,7 +53,7 @@ func (b *bench) emulated(ctx context.Context) error {
 			}
 			cfg.Files = append(cfg.Files, lab.File{Path: f, Host: real, Mode: 0o755})
 			if i == 0 {
-				args[len(args)-1] = f
+				args[peer] = f
 			}
 		}
 		if len(b.theirs.command) > 1 {
@@ -109,7 +113,7 @@ func (b *bench) countedTable(release string, out []byte) (body *group, err error
 	where := "Counted by QEMU (`-icount`) in the kernel " + release + ", on one CPU."
 	body = b.table.group("Instructions executed by the programs, helpers included", where+" Per event, less the empty program's of the same tracer.")
 	call := b.table.group("Instructions that the traced call takes longer", where+" The attach mechanism included.")
-	for _, p := range guestPrograms() {
+	for _, p := range b.guestPrograms() {
 		ours, ok := get(b.ours, p.name)
 		if !ok {
 			return nil, fmt.Errorf("the guest did not report %s", p.name)
@@ -133,11 +137,11 @@ func (b *bench) countedTable(release string, out []byte) (body *group, err error
 	return body, nil
 }
 
-func guestPrograms() []program {
+func (o *options) guestPrograms() []program {
 	openat := emptyProgram("openat")
 	openat.name = "empty openat"
 	pair := program{name: "empty pair", call: "getpgid", script: onEntry("{ } tracepoint:syscalls:sys_exit_getpgid { }")}
-	return slices.Concat([]program{emptyProgram("getpgid"), openat, pair}, programs())
+	return slices.Concat([]program{emptyProgram("getpgid"), openat, pair}, o.programs())
 }
 
 // inGuest measures by the clock and reports in JSON lines.
@@ -148,7 +152,7 @@ func (b *bench) inGuest(ctx context.Context, out io.Writer) error {
 	}
 	defer l.close()
 	enc := json.NewEncoder(out)
-	for _, p := range guestPrograms() {
+	for _, p := range b.guestPrograms() {
 		for _, t := range b.tracers() {
 			s, err := b.measure(ctx, t, p, l, 30)
 			if err != nil {

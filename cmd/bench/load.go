@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -168,8 +169,8 @@ func emptyProgram(call string) program {
 	return program{name: "empty", script: "tracepoint:syscalls:sys_enter_" + call + " { }", call: call}
 }
 
-func programs() []program {
-	return []program{
+func (o *options) programs() []program {
+	list := []program{
 		{name: "@ = count()", script: onEntry("{ @ = count(); }"), call: "getpgid"},
 		{name: "@[pid] = count()", script: onEntry("{ @[pid] = count(); }"), call: "getpgid"},
 		{name: "@[comm] = count()", script: onEntry("{ @[comm] = count(); }"), call: "getpgid"},
@@ -181,7 +182,11 @@ func programs() []program {
 			" tracepoint:syscalls:sys_exit_getpgid /@s[tid]/ { @ = hist(nsecs - @s[tid]); delete(@s[tid]); }"},
 		{name: "printf of a path", script: `tracepoint:syscalls:sys_enter_openat { printf("%d %s %s\n", pid, comm, str(args->filename)); }`, call: "openat"},
 	}
+	return slices.DeleteFunc(list, func(p program) bool { return !o.wanted(p.name) })
 }
+
+// wanted reports whether a program is to be measured.
+func (o *options) wanted(name string) bool { return o.match == nil || o.match.MatchString(name) }
 
 // oneLine makes a script fit a table.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

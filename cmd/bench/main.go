@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ type options struct {
 	guest                 bool
 	kernel                string
 	limits                string
+	match                 *regexp.Regexp // nil: all programs
 	rounds                int
 	only                  []string
 	doc                   string
@@ -109,12 +111,20 @@ func parse(argv []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&o.doc, "doc", "docs/performance.md", "`page` for -write")
 	fs.IntVar(&o.rounds, "rounds", 0, "number of rounds; 0 chooses")
 	fs.BoolVar(&o.guest, "guest", false, "this is the emulated kernel: measure by the clock, which counts instructions")
+	match := fs.String("match", "", "`expression` that the names of the programs match, in the sections that have several")
 	only := fs.String("only", "", "`sections` to run, comma-separated: start, size, code, choice, flood, keys, stages, icount")
 	if err := fs.Parse(argv); err != nil {
 		return nil, err
 	}
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
+	if *match != "" {
+		re, err := regexp.Compile(*match)
+		if err != nil {
+			return nil, fmt.Errorf("-match: %w", err)
+		}
+		o.match = re
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")

@@ -44,6 +44,7 @@ type Unit struct {
 	points   map[string]int
 	events   map[string]*object.Event
 	wake     *object.GlobalSlot
+	own      map[string]bool // see ownThread
 }
 
 type sourceSpan = source.Span

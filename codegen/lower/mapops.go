@@ -79,6 +79,9 @@ func (g *Gen) readMap(e ast.Expr, name string, keys []ast.Expr, t *types.Type) O
 	if m.plan.store == storeLines {
 		return g.Convert(g.readAgg(m, nil, m.Value), t)
 	}
+	if m.isPair() {
+		return g.Convert(g.readPair(m, keys), t)
+	}
 	key := g.Key(m, keys)
 	if m.plan.agg() {
 		return g.Convert(g.readAgg(m, g.pointer(key), m.Value), t)
@@ -137,6 +140,8 @@ func (g *Gen) assignMap(node ast.Node, name string, keys []ast.Expr, e ast.Expr)
 		p := g.globalPlace(m)
 		g.B.Store(p.Ptr, 0, 8, v)
 		g.setGlobal(m, p.Ptr)
+	case m.isPair():
+		g.storePair(m, keys, g.ScalarAs(e, m.Value))
 	case m.Value.IsScalar():
 		v := g.ScalarAs(e, m.Value)
 		g.storeKeyed(m, g.Key(m, keys), v)
@@ -283,6 +288,9 @@ func (g *Gen) Delete(m *Map, keys []ast.Expr) *ir.Value {
 			g.B.Zero(g.B.MapValAddr(s.Map, s.Off+i*s.Stride), 0, min(s.Stride, m.plan.size+8))
 		}
 		return g.B.Const(0)
+	}
+	if m.isPair() {
+		return g.deletePair(m, keys)
 	}
 	return g.DeleteKey(m, g.Key(m, keys))
 }

@@ -125,6 +125,9 @@ func (u *Unit) planMap(m *check.Map) *mapPlan {
 	if p.hasKernelMap() {
 		u.planHash(m, p)
 	}
+	if p.store == storeHash {
+		u.planPair(m, p)
+	}
 	return p
 }
 

@@ -189,7 +189,9 @@ type Map struct {
 	PerCPU     bool        // values of all CPUs are combined by user space, as Value's kind says
 	Global     *GlobalSlot // the scalar lives in a shared array instead of a map of its own
 	Declared   bool        // by `let @m = ...`
-	Span       source.Span // first use
+	// Pair names the array of slots (see PairMap) that holds keys of this hash, "" when it has none: the map is both together.
+	Pair string
+	Span source.Span // first use
 }
 
 // GlobalSlot places a scalar map in the one-entry mmap-able array that holds all scalars of an object: one copy per CPU, Stride

@@ -163,6 +163,8 @@ func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.
 			em.Kept = fmt.Sprintf("memory mapped into sonde, %d cop%s", max(1, m.Global.Copies), map[bool]string{true: "y", false: "ies"}[m.Global.Copies <= 1])
 		} else if m.PerCPU {
 			em.Kept += ", a value for each CPU, added up when it is read"
+		} else if m.Pair != "" {
+			em.Kept = "a slot for each thread, " + em.Kept + " for threads whose slot is taken"
 		}
 		e.Maps = append(e.Maps, em)
 	}

@@ -174,6 +174,12 @@ func TestSemanticsInTheInterpreter(t *testing.T) {
 // interpret runs the first function of a module and renders what it sent.
 func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 	t.Helper()
+	return interpretWith(t, obj, m, make([]byte, 64))
+}
+
+// interpretWith is interpret with a context.
+func interpretWith(t *testing.T, obj *object.Object, m *ir.Module, ctx []byte) string {
+	t.Helper()
 	jiffies := uint64(0)
 	mc := &interp.Machine{Maps: map[string]*interp.Map{}, Helpers: map[asm.BuiltinFunc]interp.Helper{
 		asm.FnJiffies64:         func(*interp.Machine, [5]uint64) (uint64, error) { jiffies++; return jiffies, nil },
@@ -185,7 +191,7 @@ func interpret(t *testing.T, obj *object.Object, m *ir.Module) string {
 	for _, om := range obj.Maps {
 		mc.Maps[om.Name] = &interp.Map{Type: om.Type, KeySize: om.KeySize, ValueSize: om.ValueSize, MaxEntries: om.MaxEntries, Contents: om.Contents}
 	}
-	if _, err := mc.Run(m.Funcs[0], make([]byte, 64)); err != nil {
+	if _, err := mc.Run(m.Funcs[0], ctx); err != nil {
 		t.Fatalf("%v\n%s", err, m)
 	}
 	values := &value.Decoder{R: valuetest.Resolver{Object: obj}, Trailer: ".."}
@@ -371,6 +377,20 @@ func TestGlobalLoops(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGlobalContext reads the context in global functions that are nested.
+func TestGlobalContext(t *testing.T) {
+	const script = `tracepoint:a:b { $s = 0; for ($i : 0..3) { $s += 100; $n = args.nr; while ($n > 0) { $n--; $s += args.nr; } } printf("%d\n", $s); }`
+	for _, noOpt := range []bool{true, false} {
+		var m *ir.Module
+		obj := compile(t, fixtureInfo(t, script), fixtureTarget(old...), codegen.Options{NoOpt: noOpt, LoopBudget: 40_000, Dump: func(_ string, d *ir.Module) { m = d }})
+		ctx := make([]byte, 64)
+		ctx[8] = 7
+		if got, want := interpretWith(t, obj, m, ctx), "447\n"; got != want || len(m.Funcs) != 3 {
+			t.Errorf("optimised %v: got %q with %d functions, want %q with 3\n%s", !noOpt, got, len(m.Funcs), want, m)
+		}
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 // what nested loops cost adds up where it would multiply.
 //
 // Such a function is given integers only. It shares scratch memory with the code around the loop (ir.Slot.Of), so the frame that a callback has
-// lies there too, and variables in memory are moved there. What cannot be had there is the context, and pointers that the verifier knows the
-// origin of: a loop that needs those is left as it was.
+// lies there too, and variables in memory are moved there. What is read of the context is read before the loop. What cannot be had there is the
+// context itself, for helpers, and pointers that the verifier knows the origin of: a loop that needs those is left as it was.
 
 const (
 	// maxGlobalDepth bounds how deep global functions are nested. The kernel allows 8 frames: the program's, and one for a function that the
@@ -80,8 +80,48 @@ func (cb *callback) sharedPointer(g *Gen, key any, t ir.Type) *ir.Value {
 			return cb.shared(g, s, k.Off+int32(off))
 		}
 	}
-	cb.blocked = true
-	return cb.f.Blocks[0].Append(cb.f.NewValue(ir.OpConst, t, g.B.Span)) // the function is thrown away
+	stand := cb.f.NewValue(ir.OpConst, t, g.B.Span)
+	if t == ir.Ctx {
+		cb.ctx = stand
+	} else {
+		cb.blocked = true // the function is thrown away
+	}
+	return cb.f.Blocks[0].Append(stand)
+}
+
+// contextWord is a word of the shared frame for what is read of the context.
+type contextWord struct {
+	off  int
+	load ir.Value // as it was in the global function
+}
+
+// readContext turns what the function reads of the context into reads of the shared frame. Where it needs the context for something else, the
+// function cannot be made.
+func (cb *callback) readContext() {
+	if cb.ctx == nil {
+		return
+	}
+	entry := cb.f.Blocks[0]
+	entry.Values = slices.DeleteFunc(entry.Values, func(v *ir.Value) bool { return v == cb.ctx })
+	for _, b := range cb.f.Blocks {
+		for _, v := range b.Values {
+			if !slices.Contains(v.Args, cb.ctx) {
+				continue
+			}
+			if v.Op != ir.OpLoad || v.Type != ir.I64 {
+				cb.blocked = true
+				return
+			}
+			i := slices.IndexFunc(cb.context, func(w contextWord) bool {
+				return w.load.Off == v.Off && w.load.Size == v.Size && w.load.Signed == v.Signed
+			})
+			if i < 0 {
+				i = len(cb.context)
+				cb.context = append(cb.context, contextWord{cb.word(), *v})
+			}
+			v.Args, v.Off, v.Size, v.Signed = []*ir.Value{cb.base}, int32(cb.context[i].off), 8, false
+		}
+	}
 }
 
 // globalLoop makes a loop of at most limit rounds whose rounds are a global function, and reports whether it could: round generates the

@@ -66,10 +66,12 @@ type callback struct {
 	leaves  bool
 	returns bool
 
-	global  bool     // a global function instead of a callback
-	in      *ir.Func // global: the function around the loop
-	stmt    ast.Stmt // global: the loop, nil for a search
-	blocked bool     // global: it needs what it cannot have
+	global  bool          // a global function instead of a callback
+	in      *ir.Func      // global: the function around the loop
+	stmt    ast.Stmt      // global: the loop, nil for a search
+	blocked bool          // global: it needs what it cannot have
+	ctx     *ir.Value     // global: stands for the program's context until readContext
+	context []contextWord // global
 }
 
 type capturedPtr struct {
@@ -121,7 +123,8 @@ func (cb *callback) generate(g *Gen, body func()) {
 	if !g.B.Terminated() {
 		g.B.ReturnConst(0)
 	}
-	if cb.global { // the sizes are known now
+	if cb.global { // the sizes are known behind this
+		cb.readContext()
 		cb.frame.Size = 8 * cb.words
 		cb.f.Alias(cb.frame, cb.in).Size = cb.frame.Size
 	}
@@ -265,6 +268,9 @@ func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
 	}
 	for _, c := range cb.copies {
 		B.Store(frame, c.off, 8, c.v)
+	}
+	for _, c := range cb.context {
+		B.Store(frame, c.off, 8, B.Load(g.Ctx(), int(c.load.Off), int(c.load.Size), c.load.Signed))
 	}
 	var rc *ir.Value
 	if cb.global {

@@ -188,19 +188,6 @@ func (r *Recorder) forgetEnded(gone map[uint32]bool) error {
 	return nil
 }
 
-// misses is how many events the kernel did not run a program for, since they came while it ran already.
-func (r *Recorder) misses() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := r.missed
-	for _, p := range r.progs {
-		if st, err := p.Stats(); err == nil { // not before Linux 5.12
-			n += st.RecursionMisses
-		}
-	}
-	return n
-}
-
 // Stop ends the recording and gives what was found. The command, when it still runs, goes on until Close.
 func (r *Recorder) Stop() (*Profile, error) {
 	ended := time.Now()
@@ -252,11 +239,14 @@ func (r *Recorder) counts() (map[callKey]uint64, error) {
 }
 
 func (r *Recorder) stat(row uint32) (uint64, error) {
-	var v uint64
-	if err := r.maps["stats"].Lookup(row, &v); err != nil {
+	// Not by a system call: the kernel drops trace events of others while a thread of ours is interrupted in one.
+	m, err := r.maps["stats"].Memory()
+	if err != nil {
 		return 0, fmt.Errorf("read statistics: %w", err)
 	}
-	return v, nil
+	var v [8]byte
+	_, err = m.ReadAt(v[:], int64(row)*8)
+	return binary.NativeEndian.Uint64(v[:]), err
 }
 
 func (r *Recorder) profile(ended time.Time) (*Profile, error) {

@@ -33,7 +33,7 @@ int main(void) {
 // costRounds is how often each way is measured.
 const costRounds = 31
 
-// costWays are how a command runs: by itself, beside a program that does nothing, and recorded. Each gives what the command writes.
+// costWays are how a command runs: by itself, beside a program that does nothing, recorded, and recorded by way of trace events. Each gives what the command writes.
 func costWays(t *testing.T) []func(command ...string) []byte {
 	alone := func(command ...string) []byte {
 		b, err := exec.Command(command[0], command[1:]...).Output()
@@ -58,12 +58,17 @@ func costWays(t *testing.T) []func(command ...string) []byte {
 		defer ln.Close()
 		return alone(command...)
 	}
-	recorded := func(command ...string) []byte {
-		var out bytes.Buffer
-		record(t, Options{Stdout: &out}, command...)
-		return out.Bytes()
+	recorded := func(byEvents bool) func(...string) []byte {
+		return func(command ...string) []byte {
+			var out bytes.Buffer
+			before := *events
+			*events = byEvents
+			defer func() { *events = before }()
+			record(t, Options{Stdout: &out}, command...)
+			return out.Bytes()
+		}
 	}
-	return []func(...string) []byte{alone, empty, recorded}
+	return []func(...string) []byte{alone, empty, recorded(false), recorded(true)}
 }
 
 // TestCost prints what a recording costs, beside nothing and beside a program that does nothing, in interleaved rounds. It only runs in
@@ -100,7 +105,7 @@ func TestCost(t *testing.T) {
 					results[i] = append(results[i], a)
 				}
 			}
-			for i, name := range []string{"nothing", "an empty program", "recorded"} {
+			for i, name := range []string{"nothing", "an empty program", "recorded", "by trace events"} {
 				var more []float64
 				for j, v := range results[i] {
 					more = append(more, v-results[0][j])

@@ -14,7 +14,7 @@
 //
 // Three things a reader has to know. The kernel's sys_enter tracepoint comes after seccomp, so a call that a filter
 // denies is never seen there, only at sys_exit: an exit without an enter on one thread is a denial. sys_exit costs as much as
-// counting the call, so it is attached when the first filter comes (watch.go has the kernel's half, lookout.go ours). A 32-bit call of a
+// counting the call, so it is attached when the first filter comes (watch.go has the kernel's half, lookout.go ours); preempt.go says why both are trace events on newer kernels. A 32-bit call of a
 // 64-bit program has a number of another table, so every number here comes with its [ABI]. And what a program can do is
 // also decided by what runs before it: a container's runtime makes calls after it has installed the filter (see [Base]).
 //

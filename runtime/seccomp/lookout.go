@@ -75,7 +75,7 @@ func (r *Recorder) lookOut() bool {
 	if r.lookout == nil {
 		return false
 	}
-	err := r.attach(r.lookout)
+	err := r.attach("sys_exit", r.lookout)
 	if err == nil {
 		err = r.maps["watch"].Update(uint32(watchOn), uint64(1), ebpf.UpdateAny)
 	}

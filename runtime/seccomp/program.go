@@ -101,6 +101,8 @@ type programs struct {
 	shared      bool // the counters of plain calls are the same for all CPUs
 	seeded      bool // our process puts threads into "tasks"
 	lazy        bool // sys_exit is attached when a filter comes; see watch.go
+	events      bool // sys_enter and sys_exit are trace events; see preempt.go
+	again       bool // the program runs behind another one of its kind, which the kernel may have left out
 
 	ins   asm.Instructions
 	label string // of the next instruction
@@ -181,6 +183,16 @@ func (p *programs) task() {
 	p.call(asm.FnGetCurrentTaskBtf)
 }
 
+// regs puts the address of the thread's registers into one. The trace events do not have it: r0 to r5 are lost there.
+func (p *programs) regs(dst asm.Register) {
+	if !p.events {
+		p.load(dst, asm.R6, 0, asm.DWord)
+		return
+	}
+	p.task()
+	p.mov(asm.R1, asm.R0).call(asm.FnTaskPtRegs).mov(dst, asm.R0)
+}
+
 // field loads a member of the thread in r0 into a register other than r0; r1 to r5 are lost on old kernels.
 func (p *programs) field(dst asm.Register, off int16, size asm.Size) {
 	if !p.slowTask {
@@ -252,7 +264,10 @@ func (p *programs) event(kind int64, result func()) {
 	p.store(asm.RFP, stackTuple, asm.R0, asm.DWord)
 	p.storeImm(asm.R0, evKind, kind, asm.Word).store(asm.R0, evNumber, asm.R8, asm.Word).store(asm.R0, evABI, asm.R9, asm.Word).
 		load(asm.R1, asm.R7, stateSlot, asm.Word).store(asm.R0, evSlot, asm.R1, asm.Word)
-	p.load(asm.R3, asm.R6, 0, asm.DWord)
+	p.regs(asm.R3)
+	if p.events {
+		p.load(asm.R0, asm.RFP, stackTuple, asm.DWord)
+	}
 	compat, done := p.unique("compat"), p.unique("args")
 	p.jumpIf(asm.JEq, asm.R9, 1, compat)
 	for i, off := range p.l.regArgs {
@@ -352,7 +367,7 @@ func (p *programs) args() {
 			}
 			r := rows[0]
 			p.jumpIf(asm.JNE, asm.R8, int32(r.number), done)
-			p.load(asm.R3, asm.R6, 0, asm.DWord)
+			p.regs(asm.R3)
 			regs := p.l.regArgs
 			if abi.facts().bits == 32 && abi != X32 {
 				regs = p.l.compatArg

@@ -6,8 +6,15 @@ import "github.com/cilium/ebpf/asm"
 func (p *programs) fork() asm.Instructions {
 	p.mov(asm.R6, asm.R1).load(asm.R8, asm.R6, 8, asm.DWord)
 	p.entry(asm.R7, asm.R8)
-	p.leave(asm.R8, "new") // a thread that had the same address, if its end was dropped
-	p.at("new")
+	if p.again {
+		p.load(asm.R1, asm.R7, stateOwner, asm.DWord).jumpIfReg(asm.JEq, asm.R1, asm.R8, "out").
+			load(asm.R1, asm.R8, p.l.taskPID, asm.Word).store(asm.RFP, stackKey, asm.R1, asm.Word)
+		p.lookup("tasks", stackKey)
+		p.jumpIf(asm.JNE, asm.R0, 0, "out")
+	} else {
+		p.leave(asm.R8, "new") // a thread that had the same address, if its end was dropped
+		p.at("new")
+	}
 	p.find(false, "stranger")
 	p.load(asm.R9, asm.R7, stateSlot, asm.DWord) // and what is pending
 	p.at("insert")
@@ -18,9 +25,10 @@ func (p *programs) fork() asm.Instructions {
 	for off := int16(stateCalls); off < stateSize; off += 8 {
 		p.storeWide(asm.R7, off, 0)
 	}
-	p.store(asm.R7, stateSlot, asm.R9, asm.DWord).storeWide(asm.R7, statePhase, phaseUnknown). // it returns from the call that made it
-													load(asm.R1, asm.R8, p.l.taskPID, asm.Word).store(asm.R7, stateTID, asm.R1, asm.Word).store(asm.R7, stateOwner, asm.R8, asm.DWord).
-													jump("out")
+	// It returns from the call that made it.
+	p.store(asm.R7, stateSlot, asm.R9, asm.DWord).storeWide(asm.R7, statePhase, phaseUnknown).
+		load(asm.R1, asm.R8, p.l.taskPID, asm.Word).store(asm.R7, stateTID, asm.R1, asm.Word).store(asm.R7, stateOwner, asm.R8, asm.DWord).
+		jump("out")
 	p.at("spill")
 	p.clearState()
 	p.store(asm.RFP, stackState+stateSlot, asm.R9, asm.DWord).storeImm(asm.RFP, stackState+statePhase, phaseUnknown, asm.Word).
@@ -63,7 +71,9 @@ func (p *programs) exec() asm.Instructions {
 	p.store(asm.RFP, stackScratch, asm.R8, asm.Word).storeWide(asm.RFP, stackOne, 1)
 	p.update("claimed", stackScratch, stackOne, 1) // BPF_NOEXIST
 	p.jumpIf(asm.JEq, asm.R0, 0, "claimed").alu(asm.Add, asm.R8, 1).jumpIf(asm.JLT, asm.R8, int32(p.slots), "claim")
-	p.stat(statProgramsFull)
+	if !p.again {
+		p.stat(statProgramsFull)
+	}
 	p.storeImm(asm.R7, stateSlot, slotUnknown, asm.Word).jump("out")
 	p.at("claimed")
 	p.store(asm.RFP, stackOne, asm.R8, asm.DWord)

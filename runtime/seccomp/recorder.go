@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -50,6 +50,8 @@ type Options struct {
 	// Programs is how many executables are told apart, 0 means 128. Tasks is how many threads live at one time, 0 means 32768.
 	// What does not fit is counted and reported, never dropped in silence.
 	Programs, Tasks int
+
+	events bool // by trace events where tracepoints would do, for tests
 }
 
 // Recorder is a recording in progress. It is safe for concurrent use.
@@ -57,8 +59,8 @@ type Recorder struct {
 	opts    Options
 	native  ABI
 	maps    map[string]*ebpf.Map
-	progs   []*ebpf.Program
-	links   []link.Link
+	progs   map[string][]*ebpf.Program // by tracepoint
+	links   []io.Closer
 	events  *ringbuf.Reader
 	drained chan struct{}
 	// alarms tell that a filter comes; there are none when sys_exit is attached from the start.
@@ -70,9 +72,10 @@ type Recorder struct {
 	child   *child
 	// container is the one that Options.Create made.
 	container *container
-	seeded    uint64 // threads that were there already
-	forgotten uint64 // threads whose end the kernel did not tell us of
-	rows      int    // of the map "plain": one for each program, or for each of each CPU
+	seeded    uint64         // threads that were there already
+	forgotten uint64         // threads whose end the kernel did not tell us of
+	rows      int            // of the map "plain": one for each program, or for each of each CPU
+	eventIDs  map[string]int // see findEvents
 	names     *symbol.Symbolizer
 
 	mu      sync.Mutex
@@ -209,9 +212,11 @@ func (r *Recorder) load() error {
 		l: l, maps: r.maps, slots: r.opts.Programs, learn: r.opts.Learn, stacks: r.opts.Stacks, native: r.native, parked: len(r.opts.Create) > 0,
 		shared: r.rows == r.opts.Programs, entries: tableEntries(r.opts.Tasks), seeded: len(r.opts.Command) == 0,
 	}
-	// A held thread and the one that lets it go need a CPU each. On newer kernels another thread can take the CPU from a program, and
-	// what happens to that one is dropped while a program of ours is not through: none is held there.
-	p.lazy = r.opts.Filter == nil && runtime.NumCPU() > 1 && !hasFilter(os.Getpid()) && r.opts.Kernel.VersionCode() < 6<<16|19<<8
+	r.eventIDs = r.findEvents()
+	p.events = r.eventIDs != nil
+	// A held thread and the one that lets it go need a CPU each. Where another thread can take the CPU from a program, what happens to that
+	// one is dropped while a program of ours is not through: none is held there.
+	p.lazy = r.opts.Filter == nil && runtime.NumCPU() > 1 && !hasFilter(os.Getpid()) && (p.events || !r.preemptible())
 	if n, err := ourNumber(); err == nil {
 		r.sameNumbers = n == uint32(os.Getpid())
 	}
@@ -235,7 +240,7 @@ func (r *Recorder) load() error {
 		// Linux 5.10 has the helper that gives the current thread only without its type, Linux 5.16 has no loops.
 		refused := err
 		for _, p.slowTask = range []bool{false, true} {
-			p.lazy = false
+			p.lazy, p.events = false, false
 			if err = r.loadPrograms(p); err == nil {
 				break
 			}
@@ -268,7 +273,7 @@ func (r *Recorder) createMaps() error {
 		{Name: "args", Type: ebpf.Hash, KeySize: 32, ValueSize: 8, MaxEntries: 4096, Flags: unix.BPF_F_NO_PREALLOC},
 		{Name: "tuples", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: abis * tableSize},
 		{Name: "denied", Type: ebpf.Hash, KeySize: 16, ValueSize: 8, MaxEntries: 8192, Flags: unix.BPF_F_NO_PREALLOC},
-		{Name: "stats", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: stats},
+		{Name: "stats", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: stats, Flags: unix.BPF_F_MMAPABLE},
 		{Name: "armed", Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1},
 		{Name: "events", Type: ebpf.RingBuf, MaxEntries: 4 << 20},
 		{Name: "watch", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: watchRows},
@@ -291,53 +296,71 @@ func (r *Recorder) loadPrograms(p *programs) (err error) {
 		}
 	}()
 	// As a collection, for the library reads the kernel's type information once for all (15 ms).
-	list := []struct {
-		tracepoint string
-		code       func() asm.Instructions
-	}{
-		{"sched_process_exit", p.gone}, {"sched_process_exec", p.exec}, {"sched_process_fork", p.fork}, {"sys_exit", p.exit}, {"sys_enter", p.holding},
+	list := []hooked{
+		{"sched_process_exit", p.gone, 1}, {"sched_process_exec", p.exec, 1}, {"sched_process_fork", p.fork, 1}, {"sys_exit", p.exit, 1}, {"sys_enter", p.holding, 1},
 	}
 	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}}
-	for _, t := range list {
-		p.fresh, p.ins, p.label = 0, nil, ""
-		spec.Programs[t.tracepoint] = &ebpf.ProgramSpec{
-			Name: "seccomp_" + t.tracepoint[len(t.tracepoint)-4:], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: t.tracepoint,
-			Instructions: t.code(), License: "GPL",
+	copies := 1
+	if r.preemptible() || r.opts.events {
+		copies = followers
+	}
+	for i := range list {
+		t := &list[i]
+		t.copies = copies
+		program := ebpf.ProgramSpec{
+			Name: "seccomp_" + t.tracepoint[len(t.tracepoint)-4:], Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: t.tracepoint, License: "GPL",
+		}
+		if strings.HasPrefix(t.tracepoint, "sys_") {
+			t.copies = 1
+			if p.events {
+				program.Type, program.AttachType, program.AttachTo = ebpf.TracePoint, ebpf.AttachNone, ""
+			}
+		}
+		for c := range t.copies {
+			p.fresh, p.ins, p.label, p.again = 0, nil, "", c > 0
+			program := program
+			program.Instructions = t.code()
+			spec.Programs[t.name(c)] = &program
 		}
 	}
 	loaded, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return fmt.Errorf("load the recorder: %w", err)
 	}
+	r.progs = map[string][]*ebpf.Program{}
 	for _, t := range list {
-		r.progs = append(r.progs, loaded.Programs[t.tracepoint])
+		for c := range t.copies {
+			r.progs[t.tracepoint] = append(r.progs[t.tracepoint], loaded.Programs[t.name(c)])
+		}
 	}
 	if p.lazy {
-		r.lookout = loaded.Programs["sys_exit"]
+		r.lookout = r.progs["sys_exit"][0]
 		if err := r.awaitFilters(); err != nil {
 			return err
 		}
 	}
 	// sys_enter comes last: what it counts then has its threads and programs known.
-	for i, t := range list {
+	for _, t := range list {
 		if p.lazy && t.tracepoint == "sys_exit" {
 			continue
 		}
-		if err := r.attach(r.progs[i]); err != nil {
-			return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
+		for _, prog := range r.progs[t.tracepoint] {
+			if err := r.attach(t.tracepoint, prog); err != nil {
+				return fmt.Errorf("attach to %s: %w", t.tracepoint, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (r *Recorder) attach(prog *ebpf.Program) error {
-	ln, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
-	if err != nil {
-		return err
-	}
-	r.links = append(r.links, ln)
-	return nil
+// hooked is what runs at one tracepoint.
+type hooked struct {
+	tracepoint string
+	code       func() asm.Instructions
+	copies     int
 }
+
+func (h *hooked) name(copy int) string { return fmt.Sprint(h.tracepoint, copy) }
 
 func (r *Recorder) detach() {
 	for _, a := range r.alarms {
@@ -353,8 +376,10 @@ func (r *Recorder) detach() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.missed = missed
-	for _, p := range r.progs {
-		_ = p.Close()
+	for _, programs := range r.progs {
+		for _, p := range programs {
+			_ = p.Close()
+		}
 	}
 	r.links, r.progs, r.lookout, r.alarms = nil, nil, nil, nil
 }

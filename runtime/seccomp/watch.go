@@ -57,7 +57,14 @@ func (p *programs) installs(noted string) {
 			if !ok {
 				continue
 			}
-			p.jumpIf(asm.JNE, asm.R8, int32(n), other).load(asm.R1, asm.R6, 0, asm.DWord)
+			p.jumpIf(asm.JNE, asm.R8, int32(n), other)
+			if p.events {
+				p.store(asm.RFP, stackTuple, asm.R3, asm.DWord).store(asm.RFP, stackTuple+8, asm.R4, asm.DWord).store(asm.RFP, stackTuple+16, asm.R5, asm.DWord)
+			}
+			p.regs(asm.R1)
+			if p.events {
+				p.load(asm.R3, asm.RFP, stackTuple, asm.DWord).load(asm.R4, asm.RFP, stackTuple+8, asm.DWord).load(asm.R5, asm.RFP, stackTuple+16, asm.DWord)
+			}
 			for j, want := range []int32{c.first, c.second} {
 				if want >= 0 {
 					p.load(asm.R2, asm.R1, regs[j], asm.Word).jumpIf(asm.JNE, asm.R2, want, noted)
@@ -137,20 +144,27 @@ func (p *programs) exit() asm.Instructions {
 		p.inCgroup()
 		p.load(asm.R1, asm.RFP, stackOne, asm.DWord).store(asm.R7, statePhase, asm.R1, asm.Word)
 	}
-	p.load(asm.R1, asm.R7, statePhase, asm.Word).
-		storeImm(asm.R7, statePhase, phaseOutside, asm.Word).jumpIf(asm.JEq, asm.R1, phaseUnknown, "out").
-		load(asm.R2, asm.R6, 0, asm.DWord).load(asm.R2, asm.R2, p.l.regNumber, asm.Word).jumpIfReg(asm.JEq, asm.R1, asm.R2, "out").
-		jumpIf(asm.JSGT, asm.R2, 0x7fffffff, "out") // rt_sigreturn forgets its number
+	p.load(asm.R1, asm.R7, statePhase, asm.Word).storeImm(asm.R7, statePhase, phaseOutside, asm.Word).jumpIf(asm.JEq, asm.R1, phaseUnknown, "out")
+	if p.events {
+		p.load(asm.R2, asm.R6, eventNumber, asm.Word)
+	} else {
+		p.load(asm.R2, asm.R6, 0, asm.DWord).load(asm.R2, asm.R2, p.l.regNumber, asm.Word)
+	}
+	p.jumpIfReg(asm.JEq, asm.R1, asm.R2, "out").jumpIf(asm.JSGT, asm.R2, 0x7fffffff, "out") // rt_sigreturn forgets its number
 	p.task()
 	p.field(asm.R1, p.l.taskSeccompMode, asm.Word)
 	p.jumpIf(asm.JNE, asm.R1, 2, "out")
-	p.denied(func() { p.load(asm.R1, asm.R6, 8, asm.DWord) })
+	result := int16(8)
+	if p.events {
+		result = eventResult
+	}
+	p.denied(func() { p.load(asm.R1, asm.R6, result, asm.DWord) })
 	return p.finish("sys_exit")
 }
 
-// denied counts and reports a call that never entered. r6 is a context whose first word points to the registers.
+// denied counts and reports a call that never entered. r6 is the context.
 func (p *programs) denied(result func()) {
-	p.load(asm.R3, asm.R6, 0, asm.DWord)
+	p.regs(asm.R3)
 	size := asm.DWord
 	if p.l.regNumberBytes == 4 {
 		size = asm.Word

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/asm"
-	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -250,22 +249,27 @@ func (h *host) info(t testing.TB, text string) *check.Info {
 // run runs an object until it ends and gives what it printed, and behind it stoppedLoop when a loop ran into its limit.
 func (h *host) run(t testing.TB, obj *object.Object) string {
 	t.Helper()
-	return h.runOr(t, obj, false, nil)
+	return h.runOr(t, obj, nil)
 }
 
-// runOr is run that tries again with smaller's object when the verifier says that obj is too complex.
-func (h *host) runOr(t testing.TB, obj *object.Object, retry bool, smaller func() *object.Object) string {
+// runOr is run that tries again, as the command does, when obj is too long for the verifier: again compiles with that room for loops.
+func (h *host) runOr(t testing.TB, obj *object.Object, again func(budget int) *object.Object) string {
 	t.Helper()
+	var recompile func(budget int) (*object.Object, error)
+	if again != nil {
+		recompile = func(budget int) (*object.Object, error) {
+			o := again(budget)
+			o.Config.PrintMapsOnExit = false
+			return o, nil
+		}
+	}
 	var buf bytes.Buffer
 	out := runtime.NewOutput(&buf, false, 0)
 	obj.Config.PrintMapsOnExit = false
 	s, err := runtime.New(runtime.Options{
-		Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true,
+		Object: obj, Kernel: h.kernel, Targets: h.machine, Output: out, Unsafe: true, Recompile: recompile,
 		Report: func(d *diag.Diagnostic) { out.Message("", d.Severity.String()+"\n") },
 	})
-	if retry && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT)) {
-		return h.run(t, smaller())
-	}
 	if err != nil {
 		var le *runtime.LoadError
 		if errors.As(err, &le) {
@@ -305,8 +309,10 @@ func TestKernelSemantics(t *testing.T) {
 				t.Skip("needs bpf_for_each_map_elem")
 			}
 			info := h.info(t, c.script())
-			obj := compile(t, info, h.machine.Target(), codegen.Options{})
-			if got := h.run(t, obj); got != c.want {
+			again := func(budget int) *object.Object {
+				return compile(t, info, h.machine.Target(), codegen.Options{LoopBudget: budget})
+			}
+			if got := h.runOr(t, again(0), again); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -334,8 +340,13 @@ func TestKernelSemanticsAgain(t *testing.T) {
 			t.Run(variant.name+"/"+c.name, func(t *testing.T) {
 				tg := *h.machine.Target()
 				tg.Features = variant.features
-				obj := compile(t, h.info(t, c.script()), &tg, codegen.Options{LoopBudget: variant.budget})
-				got := h.run(t, obj)
+				info := h.info(t, c.script())
+				again := func(budget int) *object.Object { return compile(t, info, &tg, codegen.Options{LoopBudget: budget}) }
+				obj := again(variant.budget)
+				if variant.budget > 0 {
+					again = nil
+				}
+				got := h.runOr(t, obj, again)
 				if variant.budget > 0 && !variant.features.Has(target.BpfLoop) && strings.Contains(got, stoppedLoop) {
 					return // less room for loops, and it said so
 				}

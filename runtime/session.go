@@ -443,6 +443,9 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 		}
 	}
 	s.resolver.follow(s.obj)
+	if s.opts.Child != nil && s.needsImage() {
+		s.opts.Child.Load()
+	}
 	if err := s.startUnwinder(); err != nil {
 		return 0, err
 	}
@@ -471,6 +474,15 @@ func (s *Session) Run(ctx context.Context) (code int, err error) {
 	readErr := s.read(stop)
 	code, err = s.finish()
 	return code, errors.Join(readErr, err)
+}
+
+// needsImage reports whether the memory of the command of -c must be there when probes are attached: watchpoints are lost at an execve, and the
+// tables of dw_ustack are those of the mapped files.
+func (s *Session) needsImage() bool {
+	watches := func(p *object.Program) bool {
+		return slices.ContainsFunc(p.Attach, func(a *object.Attach) bool { return a.Mechanism == object.Breakpoint })
+	}
+	return s.maps[object.UnwindRowsMap] != nil || slices.ContainsFunc(s.obj.Programs, watches)
 }
 
 // watch ends the run when one of its reasons comes.

@@ -408,6 +408,9 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 	stopSignals := a.forwardSignals(s)
 	defer stopSignals()
 	code, err := s.Run(ctx)
+	if ce := (*runtime.ChildError)(nil); errors.As(err, &ce) {
+		return 0, &userError{diag.Sentence(ce.Error()), "give a command that can be run, such as -c 'ls /tmp'"}
+	}
 	if err != nil {
 		return 0, kernelError{err}
 	}

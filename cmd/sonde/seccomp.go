@@ -381,13 +381,17 @@ func (c *seccompCommand) check(ctx context.Context) (int, error) {
 	if res == nil {
 		return 0, err
 	}
+	denied := "denied"
+	if *dry {
+		denied = "would be denied"
+	}
 	for _, d := range res.Denials {
-		fmt.Fprintf(c.std.err, "denied: %s\n", d.String(p.ABI))
+		fmt.Fprintf(c.std.err, "%s: %s\n", denied, d.String(p.ABI))
 		for _, f := range d.Stack {
 			fmt.Fprintf(c.std.err, "    %s\n", f)
 		}
 	}
-	fmt.Fprintf(c.std.err, "%s denied, of %s\n", seccomp.Counted(res.Total, "call"), seccomp.Counted(uint64(len(res.Denials)), "kind"))
+	fmt.Fprintf(c.std.err, "%s %s, of %s\n", seccomp.Counted(res.Total, "call"), denied, seccomp.Counted(uint64(len(res.Denials)), "kind"))
 	if err != nil || len(res.Denials) == 0 {
 		return exitOK, err
 	}

@@ -93,7 +93,10 @@ func (c *seccompCommand) record(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, f := range p.Lint() {
-		if f.Severity != seccomp.SeverityNote {
+		switch {
+		case len(p.Calls) == 0:
+			fmt.Fprintln(c.std.err, "warning: no call was made while it was recorded")
+		case f.Severity != seccomp.SeverityNote:
 			fmt.Fprintln(c.std.err, f)
 		}
 	}

@@ -75,7 +75,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"not JSON", []string{"show", write("text", "hello")}, exitUser, []string{"text: line 1", "sonde seccomp record -o"}},
+		{"not JSON", []string{"show", write("text", "hello")}, exitUser, []string{"text: is not a profile: line 1", "sonde seccomp record -o"}},
 		{"an emitted list", []string{"emit", "--format", "oci", write("oci", oci)}, exitUser, []string{"a filter for a container runtime, not a recording"}},
 		{"other JSON", []string{"lint", write("other", `{"a": 1}`)}, exitUser, []string{"JSON, but not a profile"}},
 		{"an unknown call", []string{"emit", "--format", "oci", write("call", strings.ReplaceAll(text, `"read"`, `"raed"`))}, exitUser, []string{"unknown system call `raed`", "did you mean `read`"}},
@@ -107,7 +107,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"a directory for a file", []string{"record", "-o", dir, "--", "touch", good + ".ran"}, exitUser, []string{"is a directory"}},
 		{"lint of nothing", []string{"lint"}, exitUsage, []string{"no profile given"}},
 		{"a directory for a profile", []string{"show", dir}, exitUser, []string{"read " + dir + ": is a directory"}},
-		{"a directory to merge into", []string{"merge", "-o", dir, good}, exitUser, []string{dir + " is a directory"}},
+		{"a directory to merge into", []string{"merge", "-o", dir, good}, exitUser, []string{"write " + dir + ": is a directory"}},
 		{"two profiles to show", []string{"show", good, good}, exitUsage, []string{"one profile expected, 2 given"}},
 		{"run without a command", []string{"run", good}, exitUsage, []string{"no command"}},
 		{"an unknown command", []string{"tape"}, exitUsage, []string{"unknown command `seccomp tape`"}},

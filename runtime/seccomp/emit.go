@@ -299,12 +299,20 @@ func yamlName(s string) string {
 
 // noArgs refuses a format without conditions: leaving them out would widen the list in silence.
 func (e *emitter) noArgs(format string) error {
+	var names []string
 	for _, r := range e.p.Rules {
 		if len(r.Any) > 0 {
-			return fmt.Errorf("%s: %s cannot restrict arguments; emit with --any-args to allow the call with any", callLabel(e.p.Native, r.ABI, r.Name), format)
+			names = append(names, callLabel(e.p.Native, r.ABI, r.Name))
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	calls := "call"
+	if len(names) > 1 {
+		calls = "calls"
+	}
+	return fmt.Errorf("%s: %s cannot restrict arguments; emit with --any-args to allow the %s with any", strings.Join(names, ", "), format, calls)
 }
 
 // systemdDefault are the calls of @default, which systemd always allows (version 252).

@@ -76,7 +76,11 @@ func (p *Profile) Lint() []Finding {
 	}
 	for i, r := range p.Runs {
 		for _, k := range lostKeys(r.Lost) {
-			add(SeverityWarning, fmt.Sprintf("run %d", i+1), "record again with larger limits", "%d lost: %s", r.Lost[k], k)
+			hint := "record again with larger limits"
+			if k == lostMissed {
+				hint = "mount tracefs at /sys/kernel/tracing and record again"
+			}
+			add(SeverityWarning, fmt.Sprintf("run %d", i+1), hint, "%d lost: %s", r.Lost[k], k)
 		}
 	}
 	u := p.Unseen()

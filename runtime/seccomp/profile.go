@@ -203,11 +203,15 @@ func (p *Profile) Write(w io.Writer) error {
 // WriteFile replaces a file, so that a crash leaves the old or the new one and never half of it.
 func (p *Profile) WriteFile(path string) error {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		return fmt.Errorf("write profile: %s is a directory", path)
+		return fmt.Errorf("write %s: is a directory", path)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fmt.Errorf("write profile: %w", err)
+		var at *fs.PathError // it names a file that is not the user's
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	err = errors.Join(f.Chmod(0o644), p.Write(f), f.Close())
 	if err == nil {
@@ -215,7 +219,7 @@ func (p *Profile) WriteFile(path string) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
-		return fmt.Errorf("write profile: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
@@ -300,7 +304,7 @@ func recognise(b []byte, name string) error {
 	var syn *json.SyntaxError
 	if errors.As(err, &syn) {
 		line := 1 + strings.Count(string(b[:min(int(syn.Offset), len(b))]), "\n")
-		return &FileError{Path: name, Text: fmt.Sprintf("line %d: %v", line, err), Hint: "give the file that `sonde seccomp record -o` wrote"}
+		return &FileError{Path: name, Text: fmt.Sprintf("is not a profile: line %d: %v", line, err), Hint: "give the file that `sonde seccomp record -o` wrote"}
 	}
 	return &FileError{Path: name, Text: "is not a profile: " + err.Error(), Hint: "give the file that `sonde seccomp record -o` wrote"}
 }

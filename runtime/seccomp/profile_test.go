@@ -240,9 +240,30 @@ func TestShow(t *testing.T) {
 	if err := m.Show(&b, ShowOptions{Details: true}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2 calls", "read", "2/2", "calls that appeared only in run 2: mkdir", "ptrace(0x0) = -1, 2 times, thread gdb"} {
+	if strings.Contains(b.String(), " \n") || strings.Contains(b.String(), "ARGUMENTS") {
+		t.Errorf("blanks at the end of a line, or a column without an entry:\n%s", b.String())
+	}
+	for _, want := range []string{"2 calls", "read", "2/2", "seen in one run only: 1 call, in two: 1", "calls that appeared only in run 2: mkdir", "ptrace(0x0) = -1 EPERM, 2 times, thread gdb"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
+// TestInvocation: what a call does not take is not shown, as it is what the registers happened to hold.
+func TestInvocation(t *testing.T) {
+	args := []Hex{1, 2, 3, 4, 5, 6}
+	for name, want := range map[string]string{
+		"getuid": "getuid()", "openat": "openat(0x1, 0x2, 0x3, 0x4)", "clone3": "clone3(0x1, 0x2)", "openat2": "openat2(0x1, 0x2, 0x3, 0x4)",
+		"stat": "stat(0x1, 0x2)", "syscall_9999": "syscall_9999(0x1, 0x2, 0x3, 0x4, 0x5, 0x6)", "mmap": "mmap(0x1, 0x2, 0x3, 0x4, 0x5, 0x6)",
+	} {
+		if got := invocation(name, name, args); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	for n, want := range map[int64]string{-1: "-1 EPERM", -38: "-1 ENOSYS", 5: "5", -5000: "-5000"} {
+		if got := resultText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}
 }

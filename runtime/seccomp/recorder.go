@@ -206,6 +206,9 @@ func (r *Recorder) load() error {
 	// Needed before Linux 5.11 only, so a refusal matters only when the maps cannot be made.
 	memlock := kernel.RaiseMemlock()
 	if err := r.createMaps(); err != nil {
+		if r.opts.Kernel.VersionCode() >= 5<<16|11<<8 {
+			memlock = nil
+		}
 		return errors.Join(err, memlock)
 	}
 	p := &programs{
@@ -280,6 +283,9 @@ func (r *Recorder) createMaps() error {
 		{Name: "alarms", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())},
 	} {
 		em, err := ebpf.NewMap(&m)
+		if errors.Is(err, unix.EPERM) {
+			err = unix.EPERM // the library's text guesses at a limit
+		}
 		if err != nil {
 			return fmt.Errorf("create map %s: %w", m.Name, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -43,8 +44,16 @@ func (p *Profile) Show(w io.Writer, o ShowOptions) error {
 		}
 	}
 	out.f("\n%d calls\n", len(calls))
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CALL\tCOUNT\tRUNS\tFIRST\tPROGRAM\tTHREADS\tARGUMENTS")
+	learned := slices.ContainsFunc(calls, func(c *Call) bool { return c.Args != nil })
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) {
+		if !learned {
+			cells = cells[:len(cells)-1]
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	row("CALL", "COUNT", "RUNS", "FIRST", "PROGRAM", "THREADS", "ARGUMENTS")
 	for _, c := range calls {
 		name := callLabel(p.ABI, c.ABI, c.Name)
 		if c.Origin != OriginRecorded {
@@ -58,13 +67,18 @@ func (p *Profile) Show(w io.Writer, o ShowOptions) error {
 		if c.Args != nil {
 			args = c.Args.String()
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", name, c.Count, p.runsOf(c), first, orDash(filepath.Base(c.Program)), orDash(short(c.Threads, 3)), args)
-		if o.Details {
-			c.details(t)
-		}
+		row(name, strconv.FormatUint(c.Count, 10), p.runsOf(c), first, orDash(filepath.Base(c.Program)), orDash(short(c.Threads, 3)), args)
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	lines := strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n")
+	out.f("%s\n", strings.TrimRight(lines[0], " "))
+	for i, c := range calls {
+		out.f("%s\n", strings.TrimRight(lines[i+1], " "))
+		if o.Details {
+			c.details(out)
+		}
 	}
 	p.showRuns(out)
 	if len(p.Denials) > 0 {
@@ -131,7 +145,7 @@ func (p *Profile) showRuns(out *printer) {
 			out.f("calls that appeared only in run %d: %s\n", i+1, strings.Join(names, " "))
 		}
 	}
-	out.f("%d runs; %d calls were seen in one run only, %d in two; estimate of what is still unseen: at least %.1f\n", u.Samples, u.Once, u.Twice, u.Missing)
+	out.f("%d runs; seen in one run only: %s, in two: %d; estimate of what is still unseen: at least %.1f\n", u.Samples, Counted(uint64(u.Once), "call"), u.Twice, u.Missing)
 }
 
 func (c *Call) details(w io.Writer) {
@@ -139,7 +153,7 @@ func (c *Call) details(w io.Writer) {
 		fmt.Fprintf(w, "    first by %s\n", c.Program)
 	}
 	if len(c.Example) > 0 {
-		fmt.Fprintf(w, "    example %s(%s)\n", c.Name, hexes(c.Example))
+		fmt.Fprintf(w, "    example %s\n", invocation(c.Name, c.Name, c.Example))
 	}
 	for _, q := range c.Programs {
 		fmt.Fprintf(w, "    %d by %s\n", q.Count, q.Path)
@@ -154,7 +168,10 @@ func (c *Call) details(w io.Writer) {
 
 // String says who was refused what.
 func (d *Denial) String(native ABI) string {
-	s := fmt.Sprintf("%s(%s) = %d", callLabel(native, d.ABI, d.Name), hexes(d.Example), d.Result)
+	s := invocation(callLabel(native, d.ABI, d.Name), d.Name, d.Example)
+	if d.Result != 0 { // 0 for a call that was let through
+		s += " = " + resultText(d.Result)
+	}
 	if d.Count > 1 {
 		s += fmt.Sprintf(", %d times", d.Count)
 	}
@@ -168,14 +185,6 @@ func (d *Denial) String(native ABI) string {
 		s += fmt.Sprintf(" of process %d", d.PID)
 	}
 	return s
-}
-
-func hexes(v []Hex) string {
-	out := make([]string, len(v))
-	for i, x := range v {
-		out[i] = fmt.Sprintf("%#x", uint64(x))
-	}
-	return strings.Join(out, ", ")
 }
 
 func short(list []string, n int) string {

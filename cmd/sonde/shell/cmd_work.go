@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sonde-sh/sonde/runtime"
 	"github.com/sonde-sh/sonde/runtime/seccomp"
 )
 
@@ -41,6 +42,8 @@ func (sh *Shell) cmdSeccomp(_ context.Context, args string) error {
 	case "from":
 		return sh.seccompFrom(rest)
 	case "show", "stop", "save":
+	case "":
+		return hintf("`\\seccomp start pid 123`, then `\\seccomp show`, `\\seccomp stop`, `\\seccomp save FILE`", "give one of start, from, show, stop, save")
 	default:
 		return hintf("`\\seccomp start pid 123`, then `\\seccomp show`, `\\seccomp stop`, `\\seccomp save FILE`", "`%s` is not one of start, from, show, stop, save", what)
 	}
@@ -74,7 +77,7 @@ func (sh *Shell) cmdSeccomp(_ context.Context, args string) error {
 	if err := rec.profile.WriteFile(rest); err != nil {
 		return err
 	}
-	sh.say("saved %d system calls to %s; `sonde seccomp emit --format oci %s` makes an allowlist", len(rec.profile.Calls), rest, rest)
+	sh.say("saved %s to %s; `sonde seccomp emit --format oci %s` makes an allowlist", seccomp.Counted(uint64(len(rec.profile.Calls)), "system call"), rest, rest)
 	return nil
 }
 
@@ -83,7 +86,10 @@ func (sh *Shell) seccompStart(args string) error {
 		return hintf("`\\seccomp stop` ends it", "%s is recorded already", sh.seccomp.target)
 	}
 	opts := seccomp.Options{Kernel: sh.cfg.Kernel, Tool: "sonde " + sh.cfg.Version, Stdout: sh.asWriter(), Stderr: sh.asWriter()}
-	words := strings.Fields(args)
+	words, err := runtime.SplitCommand(args)
+	if err != nil {
+		return err
+	}
 	if len(words) == 0 {
 		return hintf("name a command, `pid N`, `container ID` or `cgroup DIR`", "record what?")
 	}
@@ -104,6 +110,8 @@ func (sh *Shell) seccompStart(args string) error {
 			return err
 		}
 		opts.Cgroup = dir
+	case slices.Contains([]string{"pid", "cgroup", "container"}, words[0]):
+		return hintf("write `\\seccomp start pid 123`, or one `cgroup DIR` or `container ID`", "which %s?", words[0])
 	default:
 		opts.Command = words
 	}
@@ -122,9 +130,12 @@ func (sh *Shell) seccompFrom(args string) error {
 	if sh.seccomp != nil && sh.seccomp.r != nil {
 		return hintf("`\\seccomp stop` ends it", "%s is recorded", sh.seccomp.target)
 	}
-	name, _, err := sh.oneMap(args)
+	name, rest, err := sh.oneMap(args)
 	if err != nil {
 		return err
+	}
+	if len(rest) > 0 {
+		return hintf("`\\seccomp save FILE` writes what it makes", "`%s` is too much behind the map", strings.Join(rest, " "))
 	}
 	list, keyed, err := sh.entries(name)
 	if err != nil {
@@ -180,7 +191,7 @@ func (sh *Shell) seccompSummary() error {
 		names = append(names, c.Name)
 	}
 	slices.Sort(names)
-	sh.say("%s", foldText(fmt.Sprintf("%d system calls: %s", len(names), strings.Join(slices.Compact(names), " ")), sh.width()))
+	sh.say("%s", foldText(fmt.Sprintf("%s: %s", seccomp.Counted(uint64(len(names)), "system call"), strings.Join(slices.Compact(names), " ")), sh.width()))
 	return nil
 }
 

@@ -263,11 +263,19 @@ func TestSeccompFromMap(t *testing.T) {
 	if err != nil || len(p.Calls) != 2 || p.Calls[1].Name != "read" || p.Calls[1].Count != 7 {
 		t.Errorf("the file: %v %+v", err, p)
 	}
-	if got := run(t, sh, out, `\seccomp from @two`); !strings.Contains(got, "1 system calls: write") {
+	if got := run(t, sh, out, `\seccomp from @two`); !strings.Contains(got, "1 system call: write") {
 		t.Errorf("a map of two keys says %q", got)
 	}
 	if got := run(t, sh, out, `\seccomp from @wrong`); !strings.Contains(got, "`opennat`") {
 		t.Errorf("a wrong name says %q", got)
+	}
+	for line, want := range map[string]string{
+		`\seccomp`: "give one of start", `\seccomp from @calls here`: "`here` is too much", `\seccomp start pid`: "which pid?", `\seccomp start cgroup a b`: "which cgroup?",
+		`\seccomp start sh -c 'ls`: "unclosed '",
+	} {
+		if got := run(t, sh, out, line); !strings.Contains(got, want) {
+			t.Errorf("%s says %q, want %q", line, got, want)
+		}
 	}
 	if got := run(t, sh, out, `\seccomp from @plain`); !strings.Contains(got, "has no keys") {
 		t.Errorf("a map without keys says %q", got)
@@ -276,7 +284,7 @@ func TestSeccompFromMap(t *testing.T) {
 
 func TestSeccompAtThePrompt(t *testing.T) {
 	sh, out := newShell(t)
-	if got := run(t, sh, out, `\seccomp start /bin/true`); !strings.Contains(got, "recording /bin/true") {
+	if got := run(t, sh, out, `\seccomp start sh -c 'umask 0'`); !strings.Contains(got, "recording sh -c") {
 		t.Skipf("needs the recorder of system calls: %s", got)
 	}
 	run(t, sh, out, `\sleep 0.3`)
@@ -284,7 +292,7 @@ func TestSeccompAtThePrompt(t *testing.T) {
 		t.Errorf("looking says %q", got)
 	}
 	file := filepath.Join(t.TempDir(), "true.json")
-	if got := run(t, sh, out, `\seccomp stop`, `\seccomp save `+file); !strings.Contains(got, "execve") || !strings.Contains(got, "saved ") {
+	if got := run(t, sh, out, `\seccomp stop`, `\seccomp save `+file); !strings.Contains(got, "execve") || !strings.Contains(got, "umask") || !strings.Contains(got, "saved ") {
 		t.Errorf("stopping and saving says %q", got)
 	}
 }

@@ -67,8 +67,14 @@ func compileTime(t testing.TB, text string) time.Duration {
 // a pass that looks at all pairs of something takes far more.
 func TestCompileTimeIsLinear(t *testing.T) {
 	for _, s := range statements {
-		few, many := compileTime(t, manyStatements(s.line, 150)), compileTime(t, manyStatements(s.line, 1200))
-		t.Logf("%-10s %8v for 150, %8v for 1200", s.name, few.Round(time.Millisecond/10), many.Round(time.Millisecond/10))
+		var few, many time.Duration
+		for range 4 { // a busy machine may have had a bad moment
+			few, many = compileTime(t, manyStatements(s.line, 150)), compileTime(t, manyStatements(s.line, 1200))
+			t.Logf("%-10s %8v for 150, %8v for 1200", s.name, few.Round(time.Millisecond/10), many.Round(time.Millisecond/10))
+			if many <= 24*max(few, 5*time.Millisecond) {
+				break
+			}
+		}
 		if many > 24*max(few, 5*time.Millisecond) {
 			t.Errorf("%s: %v for 1200 statements, %v for 150", s.name, many, few)
 		}

@@ -205,7 +205,10 @@ func (k *tracepoint) args(tr *kernel.Tracefs, e *tracepointPoint) *types.Type {
 				continue // the kernel puts a pointer of its own over these before the program runs
 			}
 			t := fieldType(k.m.Types, f, space)
-			fields = append(fields, types.Field{Name: f.Name, Type: t, Offset: f.Offset, DataLoc: f.Loc == kernel.DataLoc, RelLoc: f.Loc == kernel.RelLoc, ArgIndex: -1})
+			fields = append(fields, types.Field{
+				Name: f.Name, Type: t, Offset: f.Offset, DataLoc: f.Loc == kernel.DataLoc, RelLoc: f.Loc == kernel.RelLoc, ArgIndex: -1,
+				Text: f.Loc != kernel.InPlace && t.Elem.IsInteger() && t.Elem.Size == 1 && t.Elem.Signed,
+			})
 		}
 		return fields
 	})
@@ -213,7 +216,7 @@ func (k *tracepoint) args(tr *kernel.Tracefs, e *tracepointPoint) *types.Type {
 }
 
 // fieldType gives the type of a field of a record. Integers have the size that they have in the record: an argument of a system call takes
-// eight bytes whatever its type.
+// eight bytes whatever its type. One that is elsewhere in the record is a pointer to it.
 func fieldType(src types.Source, f kernel.Field, space types.Space) *types.Type {
 	c := f.Type
 	if f.Loc != kernel.InPlace {
@@ -221,7 +224,7 @@ func fieldType(src types.Source, f kernel.Field, space types.Space) *types.Type 
 		if elem.Size == 0 {
 			elem = types.TInt8
 		}
-		return types.ArrayOf(elem, 0)
+		return types.PointerTo(elem, types.SpaceKernel, types.ProvRaw)
 	}
 	if c.IsPointer() {
 		return cPointer(src, c, c.Pointers, space)

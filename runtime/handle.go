@@ -276,6 +276,7 @@ func (s *Session) appendPlace(dst []byte, sp source.Span) []byte {
 }
 
 func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
+	errno = int64(int32(errno)) // maps have results of 32 bits before Linux 6.4
 	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(helper, errno), helper, errno)
 	if !s.out.JSON() {
 		s.report(diag.Warning, "W0820", sp, text)

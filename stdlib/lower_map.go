@@ -21,7 +21,7 @@ func lowerDelete(g *lower.Gen, c *check.Call) lower.Operand {
 	m, keys := mapAndKey(g, c)
 	rc := g.Delete(m, keys)
 	if unused {
-		g.HelperError(rc, "map_delete_elem")
+		g.DeleteError(rc)
 		return lower.Operand{}
 	}
 	return lower.Scalar(g.Type(c.Node), g.B.CmpImm(ir.OpEq, rc, 0))

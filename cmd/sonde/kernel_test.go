@@ -190,3 +190,33 @@ func TestKernelWatchpoint(t *testing.T) {
 		t.Errorf("status %d\n%s%s", code, out.String(), errs.String())
 	}
 }
+
+// TestKernelRefusedKeys: updates and deletions that the kernel refuses are counted and reported, also where its maps' functions have results of 32 bits
+// (before Linux 6.4).
+func TestKernelRefusedKeys(t *testing.T) {
+	openKernel(t)
+	const full = "Map full; can't update element"
+	for _, c := range []struct {
+		name, prog string
+		want       []string
+	}{
+		{"a value", `@[1] = 1; @[2] = 2; @[3] = 3;`, []string{full, "map_update_elem, retcode: -7", "2 updates refused"}},
+		{"a number that is counted up", `@[1]++; @[2]++;`, []string{full, "retcode: -7", "1 updates refused"}},
+		{"an aggregation", `@[1] = hist(1); @[2] = hist(2);`, []string{full, "retcode: -7", "1 updates refused"}},
+		{"a string", `@["a"] = "b"; @["c"] = "d";`, []string{full, "retcode: -7", "1 updates refused"}},
+		{"a key that is not there", `@[1] = 1; delete(@, 2);`, []string{"Can't delete map element because it does not exist", "map_delete_elem, retcode: -2"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(context.Background(), []string{"sonde", "-e", "config = { max_map_keys = 1 } begin { " + c.prog + " exit(); }"}, stdio{strings.NewReader(""), &out, &errs})
+			if code != 0 {
+				t.Errorf("status %d", code)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(errs.String(), w) {
+					t.Errorf("no %q in %s", w, errs.String())
+				}
+			}
+		})
+	}
+}

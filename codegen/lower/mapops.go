@@ -60,7 +60,10 @@ func (g *Gen) Lookup(m *Map, key Place) *ir.Value {
 func (g *Gen) Update(m *Map, key, value Place, flags int64) *ir.Value {
 	rc := g.B.Helper(asm.FnMapUpdateElem, g.B.MapRef(m.Name), g.pointer(key), g.pointer(value), g.B.Const(flags))
 	if flags == updateAny {
-		g.checkHelper(rc, "map_update_elem", object.CounterMapFull)
+		// Before Linux 6.4 programs call the map's own function, whose result has 32 bits: an error is not below 0.
+		g.B.Unless(g.B.CmpImm(ir.OpEq, rc, 0), func() {
+			g.scoped(func() { g.helperFailed(rc, "map_update_elem", object.CounterMapFull) })
+		})
 	}
 	return rc
 }

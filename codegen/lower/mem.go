@@ -326,14 +326,21 @@ func (g *Gen) TaskMember(name string) (Operand, bool) {
 
 // HelperError reports a failure of a helper (a result below 0): the first one of this place in the script, with -k each.
 func (g *Gen) HelperError(rc *ir.Value, name string) {
-	g.B.Unless(g.B.CmpImm(ir.OpSGe, rc, 0), func() {
-		g.scoped(func() {
-			if g.u.Opts.HelperErrors {
-				g.helperEvent(rc, name)
-			} else {
-				g.noteFailure(rc, name)
-			}
-		})
+	g.B.Unless(g.B.CmpImm(ir.OpSGe, rc, 0), func() { g.reportError(rc, name) })
+}
+
+// DeleteError reports in the same way that a key was not there: rc is what Delete gave, of which 32 bits count (see Update).
+func (g *Gen) DeleteError(rc *ir.Value) {
+	g.B.Unless(g.B.CmpImm(ir.OpEq, rc, 0), func() { g.reportError(rc, "map_delete_elem") })
+}
+
+func (g *Gen) reportError(rc *ir.Value, name string) {
+	g.scoped(func() {
+		if g.u.Opts.HelperErrors {
+			g.helperEvent(rc, name)
+		} else {
+			g.noteFailure(rc, name)
+		}
 	})
 }
 

@@ -118,10 +118,11 @@ func (g *Gen) storeStack(rec, id *ir.Value, user bool) *ir.Value {
 		g.B.Branch(ir.OpEq, rc, g.B.Const(0), ok, fails)
 		g.B.Seal(fails)
 		g.B.SetBlock(fails)
-		g.B.Branch(ir.OpEq, rc, g.B.Const(errExist), ok, bad)
+		why := g.B.Ext(rc, 32, true) // see Update
+		g.B.Branch(ir.OpEq, why, g.B.Const(errExist), ok, bad)
 		g.B.Seal(bad)
 		g.B.SetBlock(bad)
-		g.B.Cold(func() { g.scoped(func() { g.helperFailed(rc, "map_update_elem", object.CounterMapFull) }) })
+		g.B.Cold(func() { g.scoped(func() { g.helperFailed(why, "map_update_elem", object.CounterMapFull) }) })
 		g.B.Jump(ok)
 		g.B.Seal(ok)
 		g.B.SetBlock(ok)

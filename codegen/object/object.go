@@ -32,7 +32,8 @@ type Object struct {
 	Files    *source.Set
 }
 
-// Failure is a place of the script where a helper may fail. The i64 at Off of GlobalsMap is 0 until it does, then the kernel's error.
+// Failure is a place of the script where a helper may fail. The i64 at Off of GlobalsMap is 0 until it does, then the kernel's
+// error in its lower half.
 type Failure struct {
 	Off    int
 	Helper string

@@ -18,6 +18,7 @@ type expander struct {
 	diags   *diag.List
 	frame   *frame // nil in the script's own text
 	loops   int    // loops around the statement
+	dead    int    // branches around the statement that are never run
 	raw     bool   // copies what was expanded before: an argument of a macro
 	counter *int   // nodes copied for this body
 	defines []string
@@ -60,6 +61,9 @@ func (x *expander) stmt(s ast.Stmt) ast.Stmt {
 	case *ast.Block:
 		return x.block(s)
 	case *ast.ExprStmt:
+		if call, ok := s.X.(*ast.Call); ok && x.dead > 0 && call.Func == "fail" {
+			return nil
+		}
 		return &ast.ExprStmt{Base: s.Base, X: x.expr(s.X)}
 	case *ast.Assign:
 		return x.assign(s)
@@ -131,22 +135,26 @@ func (x *expander) shadowsParam(v *ast.Var) bool {
 	return false
 }
 
-// ifStmt keeps only one branch when the condition is made of literals.
-func (x *expander) ifStmt(s *ast.If) ast.Stmt {
+// ifStmt keeps both branches: what is never run must be right too, and gives variables their types. Only `fail` is for a branch that is run.
+func (x *expander) ifStmt(s *ast.If) *ast.If {
 	cond := x.expr(s.Cond)
-	if v, ok := foldLiteral(cond); ok {
-		switch {
-		case v.truth():
-			return x.block(s.Then)
-		case s.Else != nil:
-			return x.block(s.Else)
-		}
-		return nil
-	}
+	v, literal := foldLiteral(cond)
+	out := &ast.If{Base: s.Base, Cond: cond, ElseIf: s.ElseIf, Comptime: s.Comptime}
 	if ct, ok := cond.(*ast.Comptime); ok && !s.Comptime {
-		return &ast.If{Base: s.Base, Cond: ct.X, Then: x.block(s.Then), Else: x.block(s.Else), ElseIf: s.ElseIf, Comptime: true}
+		out.Cond, out.Comptime, literal = ct.X, true, false
 	}
-	return &ast.If{Base: s.Base, Cond: cond, Then: x.block(s.Then), Else: x.block(s.Else), ElseIf: s.ElseIf, Comptime: s.Comptime}
+	out.Then = x.branch(s.Then, literal && !v.truth())
+	out.Else = x.branch(s.Else, literal && v.truth())
+	return out
+}
+
+// branch copies a branch of an if; dead says that it is never run.
+func (x *expander) branch(b *ast.Block, dead bool) *ast.Block {
+	if dead {
+		x.dead++
+		defer func() { x.dead-- }()
+	}
+	return x.block(b)
 }
 
 func (x *expander) exprs(list []ast.Expr) []ast.Expr {
@@ -256,12 +264,17 @@ func (x *expander) ternary(e *ast.Ternary) ast.Expr {
 	return &ast.Ternary{Base: e.Base, Cond: cond, X: x.expr(e.X), Y: x.expr(e.Y)}
 }
 
+// ifExpr keeps only one branch when the condition is made of literals.
 func (x *expander) ifExpr(e *ast.IfExpr) ast.Expr {
-	switch s := x.ifStmt(e.If).(type) {
-	case *ast.If:
+	s := x.ifStmt(e.If)
+	v, ok := foldLiteral(s.Cond)
+	switch {
+	case !ok || s.Comptime:
 		return &ast.IfExpr{Base: e.Base, If: s}
-	case *ast.Block:
-		return &ast.BlockExpr{Base: e.Base, Block: s}
+	case v.truth():
+		return &ast.BlockExpr{Base: e.Base, Block: s.Then}
+	case s.Else != nil:
+		return &ast.BlockExpr{Base: e.Base, Block: s.Else}
 	}
 	return &ast.BlockExpr{Base: e.Base, Block: &ast.Block{Base: e.Base}}
 }

@@ -117,10 +117,10 @@ const (
 )
 
 // New makes the maps and loads the programs. On an error nothing stays open. A refused program gives a *LoadError, a refused map a *MapError.
-// Where programs are too long for the verifier, New compiles again with less room for loops, if it can; rounds that are cut off are counted.
+// Where programs are too long for the verifier, New compiles again with less room for loops, if that makes a difference; rounds that are cut off are counted.
 func New(opts Options) (*Session, error) {
 	s, err := load(opts)
-	for budget := loopBudget; opts.Recompile != nil && budget > minLoopBudget && tooLong(err); budget /= 8 {
+	for budget := loopBudget; opts.Recompile != nil && opts.Object.Budgeted && budget > minLoopBudget && tooLong(err); budget /= 8 {
 		obj, cerr := opts.Recompile(budget)
 		if cerr != nil {
 			break

@@ -43,7 +43,9 @@ func placeSlots(m *ir.Module, opts *Options, limits stackLimits) (need, error) {
 		}
 		total.bytes, total.chunks = max(total.bytes, n.bytes), max(total.chunks, n.chunks)
 		total.used += n.used
-		p = newPlacer(p.f) // the claim has added a slot and blocks
+		if n != (need{}) {
+			p = newPlacer(p.f) // the claim has added a slot and blocks
+		}
 		p.pack(p.onStack())
 		for s, off := range p.off {
 			s.Class, s.Off = ir.SlotStack, off
@@ -129,35 +131,43 @@ func frameSize(f *ir.Func) int {
 // placer knows which instructions use which slots.
 type placer struct {
 	f        *ir.Func
-	derived  map[*ir.Value]map[*ir.Slot]bool // pointers into slots
-	ranges   map[*ir.Slot]map[*ir.Block][2]int
+	derived  [][]*ir.Slot // the slots that a value points into, by its ID
+	ranges   map[*ir.Slot][]span
 	pinned   map[*ir.Slot]bool // holds pointers, which must stay in the frame
 	variable map[*ir.Slot]bool // reached with variable offsets
 	escapes  map[*ir.Slot]bool // its address is in memory: live all the time
 	off      map[*ir.Slot]int  // result of pack
 }
 
+// span is a part of a block in which a slot is live: from the value at lo to that at hi. Spans of a slot are in the order of the blocks.
+type span struct{ block, lo, hi int }
+
 func newPlacer(f *ir.Func) *placer {
-	p := &placer{
-		f: f, derived: map[*ir.Value]map[*ir.Slot]bool{}, pinned: map[*ir.Slot]bool{}, variable: map[*ir.Slot]bool{}, escapes: map[*ir.Slot]bool{},
-	}
-	p.derive()
+	p := derivePlacer(f)
 	p.live()
+	return p
+}
+
+// derivePlacer knows only the pointers into slots, and how slots are used.
+func derivePlacer(f *ir.Func) *placer {
+	p := &placer{f: f, derived: make([][]*ir.Slot, f.NumIDs()), pinned: map[*ir.Slot]bool{}, variable: map[*ir.Slot]bool{}, escapes: map[*ir.Slot]bool{}}
+	p.derive()
 	return p
 }
 
 // derive finds the pointers into slots and how slots are used.
 func (p *placer) derive() {
-	grow := func(v *ir.Value, from map[*ir.Slot]bool) bool {
+	add := func(v *ir.Value, s *ir.Slot) bool {
+		if slices.Contains(p.derived[v.ID], s) {
+			return false
+		}
+		p.derived[v.ID] = append(p.derived[v.ID], s)
+		return true
+	}
+	grow := func(v, from *ir.Value) bool {
 		changed := false
-		for s := range from {
-			if !p.derived[v][s] {
-				if p.derived[v] == nil {
-					p.derived[v] = map[*ir.Slot]bool{}
-				}
-				p.derived[v][s] = true
-				changed = true
-			}
+		for _, s := range p.derived[from.ID] {
+			changed = add(v, s) || changed
 		}
 		return changed
 	}
@@ -167,25 +177,25 @@ func (p *placer) derive() {
 			for _, v := range b.Values {
 				switch v.Op {
 				case ir.OpSlotAddr:
-					changed = grow(v, map[*ir.Slot]bool{v.Aux.(*ir.Slot): true}) || changed
+					changed = add(v, v.Aux.(*ir.Slot)) || changed
 				default:
 					if !carries(v) {
 						continue
 					}
 					for _, a := range v.Args {
-						changed = grow(v, p.derived[a]) || changed
+						changed = grow(v, a) || changed
 					}
 				}
 			}
 			for _, e := range b.Term.Succs {
 				for i, a := range e.Args {
-					changed = grow(e.To.Params[i], p.derived[a]) || changed
+					changed = grow(e.To.Params[i], a) || changed
 				}
 			}
 		}
 	}
 	mark := func(set map[*ir.Slot]bool, v *ir.Value) {
-		for s := range p.derived[v] {
+		for _, s := range p.derived[v.ID] {
 			set[s] = true
 		}
 	}
@@ -219,107 +229,146 @@ func carries(v *ir.Value) bool {
 // live computes for each slot in which part of each block it holds something that is used later. A slot is live where it may have been
 // used before and may be used again.
 func (p *placer) live() {
-	p.ranges = map[*ir.Slot]map[*ir.Block][2]int{}
-	for _, s := range p.f.Slots {
-		if s.Shared && callsGlobal(p.f) { // another function may be using it whatever this one does
-			m := map[*ir.Block][2]int{}
-			for _, b := range p.f.Blocks {
-				m[b] = [2]int{0, len(b.Values)}
-			}
-			p.ranges[s] = m
+	p.ranges = map[*ir.Slot][]span{}
+	touched := map[*ir.Slot]*[]span{}
+	touch := func(s *ir.Slot, b, i int) {
+		l := touched[s]
+		if l == nil {
+			l = new([]span)
+			touched[s] = l
 		}
+		if n := len(*l); n > 0 && (*l)[n-1].block == b {
+			(*l)[n-1].hi = i
+			return
+		}
+		*l = append(*l, span{b, i, i})
 	}
-	touch := func(s *ir.Slot, b *ir.Block, i int) {
-		m := p.ranges[s]
-		if m == nil {
-			m = map[*ir.Block][2]int{}
-			p.ranges[s] = m
-		}
-		r, ok := m[b]
-		if !ok {
-			r = [2]int{i, i}
-		}
-		m[b] = [2]int{min(r[0], i), max(r[1], i)}
-	}
-	touchAll := func(v *ir.Value, b *ir.Block, i int) {
-		for s := range p.derived[v] {
+	touchAll := func(v *ir.Value, b, i int) {
+		for _, s := range p.derived[v.ID] {
 			touch(s, b, i)
 		}
 	}
-	for _, b := range p.f.Blocks {
+	for at, b := range p.f.Blocks {
 		for i, v := range b.Values {
 			if s, ok := v.Aux.(*ir.Slot); ok && v.Op == ir.OpPtrInt {
-				touch(s, b, i)
+				touch(s, at, i)
 			}
 			if v.Op == ir.OpPtrAdd || v.Op == ir.OpSelect || v.Op == ir.OpNonNil {
 				continue // an address alone uses nothing
 			}
 			for _, a := range v.Args {
-				touchAll(a, b, i)
+				touchAll(a, at, i)
 			}
 		}
 		b.Term.EachUse(func(u **ir.Value) {
 			if *u == b.Term.X || *u == b.Term.Y {
-				touchAll(*u, b, len(b.Values))
+				touchAll(*u, at, len(b.Values))
 			}
 		})
 	}
-	preds := p.f.Preds()
-	for s, m := range p.ranges {
-		var touched []*ir.Block
-		for b := range m {
-			touched = append(touched, b)
+	shared := callsGlobal(p.f)
+	for _, s := range p.f.Slots {
+		if s.Shared && shared { // another function may be using it whatever this one does
+			p.ranges[s] = p.everywhere()
+			delete(touched, s)
 		}
-		after := flood(touched, func(b *ir.Block) []*ir.Block {
-			var out []*ir.Block
-			for _, e := range b.Term.Succs {
-				out = append(out, e.To)
-			}
-			return out
-		})
-		before := flood(touched, func(b *ir.Block) []*ir.Block { return preds[b.Seq] })
-		for _, b := range p.f.Blocks {
-			in := after[b] // touched on the way here
-			out := before[b]
-			r, has := m[b]
-			switch {
-			case p.escapes[s], in && out:
-				m[b] = [2]int{0, len(b.Values)}
-			case has && in:
-				m[b] = [2]int{0, r[1]}
-			case has && out:
-				m[b] = [2]int{r[0], len(b.Values)}
-			}
+	}
+	w := &flooder{f: p.f, preds: p.f.Preds(), seq: make([]int, p.f.NumBlocks()), after: make([]bool, len(p.f.Blocks)), before: make([]bool, len(p.f.Blocks))}
+	for i, b := range p.f.Blocks {
+		w.seq[b.Seq] = i
+	}
+	for s, l := range touched {
+		if p.escapes[s] {
+			p.ranges[s] = p.everywhere()
+			continue
 		}
+		p.ranges[s] = w.between(*l)
 	}
 }
 
-// flood returns the blocks that can be reached from the given ones over at least one edge.
-func flood(from []*ir.Block, next func(*ir.Block) []*ir.Block) map[*ir.Block]bool {
-	seen := map[*ir.Block]bool{}
-	work := append([]*ir.Block(nil), from...)
-	for len(work) > 0 {
-		b := work[len(work)-1]
-		work = work[:len(work)-1]
-		for _, s := range next(b) {
-			if !seen[s] {
-				seen[s] = true
-				work = append(work, s)
-			}
+// everywhere is the range of a slot that is always live.
+func (p *placer) everywhere() []span {
+	all := make([]span, len(p.f.Blocks))
+	for i, b := range p.f.Blocks {
+		all[i] = span{i, 0, len(b.Values)}
+	}
+	return all
+}
+
+// flooder finds where control may go to and come from.
+type flooder struct {
+	f             *ir.Func
+	preds         [][]*ir.Block
+	seq           []int  // position in f.Blocks, by Block.Seq
+	after, before []bool // by position
+	work          []int
+}
+
+// between gives where a slot is live that is used in the given places: there, and on every way from one to another.
+func (w *flooder) between(used []span) []span {
+	clear(w.after)
+	clear(w.before)
+	enter := func(seen []bool, b *ir.Block) {
+		if i := w.seq[b.Seq]; !seen[i] {
+			seen[i] = true
+			w.work = append(w.work, i)
 		}
 	}
-	return seen
+	drain := func(next func(*ir.Block)) {
+		for _, u := range used {
+			next(w.f.Blocks[u.block])
+		}
+		for len(w.work) > 0 {
+			i := w.work[len(w.work)-1]
+			w.work = w.work[:len(w.work)-1]
+			next(w.f.Blocks[i])
+		}
+	}
+	drain(func(b *ir.Block) {
+		for i := range b.Term.Succs {
+			enter(w.after, b.Term.Succs[i].To)
+		}
+	})
+	drain(func(b *ir.Block) {
+		for _, e := range w.preds[b.Seq] {
+			enter(w.before, e)
+		}
+	})
+	out := make([]span, 0, len(used))
+	for i, b := range w.f.Blocks {
+		in, on := w.after[i], w.before[i] // used on the way here, and further on
+		has := len(used) > 0 && used[0].block == i
+		r := span{i, 0, len(b.Values)}
+		if has {
+			if !in {
+				r.lo = used[0].lo
+			}
+			if !on {
+				r.hi = used[0].hi
+			}
+			used = used[1:]
+		}
+		if has || in && on {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // conflict reports whether two slots are live at the same place.
 func (p *placer) conflict(s, t *ir.Slot) bool {
 	a, b := p.ranges[s], p.ranges[t]
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	for blk, r := range a {
-		if q, ok := b[blk]; ok && r[0] <= q[1] && q[0] <= r[1] {
-			return true
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0].block < b[0].block:
+			a = a[1:]
+		case a[0].block > b[0].block:
+			b = b[1:]
+		default:
+			if a[0].lo <= b[0].hi && b[0].lo <= a[0].hi {
+				return true
+			}
+			a, b = a[1:], b[1:]
 		}
 	}
 	return false

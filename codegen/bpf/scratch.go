@@ -81,7 +81,7 @@ func (p *placer) claim(opts *Options, base int) (need, error) {
 		c.passOn()
 		return n, nil
 	}
-	q := newPlacer(p.f)
+	q := derivePlacer(p.f)
 	b, i := q.claimPoint()
 	c.insert(b, i)
 	c.address()
@@ -158,11 +158,12 @@ func sinkAddresses(f *ir.Func, chosen func(*ir.Slot) bool) {
 func (p *placer) claimPoint() (*ir.Block, int) {
 	dom := ir.NewDomTree(p.f)
 	_, header := dom.LoopDepths(p.f)
+	preds := p.f.Preds()
 	scratch := func(v *ir.Value) bool {
 		if g, ok := v.Aux.(*ir.Func); ok && g.Kind == ir.Global {
 			return true
 		}
-		for s := range p.derived[v] {
+		for _, s := range p.derived[v.ID] {
 			if s.Class == ir.SlotScratch {
 				return true
 			}
@@ -200,22 +201,16 @@ func (p *placer) claimPoint() (*ir.Block, int) {
 			at = dom.IDom(header[at.Seq])
 			again = true
 		}
+		leads := leadTo(p.f, preds, at)
 		// Reservations that may be open here: the claim moves before them.
 		for _, b := range p.f.Blocks {
 			for i, v := range b.Values {
 				if !holds(v) || b == at && i >= first(at) {
 					continue
 				}
-				reach := flood([]*ir.Block{b}, func(b *ir.Block) []*ir.Block {
-					var out []*ir.Block
-					for _, e := range b.Term.Succs {
-						out = append(out, e.To)
-					}
-					return out
-				})
-				if b == at || reach[at] {
+				if b == at || leads[b.Seq] {
 					if c := dom.Common(at, b); c != at {
-						at = c
+						at, leads = c, leadTo(p.f, preds, c)
 						again = true
 					}
 				}
@@ -228,6 +223,22 @@ func (p *placer) claimPoint() (*ir.Block, int) {
 		}
 	}
 	return at, first(at)
+}
+
+// leadTo tells, by Block.Seq, from which blocks one can get to another over at least one edge.
+func leadTo(f *ir.Func, preds [][]*ir.Block, to *ir.Block) []bool {
+	leads := make([]bool, f.NumBlocks())
+	for work := []*ir.Block{to}; len(work) > 0; {
+		b := work[len(work)-1]
+		work = work[:len(work)-1]
+		for _, p := range preds[b.Seq] {
+			if !leads[p.Seq] {
+				leads[p.Seq] = true
+				work = append(work, p)
+			}
+		}
+	}
+	return leads
 }
 
 // claimer inserts the claim, the addresses and the release.

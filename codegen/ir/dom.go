@@ -203,10 +203,13 @@ func (d *DomTree) LoopDepths(f *Func) (depth []int, header []*Block) {
 	preds := f.Preds()
 	size := make([]int, n) // size of the smallest loop seen so far
 	for _, h := range d.Order {
-		body := map[*Block]bool{}
+		var body map[*Block]bool
 		var work []*Block
 		for _, p := range preds[h.Seq] {
 			if d.Dominates(h, p) && !body[p] {
+				if body == nil {
+					body = map[*Block]bool{}
+				}
 				body[p] = true
 				work = append(work, p)
 			}

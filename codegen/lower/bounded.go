@@ -37,13 +37,19 @@ func (g *Gen) writeOut(n int64, body func(i int64, l *ir.Loop), last func()) {
 	g.B.SetBlock(end)
 }
 
+// loopBudget gives Options.LoopBudget where code depends on it.
+func (u *Unit) loopBudget() int {
+	u.Object.Budgeted = true
+	return u.Opts.LoopBudget
+}
+
 // writtenRounds is how many rounds of a loop of unknown length are written out: none, but where its loop was too much for a verifier that must walk
 // through it, even with few rounds.
 func (g *Gen) writtenRounds() int64 {
-	if g.u.Opts.LoopBudget == 0 || g.u.Opts.LoopBudget > 5000 || g.Target.Features.Has(target.BpfLoop) {
+	if g.u.loopBudget() == 0 || g.u.loopBudget() > 5000 || g.Target.Features.Has(target.BpfLoop) {
 		return 0
 	}
-	return int64(max(min(g.u.Opts.LoopBudget/80, maxInlineRounds)/g.inlineRounds(), 2))
+	return int64(max(min(g.u.loopBudget()/80, maxInlineRounds)/g.inlineRounds(), 2))
 }
 
 // writtenOut writes rounds out as [Gen.writeOut], counted as those of the loops around.
@@ -62,7 +68,7 @@ func (g *Gen) boundedRounds(s ast.Stmt) int {
 	if n := len(g.rounds); n > 0 {
 		return g.rounds[n-1]
 	}
-	budget := g.u.Opts.LoopBudget
+	budget := g.u.loopBudget()
 	if budget <= 0 {
 		budget = verifierBudget
 	}

@@ -26,7 +26,7 @@ const (
 // of user space are those that it was left with.
 func (g *Gen) walksFrames() bool {
 	t := g.Target
-	if t.Arch != "amd64" || t.LiteralAttach || g.u.Opts.LoopBudget > 0 || g.frameWalks == maxFrameWalks || g.inlineRounds() > 1 {
+	if t.Arch != "amd64" || t.LiteralAttach || g.u.loopBudget() > 0 || g.frameWalks == maxFrameWalks || g.inlineRounds() > 1 {
 		return false
 	}
 	if !t.Features.Has(target.BpfLoop) || !t.Features.Has(target.TaskBTF) { // bpf_task_pt_regs is older than bpf_loop

@@ -44,7 +44,8 @@ type Unit struct {
 	points   map[string]int
 	events   map[string]*object.Event
 	wake     *object.GlobalSlot
-	own      map[string]bool // see ownThread
+	own      map[string]bool        // see ownThread
+	failures map[object.Failure]int // offsets of the words for those in Object.Failures, by place
 }
 
 type sourceSpan = source.Span
@@ -62,7 +63,7 @@ func NewUnit(info *check.Info, t *target.Target, opts Options, diags *diag.List)
 	u := &Unit{
 		Info: info, Target: t, Opts: opts, Diags: diags, Object: &object.Object{Files: info.Files, License: "GPL"},
 		maps: map[string]*mapPlan{}, internal: map[string]*object.Map{}, globals: object.GlobalsHeader,
-		points: map[string]int{}, events: map[string]*object.Event{},
+		points: map[string]int{}, events: map[string]*object.Event{}, failures: map[object.Failure]int{},
 	}
 	if s := opts.Shared; s != nil {
 		u.Object.Points = append([]string(nil), s.Points...)

@@ -33,7 +33,7 @@ const (
 
 // usesGlobals reports whether loops here become global functions.
 func (g *Gen) usesGlobals() bool {
-	if g.u.Opts.LoopBudget == 0 || g.Target.Features.Has(target.BpfLoop) || len(g.module.Funcs) > maxGlobals {
+	if g.u.loopBudget() == 0 || g.Target.Features.Has(target.BpfLoop) || len(g.module.Funcs) > maxGlobals {
 		return false
 	}
 	return g.fr.cb == nil || g.fr.cb.global && g.globalDepth() < maxGlobalDepth
@@ -179,7 +179,7 @@ func (g *Gen) globalWhile(s *ast.While) bool {
 }
 
 // globalRounds is the number of rounds of all loops of a function together.
-func (g *Gen) globalRounds() int { return min(g.u.Opts.LoopBudget/globalRoundCost, maxGlobalRounds) }
+func (g *Gen) globalRounds() int { return min(g.u.loopBudget()/globalRoundCost, maxGlobalRounds) }
 
 // globalLimit is the number of rounds that a loop of the current function gets.
 func (g *Gen) globalLimit() int {

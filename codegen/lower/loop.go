@@ -363,7 +363,7 @@ func (g *Gen) unroll(s *ast.Unroll) {
 	} else if l, ok := unparen(s.Count).(*ast.IntLit); ok {
 		n = int64(l.Value)
 	}
-	again := n > 1 && g.u.Opts.LoopBudget > 0 && !leavesLoop(s.Body)
+	again := n > 1 && g.u.loopBudget() > 0 && !leavesLoop(s.Body)
 	switch {
 	case again && g.Target.Features.Has(target.BpfLoop):
 		cb := g.newCallback("unroll", 1, ir.I64, ir.Stack)
@@ -402,7 +402,7 @@ func (g *Gen) forRange(s *ast.ForRange) {
 		if rounds <= 0 {
 			return
 		}
-		again, callbacks := g.u.Opts.LoopBudget > 0, g.Target.Features.Has(target.BpfLoop)
+		again, callbacks := g.u.loopBudget() > 0, g.Target.Features.Has(target.BpfLoop)
 		if again && !callbacks && g.globalRange(s, lo, g.B.Const(rounds)) {
 			return
 		}
@@ -570,7 +570,7 @@ const maxInlineRepeat = 64
 // again, and values that it makes itself. Where the verifier must walk through all rounds, at most maxSteps are run and the rest is counted.
 func (g *Gen) Repeat(n *ir.Value, limit int, mem []Place, body func(i *ir.Value, mem []Place, stop func())) {
 	long := maxInlineRepeat
-	if g.u.Opts.LoopBudget > 0 {
+	if g.u.loopBudget() > 0 {
 		long = 4
 	}
 	if limit > long && g.Target.Features.Has(target.BpfLoop) {

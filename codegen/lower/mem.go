@@ -270,14 +270,14 @@ func (g *Gen) helperEvent(rc *ir.Value, name string) {
 // noteFailure keeps the last error of this place in the script where user space finds it: one store, which is all that a script pays for a
 // failure that nobody asked to see each time.
 func (g *Gen) noteFailure(rc *ir.Value, name string) {
-	for _, f := range g.u.Object.Failures {
-		if f.Span == g.B.Span && f.Helper == name { // the same place, compiled for another attach point
-			g.B.Store(g.B.MapValAddr(object.GlobalsMap, f.Off), 0, 8, rc)
-			return
-		}
+	place := object.Failure{Helper: name, Span: g.B.Span}
+	off, ok := g.u.failures[place]
+	if !ok { // else the same place, compiled for another attach point
+		off = g.u.global(8, 8)
+		g.u.failures[place] = off
+		place.Off = off
+		g.u.Object.Failures = append(g.u.Object.Failures, place)
 	}
-	off := g.u.global(8, 8)
-	g.u.Object.Failures = append(g.u.Object.Failures, object.Failure{Off: off, Helper: name, Span: g.B.Span})
 	g.B.Store(g.B.MapValAddr(object.GlobalsMap, off), 0, 8, rc)
 }
 

@@ -24,6 +24,8 @@ type Object struct {
 	// once for each.
 	Probes int
 	Config Config
+	// Budgeted tells that the code depends on the room for loops that was allowed: with less it may be shorter.
+	Budgeted bool
 	// Failures are the places where a map operation may fail without -k: each has a word of the globals that holds the last error.
 	Failures []Failure
 	// Captures are the files that skboutput writes packets to; a packet's record holds an index into it.

@@ -50,7 +50,7 @@ type exprKey struct {
 // cse computes equal values once, in the block that dominates the others.
 func cse(c *context, f *ir.Func) bool {
 	dom, preds := c.dom(f), c.preds(f)
-	w := &cseWalk{dom: dom, table: map[exprKey]*ir.Value{}, by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
+	w := &cseWalk{dom: dom, table: make(map[exprKey]*ir.Value, f.NumIDs()/2), by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
 	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
 	for _, b := range dom.Preorder {
 		w.block(b, w.start(preds[b.Seq]))

@@ -30,6 +30,8 @@ type resolver struct {
 	stacks func() *ebpf.Map // the map of stack records, nil when the object has none
 	hub    *Hub             // of a session at the prompt: it has the names of the attach points
 
+	debugDirs []string
+
 	mu    sync.Mutex
 	syms  *symbol.Symbolizer
 	watch *symbol.Watcher // nil when no user address is shown
@@ -67,7 +69,7 @@ func (r *resolver) symbolizer() *symbol.Symbolizer {
 			mode, _ = symbol.ParseCacheMode("PER_PID")
 		}
 		r.syms = symbol.New(symbol.Config{
-			Gone:   r.gone,
+			Gone: r.gone, DebugDirs: symbol.DebugDirs(r.debugDirs),
 			Kernel: &kernelSymbols{k: r.kernel}, Cache: mode, Demangle: r.obj.Config.CppDemangle, Lines: r.obj.Config.ShowDebugInfo,
 		})
 	}

@@ -40,8 +40,10 @@ type Options struct {
 	Log io.Writer
 	// PID ends the run when that process ends; 0 for none.
 	PID int
-	// Unwind is the process whose tables dw_ustack loads; 0 is that of PID or Child.
-	Unwind int
+	// Unwind are the processes whose tables dw_ustack loads beside that of PID or Child.
+	Unwind []int
+	// DebugDirs are searched for the debug files of programs, beside /usr/lib/debug.
+	DebugDirs []string
 	// Child is the command of -c, stopped; it runs once everything is attached.
 	Child *Child
 	// Attached is called once all probes are attached, with their number, before anything is printed.
@@ -160,7 +162,7 @@ func load(opts Options) (s *Session, err error) {
 		opts.Hub.join(s.obj)
 		s.resolver = opts.Hub.resolver
 	} else {
-		s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
+		s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, debugDirs: opts.DebugDirs, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
 	}
 	s.values = &value.Decoder{R: s.resolver, Trailer: s.obj.Config.StrTruncTrailer, Indent: 8}
 	s.attacher = attach.New(attach.Config{})

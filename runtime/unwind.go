@@ -57,18 +57,20 @@ const (
 	unwindPoll = 200 * time.Millisecond
 )
 
-// startUnwinder fills the tables for a process and follows it and its children; nil when the object has no such tables.
+// startUnwinder fills the tables for processes and follows them and their children, when the object has such tables.
 func (s *Session) startUnwinder() error {
 	rows := s.maps[object.UnwindRowsMap]
-	pid := s.opts.Unwind
-	switch {
-	case pid != 0:
-	case s.opts.Child != nil:
-		pid = s.opts.Child.PID
-	default:
-		pid = s.opts.PID
+	tracked := map[int]*unwound{}
+	for _, pid := range s.opts.Unwind {
+		tracked[pid] = &unwound{}
 	}
-	if rows == nil || pid == 0 {
+	switch {
+	case s.opts.Child != nil:
+		tracked[s.opts.Child.PID] = &unwound{}
+	case s.opts.PID != 0:
+		tracked[s.opts.PID] = &unwound{}
+	}
+	if rows == nil || len(tracked) == 0 {
 		return nil
 	}
 	s.resolver.mu.Lock()
@@ -76,7 +78,7 @@ func (s *Session) startUnwinder() error {
 	s.resolver.mu.Unlock()
 	u := &unwinder{
 		procs: s.maps[object.UnwindProcsMap], ranges: s.maps[object.UnwindRangesMap], rows: rows, syms: s.resolver.symbolizer(), watch: watch,
-		files: map[*symbol.File]fileRows{}, tracked: map[int]*unwound{pid: {}}, stop: make(chan struct{}),
+		files: map[*symbol.File]fileRows{}, tracked: tracked, stop: make(chan struct{}),
 	}
 	if err := u.update(); err != nil {
 		return err

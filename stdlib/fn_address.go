@@ -236,7 +236,7 @@ func unwindable(env *check.Env, sp source.Span, diags *diag.List) bool {
 	switch {
 	case env.Arch != "amd64":
 		diags.Errorf(check.CodeUnavailable, sp, "dw_ustack is for x86-64").Hint("use `ustack`: programs for %s usually keep frame pointers", env.Arch)
-	case env.PID == 0 && env.ChildPID == 0 && env.Command == "":
+	case env.PID == 0 && env.ChildPID == 0 && env.Command == "" && !env.Unwinds:
 		diags.Errorf(check.CodeUnavailable, sp, "dw_ustack needs a process whose unwind tables it loads").Hint("give it with -p PID or -c COMMAND, or use `ustack`")
 	default:
 		return true

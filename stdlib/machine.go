@@ -31,6 +31,8 @@ type Machine struct {
 	Features *kernel.Features
 	// Without are features that scripts must not use though the kernel has them, by their names there. It is set before the first script.
 	Without []string
+	// DebugDirs are searched for the debug files of programs, beside /usr/lib/debug. It is set before the first script.
+	DebugDirs []string
 
 	target func() *target.Target
 
@@ -187,7 +189,7 @@ func (m *Machine) file(path string, root symbol.Root) (*symbol.File, error) {
 	if f := m.files[key]; f != nil {
 		return f, nil
 	}
-	f, err := symbol.Open(path, symbol.Options{Root: root})
+	f, err := symbol.Open(path, symbol.Options{Root: root, DebugDirs: symbol.DebugDirs(m.DebugDirs)})
 	if err != nil {
 		return nil, err
 	}

@@ -152,13 +152,18 @@ func (a *app) openMachine() error {
 	if a.machine != nil {
 		return nil
 	}
-	k, err := kernel.Open(kernel.Options{BTF: os.Getenv("BPFTRACE_BTF")})
+	if path := a.opts.functions; path != "" {
+		if _, err := os.ReadFile(path); err != nil {
+			return &userError{fmt.Sprintf("Failed to open kernel function info: Could not read functions from %s. (%s)", path, diag.Sentence(errors.Unwrap(err).Error())), ""}
+		}
+	}
+	k, err := kernel.Open(kernel.Options{BTF: os.Getenv("BPFTRACE_BTF"), Functions: a.opts.functions})
 	if err != nil {
 		return &userError{err.Error(), ""}
 	}
 	a.kernel = k
 	a.machine = stdlib.NewMachine(k)
-	a.machine.Without = a.opts.noFeature
+	a.machine.Without, a.machine.DebugDirs = a.opts.noFeature, a.opts.debugDirs
 	a.closers = append(a.closers, k.Close, a.machine.Close)
 	return nil
 }
@@ -271,7 +276,7 @@ func (a *app) env() *check.Env {
 	e.PID, e.Children, e.Command, e.Unsafe = o.pid, o.children, o.command, o.unsafe || o.dryAction
 	e.Positional, e.Named, e.NamedBare, e.Environ = o.args, o.named, o.bare, environ(os.Environ())
 	e.IncludeDirs, e.Includes, e.NoWarnings = o.incDirs, o.include, o.noWarn
-	e.TestMode, e.BenchMode = o.test, o.bench
+	e.TestMode, e.BenchMode, e.Unwinds = o.test, o.bench, len(o.unwind) > 0
 	if a.readFile != nil {
 		e.ReadFile = a.readFile
 	}
@@ -389,6 +394,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		Object: obj, Recompile: a.recompile, Kernel: a.kernel, Targets: a.machine, Output: out, Report: a.report, PID: a.opts.pid, Child: a.child,
 		Stats: a.opts.stats, DryRun: a.opts.dryRun, Unsafe: a.opts.unsafe || a.opts.dryAction, DryActions: a.opts.dryAction || a.opts.dryRun, NoWarnings: a.opts.noWarn,
 		Attached: func(n int) { a.attached(out, n) },
+		Unwind:   a.opts.unwind, DebugDirs: a.opts.debugDirs,
 	}
 	if re := a.opts.filter; re != nil {
 		opts.ProbeFilter = re.MatchString

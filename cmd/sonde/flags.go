@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -53,6 +54,9 @@ type options struct {
 	explain    bool
 	first      string // a line for the prompt
 	usdtFile   bool
+	debugDirs  []string // --debuginfo
+	functions  string   // --traceable-functions
+	unwind     []int    // --dwarf-pid
 	folded     bool
 	container  string
 	pod        string
@@ -116,7 +120,11 @@ func parseFlags(argv []string) (*options, error) {
 	fs.BoolVar(&o.folded, "folded", false, "")
 	fs.StringVar(&o.pprof, "pprof", "", "")
 	fs.StringVar(&o.graphMap, "map", "", "")
-	fs.BoolP("btf", "b", false, "") // always on
+	debug := fs.StringArray("debuginfo", nil, "")
+	fs.StringVar(&o.functions, "traceable-functions", "", "")
+	fs.IntSliceVar(&o.unwind, "dwarf-pid", nil, "")
+	fs.Bool("verify-llvm-ir", false, "") // there is none
+	fs.BoolP("btf", "b", false, "")      // always on
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		switch name { // bpftrace's long names
 		case "cmd":
@@ -130,6 +138,9 @@ func parseFlags(argv []string) (*options, error) {
 		return nil, usagef("%v", err)
 	}
 	o.hasProg = fs.Changed("execute")
+	for _, d := range *debug {
+		o.debugDirs = append(o.debugDirs, filepath.SplitList(d)...)
+	}
 	n, _ := fs.GetCount("keep")
 	o.helperErr = n > 0
 	if fs.Changed("pid") {
@@ -277,6 +288,9 @@ OPTIONS:
     -d STAGE         print a stage of the compilation: tokens, ast, checked, ir, ir-opt, bpf, verifier, all
     -I DIR           add a directory to the search path for headers
     --include FILE   include a header before the program
+    --debuginfo DIR  look for debug files in DIR too (or several, DIR:DIR)
+    --dwarf-pid PID  dw_ustack is for this process too; may be repeated
+    --traceable-functions FILE  take the names of the kernel's traceable functions from FILE
     --dry-run        compile, load and attach, then end
     --unsafe         allow what can change the system: system(), signal(), override(), deny() ...
     --dry-run-actions  count what these would do, and do nothing

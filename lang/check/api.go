@@ -219,6 +219,7 @@ type Env struct {
 	Children   bool   // -p means the process and all that descend from it: no predicate on the number
 	Command    string // -c
 	ChildPID   int    // the process that -c started, 0 when there is none
+	Unwinds    bool   // there are processes whose unwind tables are loaded, beside these
 	Unsafe     bool
 	Positional []string          // $1 ...
 	Named      map[string]string // --name=value after `--`; a bare --name has value "true"

@@ -136,6 +136,7 @@ func (c *checker) probe(p *ast.Probe) int {
 		defer func() { c.info.Config.MissingProbes = "warn" }()
 	}
 	c.missed = nil
+	before := c.diags.Len()
 	for _, ap := range p.Attach {
 		for _, pt := range c.attach(ap) {
 			if pt.Node == nil {
@@ -152,6 +153,7 @@ func (c *checker) probe(p *ast.Probe) int {
 		saved := c.info.Config.MissingProbes
 		c.info.Config.MissingProbes = "error"
 		c.missed = nil
+		c.diags.Drop(before)
 		for _, ap := range p.Attach {
 			c.attach(ap)
 		}

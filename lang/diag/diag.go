@@ -95,6 +95,9 @@ func (l *List) Add(d *Diagnostic) *Diagnostic {
 	return d
 }
 
+// Drop takes back all but the first n diagnostics.
+func (l *List) Drop(n int) { l.all = l.all[:n] }
+
 // Len returns the number of diagnostics so far.
 func (l *List) Len() int { return len(l.all) }
 

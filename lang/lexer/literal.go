@@ -55,7 +55,7 @@ func ParseInt(text string) Number {
 	}
 	digits, suffix := rest[:end], rest[end:]
 	if strings.HasSuffix(digits, "_") {
-		return bad("", "integer literal `%s` has a trailing underscore", text)
+		return bad("", "syntax: trailing underscore in integer literal")
 	}
 	digits = strings.ReplaceAll(digits, "_", "")
 	if digits == "" {
@@ -79,9 +79,9 @@ func ParseInt(text string) Number {
 		case exp == "" || exp[0] == '0':
 			return bad("write the exponent as 1 or more, like `1e6`", "syntax: invalid trailing bytes: %s", text)
 		case strings.HasSuffix(suffix[:i], "_"):
-			return bad("", "integer literal `%s` has a trailing underscore", text)
+			return bad("", "syntax: trailing underscore in integer literal")
 		case base == 8 || n.Overflow || n.Value < 1 || n.Value > 9:
-			return bad("", "coefficient of `%s` must be a digit from 1 to 9", text)
+			return bad("", "syntax: coefficient part of scientific literal must be 1-9: %s", text)
 		}
 		power, over := parseDigits(exp, 10)
 		if over || power > 19 {
@@ -226,7 +226,7 @@ func unescape(text string) (b byte, n int, problem string) {
 			n++
 		}
 		if v > 255 {
-			return 0, n, fmt.Sprintf("octal escape `%s` does not fit a byte", text[:n])
+			return 0, n, fmt.Sprintf("syntax: octal escape sequence out of range '%s'", text[:n])
 		}
 		return byte(v), n, ""
 	case 'x', 'X':
@@ -236,7 +236,7 @@ func unescape(text string) (b byte, n int, problem string) {
 			n++
 		}
 		if n == 2 {
-			return 0, n, "hexadecimal escape without digits"
+			return 0, n, "syntax: invalid hex escape sequence"
 		}
 		v, _ = parseDigits(text[2:n], 16)
 		return byte(v), n, ""

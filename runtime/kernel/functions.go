@@ -32,11 +32,15 @@ type functionList struct {
 }
 
 func (k *Kernel) readFilterFunctions() (*functionList, error) {
-	t, err := k.Tracefs()
-	if err != nil {
-		return nil, err
+	path := k.opts.Functions
+	if path == "" {
+		t, err := k.Tracefs()
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(t.dir, "available_filter_functions")
 	}
-	b, err := readLarge(filepath.Join(t.dir, "available_filter_functions"))
+	b, err := readLarge(path)
 	if err != nil {
 		return nil, fmt.Errorf("list traceable functions: %w", err)
 	}
@@ -53,6 +57,9 @@ func (l *functionList) all(yield func(Function) bool) {
 		mod = strings.TrimSpace(mod)
 		if i := strings.IndexByte(mod, ']'); strings.HasPrefix(mod, "[") && i > 0 {
 			mod = mod[1:i]
+			if mod == "vmlinux" { // in a list of Options.Functions
+				mod = ""
+			}
 		} else {
 			mod = ""
 		}

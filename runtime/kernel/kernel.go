@@ -23,6 +23,10 @@ type Options struct {
 
 	// BTF is a file to use instead of the kernel's own type information: raw BTF, or an ELF file with a .BTF section.
 	BTF string
+
+	// Functions is a file with the names of the functions that can be traced, in the form of tracefs' available_filter_functions, which is read
+	// when it is empty.
+	Functions string
 }
 
 // Kernel is the running machine as the rest of sonde sees it. It is safe for concurrent use.

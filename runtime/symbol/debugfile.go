@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ulikunitz/xz"
@@ -13,6 +14,9 @@ import (
 
 // maxMiniDebug limits what a .gnu_debugdata section may unpack to; real ones have a few megabytes.
 const maxMiniDebug = 256 << 20
+
+// DebugDirs puts directories before the one where separate debug files are usually found.
+func DebugDirs(more []string) []string { return append(slices.Clone(more), "/usr/lib/debug") }
 
 // debugFile finds the separate debug file: by build id, then by the name and checksum in .gnu_debuglink. It returns nil
 // when there is none or it does not belong to this image.
@@ -23,7 +27,7 @@ func (f *File) debugFile() *File {
 	f.debugs = true
 	dirs := f.opts.DebugDirs
 	if dirs == nil {
-		dirs = []string{"/usr/lib/debug"}
+		dirs = DebugDirs(nil)
 	}
 	opts := f.opts
 	opts.NoDebugFiles = true // a debug file has no debug file

@@ -84,7 +84,9 @@ func (sh *Shell) open(it *item) (*runtime.Session, *itemWriter, error) {
 	opts := runtime.Options{
 		Object: it.unit.obj, Kernel: sh.cfg.Kernel, Targets: sh.cfg.Machine, Output: runtime.NewOutput(w, false, runtime.BufferLine),
 		Report: func(d *diag.Diagnostic) { sh.reportLater(it, d) }, Unsafe: sh.cfg.Unsafe, Hub: sh.hub,
-		Unwind: it.unit.filter.pid(),
+	}
+	if pid := it.unit.filter.pid(); pid != 0 {
+		opts.Unwind = []int{pid}
 	}
 	opts.Attached = func(n int) {
 		sh.mu.Lock()

@@ -365,6 +365,9 @@ func (c *seccompCommand) replay(policy func(*seccomp.Profile) (*seccomp.Policy, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if p.ABI != seccomp.Native() {
+		return nil, nil, nil, fmt.Errorf("%s is of a machine with ABI %s; here is %s", files[0], p.ABI, seccomp.Native())
+	}
 	pol, err := policy(p)
 	return pol, p, command, err
 }
@@ -391,7 +394,11 @@ func (c *seccompCommand) check(ctx context.Context) (int, error) {
 			fmt.Fprintf(c.std.err, "    %s\n", f)
 		}
 	}
-	fmt.Fprintf(c.std.err, "%s %s, of %s\n", seccomp.Counted(res.Total, "call"), denied, seccomp.Counted(uint64(len(res.Denials)), "kind"))
+	if res.Total == 0 {
+		fmt.Fprintf(c.std.err, "no call %s\n", denied)
+	} else {
+		fmt.Fprintf(c.std.err, "%s %s, of %s\n", seccomp.Counted(res.Total, "call"), denied, seccomp.Counted(uint64(len(res.Denials)), "kind"))
+	}
 	if err != nil || len(res.Denials) == 0 {
 		return exitOK, err
 	}

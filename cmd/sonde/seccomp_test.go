@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +53,20 @@ func seccompFile(t *testing.T, restricted bool, names ...string) string {
 }
 
 // TestSeccompWrongInput: whatever is wrong is said with the entry that it is about, and nothing is written.
+// foreignProfile is one of a machine that is not this one.
+func foreignProfile(t *testing.T, dir string) string {
+	abi, number := "aarch64", 63
+	if seccomp.Native() == seccomp.AArch64 {
+		abi, number = "x86_64", 0
+	}
+	path := filepath.Join(dir, "foreign")
+	text := fmt.Sprintf(`{"type": "sonde seccomp profile", "version": 1, "abi": %q, "calls": [{"abi": %q, "name": "read", "number": %d, "origin": "recorded"}]}`, abi, abi, number)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestSeccompWrongInput(t *testing.T) {
 	good := seccompFile(t, false, "execve", "read", "write", "exit_group")
 	restricted := seccompFile(t, true, "execve", "socket", "read")
@@ -80,7 +95,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"other JSON", []string{"lint", write("other", `{"a": 1}`)}, exitUser, []string{"JSON, but not a profile"}},
 		{"an unknown call", []string{"emit", "--format", "oci", write("call", strings.ReplaceAll(text, `"read"`, `"raed"`))}, exitUser, []string{"unknown system call `raed`", "did you mean `read`"}},
 		{"a name with another number", []string{"emit", "--format", "bpf", write("number", strings.Replace(text, `"number": 1,`, `"number": 2,`, 1))}, exitUser, []string{"has number 1 on x86_64, not 2"}},
-		{"a key that is not known", []string{"show", write("key", strings.Replace(text, `"abi"`, `"only_if": "x", "abi"`, 1))}, exitUser, []string{"unknown field \"only_if\""}},
+		{"a key that is not known", []string{"show", write("key", strings.Replace(text, `"abi"`, `"only_if": "x", "abi"`, 1))}, exitUser, []string{"unknown key `only_if`"}},
 		{"a newer version", []string{"show", write("version", strings.Replace(text, `"version": 1`, `"version": 9`, 1))}, exitUser, []string{"is version 9", "newer sonde"}},
 		{"no file", []string{"show", filepath.Join(dir, "nothing")}, exitUser, []string{"no such file"}},
 		{"a format without argument rules", []string{"emit", "--format", "firejail", restricted}, exitUser, []string{"socket: firejail cannot restrict arguments", "--any-args"}},
@@ -109,6 +124,7 @@ func TestSeccompWrongInput(t *testing.T) {
 		{"a directory for a profile", []string{"show", dir}, exitUser, []string{"read " + dir + ": is a directory"}},
 		{"a directory to merge into", []string{"merge", "-o", dir, good}, exitUser, []string{"write " + dir + ": is a directory"}},
 		{"two profiles to show", []string{"show", good, good}, exitUsage, []string{"one profile expected, 2 given"}},
+		{"run for another machine", []string{"run", foreignProfile(t, dir), "--", "ls"}, exitUser, []string{"is of a machine with ABI"}},
 		{"run without a command", []string{"run", good}, exitUsage, []string{"no command"}},
 		{"an unknown command", []string{"tape"}, exitUsage, []string{"unknown command `seccomp tape`"}},
 		{"an unknown option", []string{"show", "--counts", good}, exitUsage, []string{"unknown flag: --counts"}},

@@ -40,7 +40,7 @@ func CheckFormat(format string) error {
 // Emit writes a policy as its consumer reads it. Findings name every entry that the format cannot say; none of them makes the result
 // wider than the policy without saying so.
 func Emit(w io.Writer, format string, p *Policy, o EmitOptions) ([]Finding, error) {
-	if o.Name == "" {
+	if o.Name = strings.Join(strings.Fields(o.Name), " "); o.Name == "" { // one line: what is behind it would not be a comment
 		o.Name = "sonde"
 	}
 	e := &emitter{printer: printer{w: w}, p: p, o: o, findings: slices.Clone(p.Notes)}
@@ -408,7 +408,7 @@ func (e *emitter) libseccomp() error {
 func cComment(s string) string { return strings.ReplaceAll(s, "*/", "* /") }
 
 func (e *emitter) minijail() error {
-	e.f("# Allowlist of %s.\n", strings.ReplaceAll(e.o.Name, "\n", " "))
+	e.f("# Allowlist of %s.\n", e.o.Name)
 	if len(e.p.ABIs) > 1 {
 		e.findings = append(e.findings, Finding{SeverityWarning, "", "minijail has one policy per ABI: calls of others than " + string(e.p.Native) + " are left out and will be denied", ""})
 	}
@@ -441,7 +441,7 @@ func (e *emitter) firejail() error {
 	if err := e.noArgs("firejail"); err != nil {
 		return err
 	}
-	e.f("# Allowlist of %s.\n", strings.ReplaceAll(e.o.Name, "\n", " "))
+	e.f("# Allowlist of %s.\n", e.o.Name)
 	lists := map[ABI][]string{}
 	for _, r := range e.named() {
 		if r.Action == Allow {
@@ -474,7 +474,7 @@ func (e *emitter) goSource() error {
 	if err != nil {
 		return err
 	}
-	e.f("// Package seccomp confines this process to the system calls of %s.\npackage seccomp\n\nimport (\n\t\"fmt\"\n\t\"syscall\"\n\t\"unsafe\"\n)\n\n", strings.ReplaceAll(e.o.Name, "\n", " "))
+	e.f("// Package seccomp confines this process to the system calls of %s.\npackage seccomp\n\nimport (\n\t\"fmt\"\n\t\"syscall\"\n\t\"unsafe\"\n)\n\n", e.o.Name)
 	e.f("// Install confines all threads of the process, for good. Needs Linux 3.17.\nfunc Install() error {\n\tfilter := [...]syscall.SockFilter{\n")
 	for _, i := range code {
 		e.f("\t\t{Code: %#x, Jt: %d, Jf: %d, K: %#x},\n", i.Op, i.Jt, i.Jf, i.K)

@@ -207,3 +207,17 @@ func TestEmitFirejail(t *testing.T) {
 		return exec.Command(firejail, append([]string{"--quiet", "--profile=" + path}, args...)...)
 	})
 }
+
+// TestEmitName: nothing of the name gets out of the comment that it is in.
+func TestEmitName(t *testing.T) {
+	for _, format := range []string{"systemd", "libseccomp-c", "minijail", "firejail", "go"} {
+		var b strings.Builder
+		if _, err := Emit(&b, format, mustPolicy(t, sample("a", call(X8664, "read", 1)), PolicyOptions{}), EmitOptions{Name: "x */\nout"}); err != nil {
+			t.Fatal(err)
+		}
+		head, _, _ := strings.Cut(b.String(), "\n")
+		if !strings.Contains(head, "out") || format == "libseccomp-c" && strings.Index(head, "*/") < strings.Index(head, "out") {
+			t.Errorf("%s begins with %q", format, head)
+		}
+	}
+}

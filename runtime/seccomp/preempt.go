@@ -16,7 +16,7 @@ import (
 // kept. Nothing in the program helps, for it is counted before its first instruction.
 //
 // Trace events are another way to the same place: their handlers run with preemption switched off, and nothing is dropped. They cost about
-// 10 ns more, so they are used for the two events of a system call where the kernel needs it. Those of threads (fork, exec, exit) need what
+// 25 ns more, so they are used for the two events of a system call where the kernel needs it. Those of threads (fork, exec, exit) need what
 // trace events do not have, the addresses of threads and files, and are rare: each has followers, programs that do the same once more
 // unless it was done. An event is dropped when a thread was taken off inside of each of them, all on one CPU, which nobody has seen.
 

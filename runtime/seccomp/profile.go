@@ -274,7 +274,7 @@ func Read(r io.Reader, name string) (*Profile, error) {
 	// An unknown key might be a restriction that we would drop.
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(p); err != nil {
-		return nil, &FileError{Path: name, Text: err.Error()}
+		return nil, &FileError{Path: name, Text: jsonText(b, err)}
 	}
 	if err := p.validate(name); err != nil {
 		return nil, err
@@ -301,12 +301,29 @@ func recognise(b []byte, name string) error {
 	case err == nil:
 		return &FileError{Path: name, Text: fmt.Sprintf("is JSON, but not a profile: its type is `%s`, a profile's is `%s`", head.Type, fileType), Hint: "give the file that `sonde seccomp record -o` wrote"}
 	}
+	return &FileError{Path: name, Text: "is not a profile: " + jsonText(b, err), Hint: "give the file that `sonde seccomp record -o` wrote"}
+}
+
+// jsonText says what is wrong in a file, without the types of this program.
+func jsonText(b []byte, err error) string {
+	line := func(off int64) int { return 1 + strings.Count(string(b[:min(int(off), len(b))]), "\n") }
 	var syn *json.SyntaxError
-	if errors.As(err, &syn) {
-		line := 1 + strings.Count(string(b[:min(int(syn.Offset), len(b))]), "\n")
-		return &FileError{Path: name, Text: fmt.Sprintf("is not a profile: line %d: %v", line, err), Hint: "give the file that `sonde seccomp record -o` wrote"}
+	var typ *json.UnmarshalTypeError
+	var date *time.ParseError
+	switch {
+	case errors.As(err, &syn):
+		return fmt.Sprintf("line %d: %v", line(syn.Offset), err)
+	case errors.As(err, &typ) && typ.Field == "":
+		return fmt.Sprintf("line %d: here is no place for %s", line(typ.Offset), typ.Value)
+	case errors.As(err, &typ):
+		return fmt.Sprintf("line %d: `%s` cannot be a %s", line(typ.Offset), typ.Field, typ.Value)
+	case errors.As(err, &date):
+		return fmt.Sprintf("`%s` is no time", date.Value)
 	}
-	return &FileError{Path: name, Text: "is not a profile: " + err.Error(), Hint: "give the file that `sonde seccomp record -o` wrote"}
+	if key, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return "unknown key " + strings.ReplaceAll(key, `"`, "`")
+	}
+	return err.Error()
 }
 
 func (p *Profile) validate(name string) error {
@@ -415,6 +432,9 @@ func (s *ArgSet) validate(abi ABI) error {
 		if s.Bits[i] > abi.facts().bits {
 			return fmt.Errorf("args: %d bits, but arguments of %s have %d", s.Bits[i], abi, abi.facts().bits)
 		}
+	}
+	if len(s.Values) == 0 && !s.Wide {
+		return errors.New("args: there are no values; what allows any has `wide`")
 	}
 	for _, t := range s.Values {
 		if len(t) != len(s.Indexes) {

@@ -123,7 +123,19 @@ func TestReadRefuses(t *testing.T) {
 		{"foreign ABI", `"abi": "x86_64",
    "name": "openat"`, `"abi": "arm",
    "name": "openat"`, "does not run on the machine"},
-		{"unknown key", `"count": 3`, `"cuont": 3`, "cuont"},
+		{"unknown key", `"count": 3`, `"cuont": 3`, "unknown key `cuont`"},
+		{"text for a number", `"count": 3`, `"count": "x"`, "`calls.count` cannot be a string"},
+		{"a number below zero", `"count": 3`, `"count": -3`, "`calls.count` cannot be a number -3"},
+		{"a list", good.String(), "[]", "line 1: here is no place for array"},
+		{"a time", `"runs": [
+  {`, `"runs": [
+  {
+   "started": "yesterday",`, "`yesterday` is no time"},
+		{"arguments without values", `"values": [
+     [
+      "0x0"
+     ]
+    ]`, `"values": []`, "args: there are no values"},
 		{"twice", `"name": "read",
    "number": 0`, `"name": "openat",
    "number": 257`, "calls[1] (openat): is there twice"},

@@ -302,12 +302,15 @@ func (p *programs) event(kind int64, result func()) {
 	p.at(sent)
 }
 
-// names remembers the thread's name beside the call, once per thread and call.
-func (p *programs) names() {
+// names remembers the thread's name beside the call, once per thread and call. A plain call has the ABI 0 and a number below plainCalls.
+func (p *programs) names(plain bool) {
 	done, known, fresh := p.unique("named"), p.unique("namecount"), p.unique("newname")
-	// The 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing.
-	p.mov(asm.R1, asm.R9).alu(asm.Mul, asm.R1, 171).aluReg(asm.Add, asm.R1, asm.R8).alu(asm.And, asm.R1, 511).
-		mov(asm.R2, asm.R1).alu(asm.RSh, asm.R2, 6).alu(asm.LSh, asm.R2, 3).mov(asm.R3, asm.R7).aluReg(asm.Add, asm.R3, asm.R2).
+	if plain {
+		p.mov(asm.R1, asm.R8)
+	} else { // the 32-bit tables share the bits: at worst a name of a thread that uses two ABIs is missing
+		p.mov(asm.R1, asm.R9).alu(asm.Mul, asm.R1, 171).aluReg(asm.Add, asm.R1, asm.R8).alu(asm.And, asm.R1, plainCalls-1)
+	}
+	p.mov(asm.R2, asm.R1).alu(asm.RSh, asm.R2, 6).alu(asm.LSh, asm.R2, 3).mov(asm.R3, asm.R7).aluReg(asm.Add, asm.R3, asm.R2).
 		alu(asm.And, asm.R1, 63).load(asm.R5, asm.R3, stateCalls, asm.DWord).mov(asm.R4, asm.R5).
 		aluReg(asm.RSh, asm.R4, asm.R1).alu(asm.And, asm.R4, 1).jumpIf(asm.JEq, asm.R4, 0, fresh)
 	p.at(done)

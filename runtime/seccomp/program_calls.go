@@ -35,20 +35,25 @@ func (p *programs) enter() asm.Instructions {
 			p.at("odd")
 			p.mov(asm.R0, asm.R9)
 			p.anyCall()
-			p.jump("counted")
+			if p.learn {
+				p.jump("counted")
+			} else {
+				p.names(false)
+				p.jump("out")
+			}
 			p.at("plainpending")
 			p.set(asm.R9, 0).jump("pending")
 		})
 	}
-	p.at("counted")
 	if p.learn {
+		p.at("counted")
 		if p.parked { // the runtime's arguments are not the program's
 			p.load(asm.R1, asm.R7, stateSlot, asm.Word).jumpIf(asm.JEq, asm.R1, slotNone, "named")
 		}
 		p.args()
 		p.at("named")
 	}
-	p.names()
+	p.names(!p.learn && !p.slowTask)
 	p.seldom = append(p.seldom, p.pendingCall)
 	return p.finish("sys_enter")
 }

@@ -267,7 +267,7 @@ func FindCgroup(k *kernel.Kernel, container, unit string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	match := func(name string) bool { return name == unit }
+	match := func(name string) bool { return name == unit || name == unit+".service" } // as systemctl reads it
 	what := "unit " + unit
 	if container != "" {
 		what = "container " + container

@@ -225,7 +225,11 @@ func (b *bench) code(ctx context.Context) error {
 		if p.call == "openat" {
 			empty = results["empty openat"].body
 		}
-		slots.add(r.slots.row(p.name, "slots", 1))
+		limit := p.insnLimit()
+		if p.anySize {
+			limit = 0
+		}
+		slots.add(r.slots.row(p.name, "slots", limit))
 		if m := r.bytes.row(p.name, "bytes", 0); m.ours > 0 {
 			m.name += ", machine code"
 			slots.add(m)

@@ -132,7 +132,7 @@ func (b *bench) countedTable(release string, out []byte) (body *group, err error
 		}
 		e, _ := get(b.ours, empty)
 		te, _ := get(b.theirs, empty)
-		body.add(row{name: p.name, unit: "insns", ours: ours.Added - e.Added, theirs: theirs.Added - te.Added, limit: 1})
+		body.add(row{name: p.name, unit: "insns", ours: ours.Added - e.Added, theirs: theirs.Added - te.Added, limit: p.insnLimit()})
 	}
 	return body, nil
 }

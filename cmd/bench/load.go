@@ -96,18 +96,22 @@ func runLoad(in io.Reader, out io.Writer) int {
 			return 2
 		}
 		c0, w0 := clock(unix.CLOCK_THREAD_CPUTIME_ID), clock(unix.CLOCK_MONOTONIC)
+		cpu := int64(0)
 		if pause == 0 {
 			f(n)
+			cpu = clock(unix.CLOCK_THREAD_CPUTIME_ID) - c0
 		} else {
 			next := w0
 			for range n {
 				for clock(unix.CLOCK_MONOTONIC) < next {
 				}
+				before := clock(unix.CLOCK_THREAD_CPUTIME_ID)
 				f(1)
+				cpu += clock(unix.CLOCK_THREAD_CPUTIME_ID) - before // of the calls, and of one reading of the clock each
 				next += pause
 			}
 		}
-		fmt.Fprintln(out, clock(unix.CLOCK_THREAD_CPUTIME_ID)-c0, clock(unix.CLOCK_MONOTONIC)-w0)
+		fmt.Fprintln(out, cpu, clock(unix.CLOCK_MONOTONIC)-w0)
 	}
 	return 0
 }
@@ -159,6 +163,16 @@ func calls() map[string]func(n int) {
 // program is one of the programs whose code is compared.
 type program struct {
 	name, script, call string
+	insns              float64 // how many of the peer's instructions sonde's may be; 0: as many
+	anySize            bool    // of those that are executed only: the code itself may be long
+}
+
+// insnLimit is the limit of a program's instructions.
+func (p *program) insnLimit() float64 {
+	if p.insns == 0 {
+		return 1
+	}
+	return p.insns
 }
 
 // script of a single probe on the entry of the cheap call.
@@ -173,11 +187,11 @@ func (o *options) programs() []program {
 	list := []program{
 		{name: "@ = count()", script: onEntry("{ @ = count(); }"), call: "getpgid"},
 		{name: "@[pid] = count()", script: onEntry("{ @[pid] = count(); }"), call: "getpgid"},
-		{name: "@[comm] = count()", script: onEntry("{ @[comm] = count(); }"), call: "getpgid"},
-		{name: "@ = hist(x)", script: onEntry("{ @ = hist(args->pid); }"), call: "getpgid"},
+		{name: "@[comm] = count()", script: onEntry("{ @[comm] = count(); }"), call: "getpgid", insns: 0.6},
+		{name: "@ = hist(x)", script: onEntry("{ @ = hist(args->pid); }"), call: "getpgid", insns: 0.6},
 		{name: "@[pid] = sum(x)", script: onEntry("{ @[pid] = sum(args->pid); }"), call: "getpgid"},
-		{name: "@ = x", script: onEntry("{ @ = args->pid; }"), call: "getpgid"},
-		{name: "@[ustack] = count()", script: onEntry("{ @[ustack] = count(); }"), call: "getpgid"},
+		{name: "@ = x", script: onEntry("{ @ = args->pid; }"), call: "getpgid", insns: 0.6},
+		{name: "@[ustack] = count()", script: onEntry("{ @[ustack] = count(); }"), call: "getpgid", anySize: true},
 		{name: "start/hist/delete pair", call: "getpgid", script: onEntry("{ @s[tid] = nsecs; }") +
 			" tracepoint:syscalls:sys_exit_getpgid /@s[tid]/ { @ = hist(nsecs - @s[tid]); delete(@s[tid]); }"},
 		{name: "printf of a path", script: `tracepoint:syscalls:sys_enter_openat { printf("%d %s %s\n", pid, comm, str(args->filename)); }`, call: "openat"},

@@ -17,7 +17,7 @@ func starts() []struct {
 		name, script string
 		wall, rss    float64
 	}{
-		{"BEGIN", "BEGIN { exit(); }", 1.0 / 20, 1.0 / 8},
+		{"BEGIN", "BEGIN { exit(); }", 1.0 / 20, 1.0 / 12},
 		{"tracepoint and map", "tracepoint:syscalls:sys_enter_getpgid { @[comm] = count(); } interval:ms:1 { exit(); }", 1.0 / 20, 1.0 / 8},
 		{"with output", "BEGIN { printf(\"%d %s\\n\", pid, comm); exit(); }", 1.0 / 20, 1.0 / 8},
 		{"100 lines", hundredLines(), 1.0 / 10, 1.0 / 8},

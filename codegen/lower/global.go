@@ -16,8 +16,8 @@ import (
 // what nested loops cost adds up where it would multiply.
 //
 // Such a function is given integers only. It shares scratch memory with the code around the loop (ir.Slot.Of), so the frame that a callback has
-// lies there too, and variables in memory are moved there. What is read of the context is read before the loop. What cannot be had there is the
-// context itself, for helpers, and pointers that the verifier knows the origin of: a loop that needs those is left as it was.
+// lies there too, and variables in memory are moved there. What is read of the context is read before the loop, and stacks are taken there. What
+// cannot be had is the context itself, for other helpers, and pointers that the verifier knows the origin of: a loop that needs those is left as it was.
 
 const (
 	// maxGlobalDepth bounds how deep global functions are nested. The kernel allows 8 frames: the program's, and one for a function that the
@@ -93,6 +93,23 @@ func (cb *callback) sharedPointer(g *Gen, key any, t ir.Type) *ir.Value {
 type contextWord struct {
 	off  int
 	load ir.Value // as it was in the global function
+}
+
+// stackWord is a word of the shared frame for the id of a stack.
+type stackWord struct {
+	off    int
+	user   bool
+	frames int
+}
+
+// stack gives the id of a stack, which is taken before the loop, as it takes the context. It does not change in a run of the program.
+func (cb *callback) stack(g *Gen, user bool, frames int) *ir.Value {
+	i := slices.IndexFunc(cb.stacks, func(w stackWord) bool { return w.user == user && w.frames == frames })
+	if i < 0 {
+		i = len(cb.stacks)
+		cb.stacks = append(cb.stacks, stackWord{cb.word(), user, frames})
+	}
+	return g.B.Load(cb.base, cb.stacks[i].off, 8, false)
 }
 
 // readContext turns what the function reads of the context into reads of the shared frame. Where it needs the context for something else, the

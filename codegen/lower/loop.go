@@ -72,6 +72,7 @@ type callback struct {
 	blocked bool          // global: it needs what it cannot have
 	ctx     *ir.Value     // global: stands for the program's context until readContext
 	context []contextWord // global
+	stacks  []stackWord   // global
 }
 
 type capturedPtr struct {
@@ -268,6 +269,9 @@ func (cb *callback) run(g *Gen, call func(fn, ctx *ir.Value) *ir.Value) {
 	}
 	for _, c := range cb.copies {
 		B.Store(frame, c.off, 8, c.v)
+	}
+	for _, c := range cb.stacks {
+		B.Store(frame, c.off, 8, g.Stack(c.user, c.frames))
 	}
 	for _, c := range cb.context {
 		B.Store(frame, c.off, 8, B.Load(g.Ctx(), int(c.load.Off), int(c.load.Size), c.load.Signed))

@@ -32,6 +32,9 @@ func (g *Gen) Stack(user bool, frames int) *ir.Value {
 	if frames <= 0 || frames > object.StackMaxFrames {
 		frames = object.StackMaxFrames
 	}
+	if cb := g.fr.cb; cb != nil && cb.global {
+		return cb.stack(g, user, frames)
+	}
 	g.u.stacks()
 	if g.Hook.Type == ebpf.PerfEvent {
 		g.u.stacksAtOnce()

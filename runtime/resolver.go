@@ -179,7 +179,8 @@ func (r *resolver) UserSymbol(pid uint32, addr uint64, offset bool) string {
 	return frameText(r.symbolizer().User(int(pid), addr), addr, offset)
 }
 
-// Stack prints a stack: a line break, then one frame per line. bpftrace mode indents by indent blanks, perf mode by a tab.
+// Stack prints a stack: a line break, then one frame per line. bpftrace mode indents by indent blanks, perf mode by a tab,
+// raw mode not at all.
 func (r *resolver) Stack(t *types.Type, id uint64, indent int) string {
 	frames, pid, ok := r.stack(id)
 	if !ok {
@@ -197,7 +198,7 @@ func (r *resolver) Stack(t *types.Type, id uint64, indent int) string {
 	syms := r.symbolizer()
 	for _, addr := range frames {
 		if t.Mode == types.StackRaw {
-			fmt.Fprintf(&b, "%s%x\n", pad, addr)
+			fmt.Fprintf(&b, "%x\n", addr)
 			continue
 		}
 		var list []symbol.Frame

@@ -124,7 +124,7 @@ func configKeys() []ConfigEntry {
 		key("max_cat_bytes", "10240", "how many bytes `cat` prints", "", intKey(0, maxInt, func(c *check.Config, v int) { c.MaxCatBytes = v }), "cat_bytes_max"),
 		key("max_map_keys", "4096", "how many entries a map may have", "Updates beyond it are refused, and counted. A map declaration sets the limit of one map.",
 			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxMapKeys = v }), "map_keys_max"),
-		key("max_probes", "1024", "how many attach points a script may have", "Guards against wildcards that match more than was meant.",
+		key("max_probes", "1024", "how many attach points a script may have", "Guards against wildcards that match more than was meant. Functions that one link attaches count only when it is set.",
 			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxProbes = v })),
 		key("max_strlen", "1024", "limit of strings, in bytes with the NUL", "The most that `str`, `buf` and `path` read when no length is given.",
 			intKey(1, 1<<20, func(c *check.Config, v int) { c.MaxStrlen = v }), "strlen"),

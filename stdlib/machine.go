@@ -160,6 +160,7 @@ var features = [target.NumFeatures]string{
 	target.KprobeMulti:      kernel.FeatureKprobeMulti,
 	target.KprobeSession:    kernel.FeatureKprobeSession,
 	target.UprobeMulti:      kernel.FeatureUprobeMulti,
+	target.UprobeMultiPID:   kernel.FeatureUprobeSession, // the next feature that can be asked for: Linux 6.13
 	target.Fentry:           kernel.FeatureFentry,
 	target.TPBTF:            kernel.FeatureTPBTF,
 	target.LSM:              kernel.FeatureLSM,

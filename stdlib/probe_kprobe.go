@@ -185,6 +185,7 @@ func (k *kprobe) point(r *request, d kprobePoint) *check.Point {
 	}
 	p := r.point(k, name)
 	p.FuncName, p.Space, p.Data = d.fn, types.SpaceKernel, &d
+	p.Together = d.listed && d.offset == 0 && k.m.has(target.KprobeMulti)
 	if k.ret {
 		p.Retval = types.TUint64
 	} else {

@@ -164,7 +164,7 @@ func (k *uprobe) expandLine(r *request) []*check.Point {
 			}
 			continue
 		}
-		d := &uprobePoint{path: bin.path, host: bin.host, fn: places[0].Function, pid: r.env.PID}
+		d := &uprobePoint{path: bin.path, host: bin.host, fn: places[0].Function, pid: r.env.Traced()}
 		for _, p := range places {
 			d.offsets = append(d.offsets, p.Offset)
 		}
@@ -286,7 +286,7 @@ func symbolNames(file *symbol.File, lang string) iter.Seq[string] {
 
 // function makes the point of a function; nil when it cannot be probed.
 func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPattern, s symbol.Symbol, offset uint64, literal bool) *check.Point {
-	d := &uprobePoint{path: bin.path, host: bin.host, fn: s.Name, pid: r.env.PID}
+	d := &uprobePoint{path: bin.path, host: bin.host, fn: s.Name, pid: r.env.Traced()}
 	if offset != 0 && !r.env.Unsafe {
 		ok, before, after, err := file.Boundary(s, offset)
 		switch {
@@ -357,6 +357,7 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 func (k *uprobe) point(r *request, name string, d *uprobePoint) *check.Point {
 	p := r.point(k, name)
 	p.FuncName, p.Space, p.Data = d.fn, types.SpaceUser, d
+	p.Together = k.m.has(target.UprobeMulti) && (d.pid == 0 || k.m.has(target.UprobeMultiPID))
 	if k.ret {
 		p.Retval = types.TUint64
 	} else {
@@ -375,7 +376,7 @@ func (k *uprobe) address(r *request, bin binary, file *symbol.File, f funcPatter
 		r.segErrorf(f.at, codeOffset, "address %#x is not in the code of %s", addr, bin.path).Hint("use an address that its symbol table or disassembly shows")
 		return nil
 	}
-	d := &uprobePoint{path: bin.path, host: bin.host, offsets: []uint64{off}, pid: r.env.PID}
+	d := &uprobePoint{path: bin.path, host: bin.host, offsets: []uint64{off}, pid: r.env.Traced()}
 	if s, ok := file.At(addr); ok {
 		if ok, before, after, err := file.Boundary(s, addr-s.Addr); err == nil && !ok && !r.env.Unsafe {
 			r.segErrorf(f.at, codeOffset, "address %#x is inside an instruction of %s", addr, s.Name).Hint("use %#x or %#x", s.Addr+before, s.Addr+after)
@@ -453,13 +454,18 @@ func (k *uprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Ho
 		moved.offsets = []uint64{d.offsets[0] + d.skip}
 		h.Data = &moved
 	}
-	// A multi link with a process sees only its first thread before Linux 6.10; perf events see all of them.
-	if t.Features.Has(target.UprobeMulti) && d.pid == 0 {
+	if multiLink(t, d.pid) {
 		h.Share, h.AttachType, h.Cookies = h.Share+".multi", ebpf.AttachTraceUprobeMulti, true
 		return h
 	}
 	h.Cookies = t.Features.Has(target.PerfLink) && t.Features.Has(target.AttachCookie)
 	return h
+}
+
+// multiLink reports whether user functions are attached by one link. With a process, a multi link saw only its first thread before Linux 6.10; perf
+// events see all of them.
+func multiLink(t *target.Target, pid int) bool {
+	return t.Features.Has(target.UprobeMulti) && (pid == 0 || t.Features.Has(target.UprobeMultiPID))
 }
 
 func (k *uprobe) Links(hooks []*lower.Hook, cookies bool, _ *target.Target) []*object.Attach {

@@ -96,7 +96,7 @@ func (k *usdt) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) []*
 			continue
 		}
 		for _, d := range found {
-			d.pid = env.PID
+			d.pid = env.Traced()
 			points = append(points, k.point(r, d))
 		}
 	}
@@ -309,7 +309,7 @@ func (k *usdt) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook
 	if u.MaxArg >= 0 {
 		h.Share = "" // the code knows where this marker has its arguments
 	}
-	if t.Features.Has(target.UprobeMulti) && d.pid == 0 {
+	if multiLink(t, d.pid) {
 		h.AttachType, h.Cookies = ebpf.AttachTraceUprobeMulti, true
 		if h.Share != "" {
 			h.Share = "usdt.multi"

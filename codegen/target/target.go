@@ -60,7 +60,8 @@ const (
 	KprobeMulti
 	KprobeSession
 	UprobeMulti
-	Fentry // loads here
+	UprobeMultiPID // and of one process: before Linux 6.10 its first thread alone
+	Fentry         // loads here
 	TPBTF
 	LSM
 	PerfLink // BPF links for perf events (5.15)
@@ -102,6 +103,7 @@ var featureNames = [NumFeatures]string{
 	KprobeMulti:      "KprobeMulti",
 	KprobeSession:    "KprobeSession",
 	UprobeMulti:      "UprobeMulti",
+	UprobeMultiPID:   "UprobeMultiPID",
 	Fentry:           "Fentry",
 	TPBTF:            "TPBTF",
 	LSM:              "LSM",

@@ -204,10 +204,20 @@ type Point struct {
 	NumArgs  int
 	ArgTypes []*types.Type
 	Node     *ast.AttachPoint
+	// Together is set where one link attaches any number of such points: max_probes is no limit for them unless the script sets it.
+	Together bool
 	// Types are those of the program that is probed, by its debug information; nil for none. They are looked at last.
 	Types types.Source
 	// Data is the kind's own (parsed segments, program type, event ids); only stdlib looks into it.
 	Data any
+}
+
+// Traced is the process that probes of programs fire in: that of -p or, as in bpftrace, the one that -c started, without those that it starts; 0 means all.
+func (e *Env) Traced() int {
+	if e.PID == 0 && !e.Children {
+		return e.ChildPID
+	}
+	return e.PID
 }
 
 // Env is what a compilation is told from outside.

@@ -176,7 +176,13 @@ func (c *checker) probe(p *ast.Probe) int {
 	for _, scope := range order {
 		c.addBody(p, groups[scope])
 	}
-	return len(points)
+	n := 0
+	for _, pt := range points {
+		if !pt.Together || c.info.Config.Set["max_probes"] {
+			n++
+		}
+	}
+	return n
 }
 
 // noPoints reports a probe of which nothing exists, where no attach point was reported for itself.

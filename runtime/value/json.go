@@ -94,12 +94,10 @@ func AppendJSONString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// AppendJSONKey appends a map key as an object key: its text without parentheses and spaces.
+// AppendJSONKey appends a map key as an object key: its text without parentheses and spaces, but for those of a string.
 func AppendJSONKey(dst []byte, key V) []byte {
 	k := AppendKey(nil, key)
-	if key.Kind == Tuple || key.Kind == Record {
-		k = bytes.ReplaceAll(k, []byte(" "), nil)
-	} else if key.Kind != Str {
+	if key.Kind != Str || key.Stack {
 		k = bytes.ReplaceAll(k, []byte(" "), nil)
 	}
 	return AppendJSONString(dst, string(k))

@@ -41,6 +41,7 @@ type V struct {
 	Names []string
 	Hist  *Hist
 	TS    []Point
+	Stack bool // S is the lines of a stack
 }
 
 // Resolver answers what only the machine knows.
@@ -197,7 +198,7 @@ func bitfield(f types.Field, b []byte) V {
 func (d *Decoder) special(t *types.Type, b []byte) V {
 	switch t.Kind {
 	case types.KStack, types.UStack:
-		return V{Kind: Str, S: d.R.Stack(t, order.Uint64(b), d.Indent)}
+		return V{Kind: Str, S: d.R.Stack(t, order.Uint64(b), d.Indent), Stack: true}
 	case types.KSym:
 		return V{Kind: Str, S: d.R.KernelSymbol(order.Uint64(b), false)}
 	case types.USym:

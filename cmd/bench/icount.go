@@ -134,6 +134,7 @@ func (b *bench) countedTable(release string, out []byte) (body *group, err error
 		te, _ := get(b.theirs, empty)
 		body.add(row{name: p.name, unit: "insns", ours: ours.Added - e.Added, theirs: theirs.Added - te.Added, limit: p.insnLimit()})
 	}
+	b.byHandTable(where, found)
 	return body, nil
 }
 
@@ -161,6 +162,18 @@ func (b *bench) inGuest(ctx context.Context, out io.Writer) error {
 			if err := enc.Encode(counted{t.name, p.name, s.added, s.static.slots}); err != nil {
 				return err
 			}
+		}
+	}
+	for _, h := range handPrograms() {
+		if h.program != "empty" && !b.wanted(h.program) {
+			continue
+		}
+		added, err := b.measureByHand(h, l, 30)
+		if err != nil {
+			return err
+		}
+		if err := enc.Encode(counted{byHand, h.program, added, 0}); err != nil {
+			return err
 		}
 	}
 	return nil

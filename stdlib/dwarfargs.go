@@ -95,7 +95,7 @@ func (d *dwarfTypes) build(t *symbol.Type, depth int) *types.Type {
 	case symbol.TypeArray:
 		elem := t.Elem()
 		n := int(max(t.Count, 0))
-		if e := elem.Strip(); len(t.Dims()) == 1 && e != nil && e.Kind == symbol.TypeInt && e.Char && e.Bytes() == 1 && n > 0 {
+		if len(t.Dims()) == 1 && n > 0 && isCharacter(elem) {
 			return types.StringOf(n)
 		}
 		out := d.convert(elem, depth-1)
@@ -114,6 +114,14 @@ func (d *dwarfTypes) build(t *symbol.Type, depth int) *types.Type {
 		return d.convert(t.Elem(), depth-1)
 	}
 	return types.TVoid
+}
+
+// isCharacter reports whether elements of an array are characters: char, but not what is a number to who named it, such as uint8_t.
+func isCharacter(t *symbol.Type) bool {
+	for t != nil && t.Kind == symbol.TypeQualified {
+		t = t.Elem()
+	}
+	return t != nil && t.Kind == symbol.TypeInt && t.Char && t.Bytes() == 1
 }
 
 func (d *dwarfTypes) structType(t *symbol.Type, size int) *types.Type {

@@ -27,7 +27,8 @@ const nativeSource = `
 	".ifndef _.stapsdt.base\n.pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n" \
 	".weak _.stapsdt.base\n.hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n.popsection\n.endif\n" : : __VA_ARGS__)
 
-struct point { int x, y; char name[8]; unsigned flag : 3; };
+typedef unsigned char octet;
+struct point { int x, y; char name[8]; unsigned flag : 3; octet mac[3]; const char tag[4]; unsigned char text[4]; };
 enum color { RED, GREEN = 5 };
 struct pair { long a, b; };
 
@@ -51,7 +52,7 @@ __attribute__((noipa)) int work(int a, long b, const char *s)
 
 int main(void)
 {
-	struct point p = { 3, 4, "here", 5 };
+	struct point p = { 3, 4, "here", 5, { 1, 2, 255 }, "tag", "txt" };
 	static const char *volatile texts[] = { "hello", "mark" };
 	for (int i = 0; i < 2; i++) // a probe cannot read what is not in memory yet
 		*(volatile const char *)texts[i];
@@ -88,6 +89,7 @@ func TestNativeProgram(t *testing.T) {
 		{"parameters", `uprobe:EXE:draw { printf("%d %d %d %s %s %d", args.p.x, args.p.y, args.small, args.p.name, str(args.text), args.c); exit(); }`, `^3 4 -6 here hello 5`},
 		{"struct by value", `uprobe:EXE:draw { printf("%d %d", args.pair.a, args.pair.b); exit(); }`, `^11 22`},
 		{"cast to a struct of the program", `uprobe:EXE:draw { $p = (struct point *)arg0; printf("%d %d %s %d", $p->x, $p.y, $p->name, sizeof(struct point) == sizeof(*$p)); exit(); }`, `^3 4 here 1`},
+		{"arrays of characters and of numbers", `uprobe:EXE:draw { print((args.p.mac, args.p.tag, args.p.text)); @[args.p.mac] = 1; exit(); }`, `(?s)^\(\[1,2,255\], tag, txt\).*@\[\[1,2,255\]\]: 1`},
 		{"bit-field", `uprobe:EXE:draw { printf("%d", args.p.flag); exit(); }`, `^5`},
 		{"source line", `uprobe:EXE:native.c:LINE { printf("%s", func); exit(); }`, `^draw`},
 		{"result", `uretprobe:EXE:work { printf("%d", (int32)retval); exit(); }`, `^150`},

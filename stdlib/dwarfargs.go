@@ -37,8 +37,11 @@ func argsOf(name string, sig signature, conv *dwarfTypes) *types.Type {
 	return argsType(name, func() []types.Field {
 		params, _ := sig()
 		out := make([]types.Field, 0, len(params))
+		off := 0 // in the copy that all of `args` is
 		for i, p := range params {
-			out = append(out, types.Field{Name: p.Name, Type: conv.convert(p.Type, maxConvertDepth), Offset: 8 * i, ArgIndex: i})
+			f := types.Field{Name: p.Name, Type: conv.convert(p.Type, maxConvertDepth), Offset: off, ArgIndex: i}
+			out = append(out, f)
+			off += max(8, (f.Type.Size+7)/8*8)
 		}
 		return out
 	})

@@ -87,6 +87,7 @@ func TestNativeProgram(t *testing.T) {
 	run := func() { _ = exec.Command(exe).Run() }
 	cases := []struct{ name, text, want string }{
 		{"parameters", `uprobe:EXE:draw { printf("%d %d %d %s %s %d", args.p.x, args.p.y, args.small, args.p.name, str(args.text), args.c); exit(); }`, `^3 4 -6 here hello 5`},
+		{"all parameters", `uprobe:EXE:draw { print(args); exit(); }`, `\.c = GREEN, .*\.pair = \{ \.a = 11, \.b = 22 \}, \.small = -6 \}`},
 		{"struct by value", `uprobe:EXE:draw { printf("%d %d", args.pair.a, args.pair.b); exit(); }`, `^11 22`},
 		{"cast to a struct of the program", `uprobe:EXE:draw { $p = (struct point *)arg0; printf("%d %d %s %d", $p->x, $p.y, $p->name, sizeof(struct point) == sizeof(*$p)); exit(); }`, `^3 4 here 1`},
 		{"arrays of characters and of numbers", `uprobe:EXE:draw { print((args.p.mac, args.p.tag, args.p.text)); @[args.p.mac] = 1; exit(); }`, `(?s)^\(\[1,2,255\], tag, txt\).*@\[\[1,2,255\]\]: 1`},

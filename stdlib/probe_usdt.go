@@ -27,7 +27,7 @@ type usdt struct{ m *Machine }
 
 // usdtPoint is one probe of one file: a name that may stand at several places.
 type usdtPoint struct {
-	path, host     string
+	path, host     string // as the script says it, and as we reach it
 	provider, name string
 	variants       []*usdtVariant
 	pid            int
@@ -126,7 +126,7 @@ func (k *usdt) find(bin binary, provider, name string) ([]*usdtPoint, error) {
 		if n := len(out); n > 0 && out[n-1].provider == m.Provider && out[n-1].name == m.Name {
 			d = out[n-1]
 		} else {
-			d = &usdtPoint{path: bin.path, host: bin.host, provider: m.Provider, name: m.Name}
+			d = &usdtPoint{path: bin.name, host: bin.host, provider: m.Provider, name: m.Name}
 			out = append(out, d)
 		}
 		i := slices.IndexFunc(d.variants, func(v *usdtVariant) bool { return v.text == m.ArgText })

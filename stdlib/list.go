@@ -59,11 +59,26 @@ func listOne(m *Machine, entries []KindEntry, pattern string, opts ListOptions, 
 		kind, segments = "*", []string{pattern} // a name of any kind
 	case !kernel.HasWildcard(kind):
 		i := slices.IndexFunc(entries, func(e KindEntry) bool { return e.Kind.Name() == kind || slices.Contains(e.Aliases, kind) })
+		if i < 0 && len(parts) == 1 { // the name of a probe of any kind
+			found := false
+			err := listEach(entries, "*", []string{pattern}, opts, func(l Listed) bool {
+				found = true
+				return yield(l)
+			})
+			if found || err != nil {
+				return err
+			}
+		}
 		if i < 0 {
 			return &UnknownKindError{Name: kind, Near: nearest(kind, kindNames(entries))}
 		}
 		return entries[i].Kind.(Kind).List(segments, opts, yield)
 	}
+	return listEach(entries, kind, segments, opts, yield)
+}
+
+// listEach lists what matches of each kind that a pattern stands for.
+func listEach(entries []KindEntry, kind string, segments []string, opts ListOptions, yield func(Listed) bool) error {
 	g := kernel.CompileGlob(kind)
 	more := true
 	for _, e := range entries {

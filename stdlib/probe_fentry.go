@@ -230,24 +230,26 @@ func (k *fentry) List(segments []string, opts ListOptions, yield func(Listed) bo
 }
 
 func (k *fentry) declare(f fentryPoint) []string {
-	b, err := k.m.Types.Module(f.module)
-	if err != nil {
-		return nil
-	}
-	id, ok := b.TypeByName(f.fn, kernel.KindFunc)
+	b, proto, ok := declared(k.m, f.module, f.fn)
 	if !ok {
-		return nil
-	}
-	proto, err := funcProto(b, id)
-	if err != nil {
 		return nil
 	}
 	params, _ := proto.Params()
 	out := btfArgs(b, params)
-	if proto.Ref != 0 {
+	if proto.Ref != 0 && k.exit {
 		out = append(out, cDeclare(b, proto.Ref, "retval"))
 	}
 	return out
+}
+
+// declared finds the prototype of a function of the kernel; module is "" for the kernel itself.
+func declared(m *Machine, module, fn string) (b *kernel.BTF, proto kernel.Type, ok bool) {
+	b, err := m.Types.Module(module)
+	if err != nil {
+		return nil, proto, false
+	}
+	_, proto, ok = b.FuncProto(fn)
+	return b, proto, ok
 }
 
 func (k *fentry) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {

@@ -118,7 +118,8 @@ func (k *iterKind) names(pattern string) []string {
 	}
 	var out []string
 	for _, name := range b.Each(iterPrefix+pattern, kernel.KindStruct) {
-		if name = strings.TrimPrefix(name, iterPrefix); !slices.Contains(iterNeedsTarget, name) {
+		// A name with two underscores is what the kernel tells its verifier about another's members.
+		if name = strings.TrimPrefix(name, iterPrefix); !slices.Contains(iterNeedsTarget, name) && !strings.Contains(name, "__") {
 			out = append(out, name)
 		}
 	}

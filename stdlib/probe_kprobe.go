@@ -3,6 +3,7 @@ package stdlib
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -320,7 +321,7 @@ func modulePattern(pattern string) string {
 	return pattern
 }
 
-func (k *kprobe) List(segments []string, _ ListOptions, yield func(Listed) bool) error {
+func (k *kprobe) List(segments []string, opts ListOptions, yield func(Listed) bool) error {
 	module, fn, ok := twoPatterns(segments)
 	if !ok || k.ret && len(segments) == 0 {
 		return nil
@@ -334,11 +335,35 @@ func (k *kprobe) List(segments []string, _ ListOptions, yield func(Listed) bool)
 		return err
 	}
 	for _, f := range found {
-		if !yield(Listed{Name: k.name + ":" + f.String()}) {
+		l := Listed{Name: k.name + ":" + f.String()}
+		if opts.Verbose {
+			l.Args = k.declare(f)
+		}
+		if !yield(l) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// declare gives the arguments of a function that argN reads, or the value that retval is.
+func (k *kprobe) declare(f kernel.Function) []string {
+	b, proto, ok := declared(k.m, trimVmlinux(f.Module), f.Name)
+	if !ok {
+		return nil
+	}
+	var out []string
+	if k.ret {
+		if proto.Ref != 0 {
+			out = append(out, cDeclare(b, proto.Ref, "retval"))
+		}
+		return out
+	}
+	params, _ := proto.Params()
+	for i, p := range params {
+		out = append(out, cDeclare(b, p.Type, "arg"+strconv.Itoa(i)))
+	}
+	return out
 }
 
 func (k *kprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Hook {

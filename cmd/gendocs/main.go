@@ -20,6 +20,10 @@ func main() {
 	if len(os.Args) > 1 {
 		dir = os.Args[1]
 	}
+	if strings.HasPrefix(dir, "-") || len(os.Args) > 2 {
+		fmt.Fprintln(os.Stderr, "usage: gendocs [FOLDER]")
+		os.Exit(2)
+	}
 	if err := write(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "gendocs:", err)
 		os.Exit(1)

@@ -64,6 +64,21 @@ func (a *app) isScript(name string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
+// listed is an attach point of a script, with its arguments where they are asked for and known.
+func (a *app) listed(name string) stdlib.Listed {
+	found := stdlib.Listed{Name: name}
+	if a.opts.verbose {
+		opts := stdlib.ListOptions{Verbose: true, PID: a.opts.pid}
+		_ = stdlib.List(a.machine, stdlib.ProbeKinds(a.machine), name, opts, func(l stdlib.Listed) bool { // the script's check has reported what is wrong
+			if l.Name == name {
+				found = l
+			}
+			return l.Name != name
+		})
+	}
+	return found
+}
+
 // listScript prints the attach points of a program, wildcards expanded.
 func (a *app) listScript(set *source.Set, file *source.File) error {
 	diags := &diag.List{}
@@ -82,7 +97,7 @@ func (a *app) listScript(set *source.Set, file *source.File) error {
 		for _, p := range b.Points {
 			if !seen[p.Name] {
 				seen[p.Name] = true
-				line = stdlib.Listed{Name: p.Name}.Write(line[:0])
+				line = a.listed(p.Name).Write(line[:0])
 				if _, err := w.Write(line); err != nil {
 					return err
 				}

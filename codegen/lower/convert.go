@@ -157,6 +157,12 @@ func (g *Gen) StoreValue(dst Place, t *types.Type, o Operand) {
 	if dst.Size == 0 {
 		return
 	}
+	if t.Kind == types.Struct && o.Type.Kind == types.Args {
+		n := min(o.P.Size, dst.Size)
+		g.ReadMem(dst.At(0, n), o.P.At(0, n))
+		g.zero(dst.At(n, dst.Size-n))
+		return
+	}
 	same := samePlace(o.P, dst)
 	switch t.Kind {
 	case types.Tuple, types.Record:

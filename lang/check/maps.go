@@ -2,6 +2,7 @@ package check
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
@@ -303,9 +304,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 		st.poisoned = true
 		return
 	case types.Args:
-		b.errorf(CodeMismatch, s.Value.Span(), "`args` cannot be stored in a map").Hint("store the fields that you need")
-		st.poisoned = true
-		return
+		t = copyOfArgs(t)
 	}
 	t = b.stored(t)
 	joined, ok := b.c.pool.promote(cur, t)
@@ -395,4 +394,25 @@ func (c *checker) checkMapKind(st *mapState) {
 		c.diags.Errorf(CodeMapKind, st.use, "Incompatible map types. Type from declaration: %s. Type from value/key type: hash", st.m.Kind).
 			Label(st.m.Span, "declared here").Hint("use `hash` or `lruhash`")
 	}
+}
+
+// copyOfArgs is the type of args in a map: a struct with the members that mean the same when the event is over. Those that lie elsewhere in its
+// record are left out.
+func copyOfArgs(t *types.Type) *types.Type {
+	def := &types.StructDef{Name: t.Struct.Name, Size: t.Struct.Size}
+	fields := sync.OnceValue(func() []types.Field {
+		var out []types.Field
+		for _, f := range t.Struct.Resolve() {
+			if !f.DataLoc && !f.RelLoc {
+				f.ArgIndex, f.Text = -1, false
+				out = append(out, f)
+			}
+		}
+		return out
+	})
+	def.Resolve = fields
+	for _, f := range fields() {
+		def.Size = max(def.Size, f.Offset+f.Type.Size)
+	}
+	return &types.Type{Kind: types.Struct, Size: def.Size, Struct: def}
 }

@@ -150,7 +150,9 @@ func TestKernelSkbOutput(t *testing.T) {
 				t.Fatalf("%d packets, want %d\n%s", len(got), len(sizes), errs)
 			}
 			// Each CPU has its own buffer: packets that met on two CPUs stand in the file in either order.
-			slices.SortStableFunc(got, func(a, b captured) int { return bytes.Compare(a.data[min(ipUDP, len(a.data)):], b.data[min(ipUDP, len(b.data)):]) })
+			slices.SortStableFunc(got, func(a, b captured) int {
+				return bytes.Compare(a.data[min(ipUDP, len(a.data)):], b.data[min(ipUDP, len(b.data)):])
+			})
 			for i, n := range sizes {
 				want := bytes.Repeat([]byte{byte('A' + i)}, n)
 				if c.cut > 0 {

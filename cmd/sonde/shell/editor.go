@@ -66,7 +66,14 @@ func newEditor(sh *Shell, in, out *os.File) (*editor, error) {
 	if e.raw, err = newRawTerminal(in); err != nil {
 		return nil, err
 	}
-	cfg.FuncMakeRaw, cfg.FuncExitRaw = e.raw.enter, e.raw.leave
+	cfg.FuncMakeRaw = func() error {
+		defer sh.listen(false)
+		return e.raw.enter()
+	}
+	cfg.FuncExitRaw = func() error {
+		sh.listen(true)
+		return e.raw.leave()
+	}
 	if sh.cfg.Color {
 		cfg.Painter = &painter{sh: sh, editor: e}
 	}

@@ -107,7 +107,7 @@ var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[a-zA-Z]|\x1b[78]")
 func (term *terminal) expect(pattern string) string {
 	term.t.Helper()
 	re := regexp.MustCompile(pattern)
-	deadline := time.Now().Add(30 * time.Second) // a machine that does much else at the same time
+	deadline := time.Now().Add(patience)
 	for {
 		term.mu.Lock()
 		raw := term.out.Bytes()[term.seen:]
@@ -144,13 +144,40 @@ func (term *terminal) line(text, pattern string) string {
 	return term.expect(pattern)
 }
 
+// command waits until the terminal is no longer in the hands of the line editor: a command runs, or is about to.
+func (term *terminal) command() {
+	term.t.Helper()
+	until(term.t, "the end of editing", func() bool {
+		m, err := unix.IoctlGetTermios(int(term.f.Fd()), unix.TCGETS)
+		if err != nil {
+			term.t.Fatal(err)
+		}
+		return m.Lflag&unix.ISIG != 0
+	})
+}
+
+// still waits until nothing has been printed for a while.
+func (term *terminal) still() {
+	term.t.Helper()
+	last, since := -1, time.Now()
+	until(term.t, "silence", func() bool {
+		term.mu.Lock()
+		n := term.out.Len()
+		term.mu.Unlock()
+		if n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 500*time.Millisecond
+	})
+}
+
 // leave presses Ctrl-D and waits for the end of the process.
 func (term *terminal) leave() {
 	term.t.Helper()
 	term.send("\x04")
 	select {
 	case <-term.end:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		term.t.Fatal("the prompt did not end")
 	}
 	if err := term.cmd.Wait(); err != nil {
@@ -211,7 +238,7 @@ func TestTerminalHistory(t *testing.T) {
 func TestTerminalTypeAhead(t *testing.T) {
 	term := startTerminal(t, "")
 	term.send("\\sleep 0.5\r")
-	time.Sleep(200 * time.Millisecond)
+	term.command()
 	term.leave()
 }
 
@@ -221,7 +248,7 @@ func TestTerminalZero(t *testing.T) {
 	term.send("\x00")
 	term.line("6 * \x007", `42\s+sonde> `)
 	term.send("\\sleep 0.5\r")
-	time.Sleep(200 * time.Millisecond)
+	term.command()
 	term.send("\x00\x00")
 	term.expect(`sonde> `)
 	term.line("3 + 4", `7\s+sonde> `)
@@ -337,8 +364,8 @@ func TestTerminalInterrupt(t *testing.T) {
 	term.expect(`sonde> `)
 	term.line("2 + 2", `4\s+sonde> `)
 	// A command that waits is canceled by the signal.
-	term.send("\\sleep 60\r")
-	time.Sleep(300 * time.Millisecond)
+	term.send("\\sleep 600\r")
+	term.command()
 	term.send("\x03")
 	term.expect(`sonde> `)
 	term.line("2 + 3", `5\s+sonde> `)
@@ -348,7 +375,6 @@ func TestTerminalInterrupt(t *testing.T) {
 func TestTerminalWatch(t *testing.T) {
 	term := startTerminal(t, "")
 	term.line("tracepoint:raw_syscalls:sys_enter { @[comm] = count() }", `#1 attached`)
-	time.Sleep(100 * time.Millisecond)
 	term.send("\\watch @ 0.1 rate\r")
 	term.expect(`(?s)@ every 100ms.*q leaves.*PER SECOND`)
 	if err := pty.Setsize(term.f, &pty.Winsize{Rows: 10, Cols: 60}); err != nil {
@@ -383,9 +409,9 @@ func TestTerminalEventsWhileTyping(t *testing.T) {
 	term.expect(`3333\r?\n`)
 	term.expect(`\.\.\. [\d,]+ more lines not shown`)
 	term.send("\\mute #1\r")
-	time.Sleep(1500 * time.Millisecond)
+	term.still() // what was printed before may wait to be shown
 	term.send("5 * 5\r")
-	term.expect(`25\s+sonde> `)
+	term.expect(`\b25\s+sonde> `)
 	for line := range strings.Lines(escapes.ReplaceAllString(term.out.String(), "")) {
 		line = strings.TrimRight(line, "\r\n")
 		if i := strings.LastIndex(line, "\r"); i >= 0 {
@@ -423,13 +449,7 @@ func TestKilledPromptLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = term.cmd.Wait()
-	deadline := time.Now().Add(5 * time.Second)
-	for mapsNamed(t, name) > 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the map is still there")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	until(t, "the end of the map", func() bool { return mapsNamed(t, name) == 0 })
 }
 
 func mapsNamed(t *testing.T, name string) int {

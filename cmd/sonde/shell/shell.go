@@ -77,7 +77,9 @@ type Shell struct {
 	lesson  *lessonRun
 	seccomp *recording
 	cancel  context.CancelFunc // ends what runs in the foreground; under mu
-	quality []string           // of items that are gone
+	// listening says that Ctrl-C comes as a signal, interrupted that it came before the command that it is for; both under mu.
+	listening, interrupted bool
+	quality                []string // of items that are gone
 }
 
 // New starts a session. Nothing is attached yet.
@@ -247,6 +249,10 @@ func (sh *Shell) Line(ctx context.Context, text string) {
 	defer cancel()
 	sh.mu.Lock()
 	sh.cancel = cancel
+	if sh.interrupted {
+		sh.interrupted = false
+		cancel()
+	}
 	sh.mu.Unlock()
 	defer func() {
 		sh.mu.Lock()
@@ -305,9 +311,20 @@ func innerStack() string {
 func (sh *Shell) Interrupt() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.cancel != nil {
+	switch {
+	case sh.cancel != nil:
 		sh.cancel()
+	case sh.listening:
+		sh.interrupted = true
 	}
+}
+
+// listen says whether the terminal turns Ctrl-C into a signal, as it does from the end of a typed line on: one that comes before the line's
+// command has begun ends the command too.
+func (sh *Shell) listen(on bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.listening, sh.interrupted = on, false
 }
 
 // Done reports whether the user left.

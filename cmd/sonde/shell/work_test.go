@@ -38,7 +38,7 @@ func TestKernelLessons(t *testing.T) {
 				all.WriteString(run(t, sh, out, strings.ReplaceAll(line, "/tmp/first.bt", filepath.Join(t.TempDir(), "first.bt"))))
 			}
 			busy()
-			deadline := time.Now().Add(3 * time.Second)
+			deadline := time.Now().Add(patience)
 			for !sh.lesson.done && time.Now().Before(deadline) {
 				busy()
 				all.WriteString(run(t, sh, out, `\sleep 0.02`))
@@ -124,15 +124,20 @@ func TestKernelExplain(t *testing.T) {
 
 func TestKernelTriage(t *testing.T) {
 	sh, out := newShell(t)
-	done := make(chan struct{})
-	go func() {
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // until the end, because nobody knows how long it takes to attach all
 		defer close(done)
-		for range 20 {
-			busy()
-			time.Sleep(10 * time.Millisecond)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				busy()
+			}
 		}
 	}()
-	r, err := sh.Triage(context.Background(), 300*time.Millisecond)
+	r, err := sh.Triage(context.Background(), 500*time.Millisecond)
+	close(stop)
 	<-done
 	if err != nil {
 		t.Fatal(err)
@@ -284,10 +289,14 @@ func TestSeccompFromMap(t *testing.T) {
 
 func TestSeccompAtThePrompt(t *testing.T) {
 	sh, out := newShell(t)
-	if got := run(t, sh, out, `\seccomp start sh -c 'umask 0'`); !strings.Contains(got, "recording sh -c") {
+	made := filepath.Join(t.TempDir(), "made")
+	if got := run(t, sh, out, `\seccomp start sh -c 'umask 0; : > `+made+`'`); !strings.Contains(got, "recording sh -c") {
 		t.Skipf("needs the recorder of system calls: %s", got)
 	}
-	run(t, sh, out, `\sleep 0.3`)
+	until(t, "the command", func() bool {
+		_, err := os.Stat(made)
+		return err == nil
+	})
 	if got := run(t, sh, out, `\seccomp show`); !strings.Contains(got, "calls of") {
 		t.Errorf("looking says %q", got)
 	}

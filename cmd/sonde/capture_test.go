@@ -69,14 +69,20 @@ func loopback(t *testing.T) {
 	}
 }
 
-// send sends datagrams of the given sizes to a port of this machine.
-func send(t *testing.T, port int, sizes ...int) {
+// receiver gives a socket for datagrams to this machine, and its port.
+func receiver(t *testing.T) (*net.UDPConn, int) {
 	t.Helper()
-	to, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer to.Close()
+	t.Cleanup(func() { _ = c.Close() })
+	return c, c.LocalAddr().(*net.UDPAddr).Port
+}
+
+// send sends datagrams of the given sizes to a receiver and waits until they have come through: the kernel may put off what a device receives.
+func send(t *testing.T, to *net.UDPConn, sizes ...int) {
+	t.Helper()
 	c, err := net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +91,12 @@ func send(t *testing.T, port int, sizes ...int) {
 	for i, n := range sizes {
 		if _, err := c.Write(bytes.Repeat([]byte{byte('A' + i)}, n)); err != nil {
 			t.Fatal(err)
+		}
+		if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := to.Read(make([]byte, 1<<16)); err != nil || got != n {
+			t.Fatalf("%d bytes of %d were received: %v", got, n, err)
 		}
 	}
 }
@@ -114,16 +126,16 @@ func TestKernelSkbOutput(t *testing.T) {
 		{what: "behind the end", probe: "rawtracepoint:net_dev_queue", call: "args.skb, 10, 5000", sizes: []int{7}, cut: -1, want: `^(r 4294967282\n)+$`},
 		{what: "too large for the buffer", probe: "rawtracepoint:net_dev_queue", call: "args.skb, args.skb.len, 14", config: "config = { perf_rb_pages = 1 } ", sizes: []int{50, 50000}, cut: -2, want: `^r 0\nr 4294967268\n$`},
 	}
-	for i, c := range cases {
+	for _, c := range cases {
 		t.Run(c.what, func(t *testing.T) {
 			if c.feature != "" && !f.Has(c.feature) {
 				t.Skip("needs " + c.feature)
 			}
-			port := 20301 + i
+			to, port := receiver(t)
 			path := filepath.Join(t.TempDir(), "out.pcap")
 			prog := c.config + c.probe + " { " + fmt.Sprintf(ours, port) + fmt.Sprintf(`$r = skboutput(%q, %s); printf("r %%d\n", $r); }`, path, c.call)
 			start := time.Now()
-			out, errs, code := beside(t, []string{"-q", "-e", prog + ` begin { print("attached"); }`}, func() { send(t, port, c.sizes...); time.Sleep(300 * time.Millisecond) })
+			out, errs, code := beside(t, []string{"-q", "-e", prog + ` begin { print("attached"); }`}, func() { send(t, to, c.sizes...) })
 			if code != 0 {
 				t.Fatalf("status %d\n%s", code, errs)
 			}

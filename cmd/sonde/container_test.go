@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // containedProgram calls a function, and code that it made at run time and that its perf map names.
@@ -80,7 +79,7 @@ func TestKernelContainer(t *testing.T) {
 		},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			var out, errs bytes.Buffer
 			code := run(ctx, append([]string{"sonde"}, c.args...), stdio{strings.NewReader(""), &out, &errs})

@@ -23,6 +23,7 @@ var kernelScripts = []struct {
 	arch             string // the only architecture that has it; "" for all
 	args             []string
 	code             int
+	work             bool // the script has no end: it is ended when this process has done what it traces
 }{
 	{name: "printf", prog: `BEGIN { printf("%d %s %x %c\n", -5, "abc", 255, 65); }`, want: `(?m)^-5 abc ff A$`},
 	{name: "builtins of the process", prog: `BEGIN { printf("%d %d %d %s\n", pid > 0, uid, gid, comm); }`, want: `(?m)^1 0 0 \S+$`},
@@ -68,39 +69,48 @@ var kernelScripts = []struct {
 	{name: "an array of an iterator's object", prog: `iter:task /args.task->comm != "x" && args.task->comm[0] != 0/ { @n = count(); }`, want: `@n: \d+`, feature: kernel.FeatureIter},
 	{name: "kstack", prog: `BEGIN { @[kstack(3)] = count(); }`, want: `@\[\n +\S+\+\d+\n`},
 	{name: "stacks by unwind tables", prog: `profile:hz:99 { @[dw_ustack] = count(); @n[len(dw_ustack(raw, 3)) <= 3] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `^`, feature: "bpf_loop", arch: "amd64"},
-	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|1[0-9])`},
-	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
-	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); } interval:ms:400 { exit(); }`, want: `@o: \d+`},
-	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename, 64)] = count(); } interval:ms:400 { exit(); }`, want: `@\[/proc/self/stat\]: \d+`},
+	{name: "interval", prog: `interval:ms:20 { @n = count(); if (@n >= 3) { exit(); } }`, want: `@n: ([3-9]|[1-9]\d+)\n`},
+	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 /@ > 0/ { exit(); }`, want: `@: \d+`},
+	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); }`, want: `@o: \d+`, work: true},
+	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename, 64)] = count(); }`, want: `@\[/proc/self/stat\]: \d+`, work: true},
 	{
 		name: "arguments of system calls by name",
-		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[str(args.filename, 64), args.flags] = count(); exit(); } interval:s:5 { exit(); }`,
+		prog: `syscall:openat /pid == SELF && args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[str(args.filename, 64), args.flags] = count(); exit(); }`,
 		want: `(?s)/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 0\n.*@\[/proc/self/stat, O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC\]: \d+`,
 	},
 	{
 		name: "all arguments of a system call",
-		prog: `syscall:openat /args.filename == "/proc/self/stat"/ { print(args); exit(); } interval:s:5 { exit(); }`,
+		prog: `syscall:openat /pid == SELF && args.filename == "/proc/self/stat"/ { print(args); exit(); }`,
 		want: `\{ \.dfd = AT_FDCWD, \.filename = /proc/self/stat, \.flags = O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC, \.mode = 0 \}`,
 	},
 	{
 		name: "arguments of system calls at the return",
-		prog: `syscall:openat:return /strcontains(args.filename, "self/stat") && retval > 2/ { $p = args.filename; printf("%s %s %s %d\n", $p, args.flags, args.dfd, (uint64)args.filename > 4096); exit(); } interval:s:5 { exit(); }`,
+		prog: `syscall:openat:return /pid == SELF && strcontains(args.filename, "self/stat") && retval > 2/ { $p = args.filename; printf("%s %s %s %d\n", $p, args.flags, args.dfd, (uint64)args.filename > 4096); exit(); }`,
 		want: `/proc/self/stat O_RDONLY\|(O_LARGEFILE\|)?O_CLOEXEC AT_FDCWD 1\n`,
 	},
-	{name: "wildcard", prog: `tracepoint:syscalls:sys_enter_open* { @[probe] = count(); } interval:ms:400 { exit(); }`, want: `@\[tracepoint:syscalls:sys_enter_openat\]: \d+`},
-	{name: "other tracepoint", prog: `tracepoint:sched:sched_switch { @[args.prev_pid >= 0] = count(); } interval:ms:300 { exit(); }`, want: `@\[(1|true)\]: \d+`},
-	{name: "raw tracepoint", prog: `rawtracepoint:sched_switch { @ = count(); } interval:ms:300 { exit(); }`, want: `@: \d+`},
-	{name: "kprobe", prog: `kprobe:vfs_read { @[comm, arg2 >= 0] = count(); } kretprobe:vfs_read { @r = hist(retval); } interval:ms:400 { exit(); }`, want: `(?s)@\[.*\]: \d+.*@r:`, feature: kernel.FeatureKprobes},
-	{name: "kprobe wildcard", prog: `kprobe:vfs_r* { @[func] = count(); } interval:ms:400 { exit(); }`, want: `@\[vfs_read\]: \d+`, feature: kernel.FeatureKprobes},
-	{name: "kprobe struct", prog: `kprobe:vfs_open { @[str(((struct path *)arg0)->dentry->d_name.name, 64)] = count(); } interval:ms:400 { exit(); }`, want: `@\[stat\]: \d+`, feature: kernel.FeatureKprobes},
-	{name: "fentry", prog: `fentry:vfs_read { @[args.count >= 0] = count(); } fexit:vfs_read { @r = hist(retval); } interval:ms:400 { exit(); }`, want: `(?s)@\[(1|true)\]: \d+.*@r:`, feature: kernel.FeatureFentry},
-	{name: "latency pair", prog: `tracepoint:syscalls:sys_enter_read { @s[tid] = nsecs; } tracepoint:syscalls:sys_exit_read /@s[tid]/ { @us = hist((nsecs - @s[tid]) / 1000); delete(@s[tid]); } interval:ms:400 { exit(); }`, want: `@us:`},
+	{name: "wildcard", prog: `tracepoint:syscalls:sys_enter_open* { @[probe] = count(); }`, want: `@\[tracepoint:syscalls:sys_enter_openat\]: \d+`, work: true},
+	{name: "other tracepoint", prog: `tracepoint:sched:sched_switch { @[args.prev_pid >= 0] = count(); }`, want: `@\[(1|true)\]: \d+`, work: true},
+	{name: "raw tracepoint", prog: `rawtracepoint:sched_switch { @ = count(); }`, want: `@: \d+`, work: true},
+	{name: "kprobe", prog: `kprobe:vfs_read { @[comm, arg2 >= 0] = count(); } kretprobe:vfs_read { @r = hist(retval); }`, want: `(?s)@\[.*\]: \d+.*@r:`, feature: kernel.FeatureKprobes, work: true},
+	{name: "kprobe wildcard", prog: `kprobe:vfs_r* { @[func] = count(); }`, want: `@\[vfs_read\]: \d+`, feature: kernel.FeatureKprobes, work: true},
+	{name: "kprobe struct", prog: `kprobe:vfs_open { @[str(((struct path *)arg0)->dentry->d_name.name, 64)] = count(); }`, want: `@\[stat\]: \d+`, feature: kernel.FeatureKprobes, work: true},
+	{name: "fentry", prog: `fentry:vfs_read { @[args.count >= 0] = count(); } fexit:vfs_read { @r = hist(retval); }`, want: `(?s)@\[(1|true)\]: \d+.*@r:`, feature: kernel.FeatureFentry, work: true},
+	{name: "latency pair", prog: `tracepoint:syscalls:sys_enter_read { @s[tid] = nsecs; } tracepoint:syscalls:sys_exit_read /@s[tid]/ { @us = hist((nsecs - @s[tid]) / 1000); delete(@s[tid]); }`, want: `@us:`, work: true},
 	{name: "exit code", prog: `BEGIN { exit(7); }`, want: ``, code: 7},
 	{name: "user error", prog: `BEGIN { prinf("x"); }`, want: ``, code: 1},
 	{name: "positional", prog: `BEGIN { printf("%d %s %d\n", $1, str($2), $#); }`, args: []string{"42", "arg"}, want: `42 arg 2`},
 	{name: "pid filter", prog: `tracepoint:syscalls:sys_enter_openat { @[pid] = count(); } interval:ms:300 { exit(); }`, args: []string{"-p", "1"}, want: `(?s)^\s*(@\[1\]: \d+\s*)?$`},
 	{name: "json", prog: `BEGIN { @h[1] = hist(5); print((1, "a")); }`, args: []string{"-f", "json"}, want: `(?s)\{"type": "value", "data": \[1,"a"\]\}.*\{"type": "hist", "data": \{"@h": \{"1": \[\{"min": 4, "max": 7, "count": 1\}\]\}\}\}`},
 	{name: "end", prog: `BEGIN { @x = 1; } END { printf("bye %d\n", @x); clear(@x); }`, want: `bye 1`},
+}
+
+// visible is work that the scripts see.
+func visible() {
+	for range 20 {
+		_, _ = os.ReadFile("/proc/self/stat")
+		os.Getpid()
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // activity makes system calls while a script runs.
@@ -137,22 +147,29 @@ func TestKernelScripts(t *testing.T) {
 			if c.arch != "" && c.arch != k.Arch() {
 				t.Skipf("needs %s", c.arch)
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-			defer cancel()
-			var out, errs bytes.Buffer
-			argv := append([]string{"sonde", "-e", c.prog}, c.args...)
-			code := run(ctx, argv, stdio{strings.NewReader(""), &out, &errs})
+			argv := append([]string{"-e", strings.ReplaceAll(c.prog, "SELF", strconv.Itoa(os.Getpid()))}, c.args...)
+			var out, errs string
+			var code int
+			if c.work {
+				out, errs, code = beside(t, argv, visible)
+			} else {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				var o, e bytes.Buffer
+				code = run(ctx, append([]string{"sonde"}, argv...), stdio{strings.NewReader(""), &o, &e})
+				out, errs = o.String(), e.String()
+				if ctx.Err() != nil {
+					t.Error("did not end by itself")
+				}
+			}
 			if code != c.code {
 				t.Errorf("status %d, want %d", code, c.code)
 			}
-			if ok, err := regexp.MatchString(c.want, out.String()); err != nil || !ok {
-				t.Errorf("output %q does not match %q", out.String(), c.want)
-			}
-			if ctx.Err() != nil {
-				t.Error("did not end by itself")
+			if ok, err := regexp.MatchString(c.want, out); err != nil || !ok {
+				t.Errorf("output %q does not match %q", out, c.want)
 			}
 			if t.Failed() {
-				t.Logf("script: %s\nmessages: %s", c.prog, errs.String())
+				t.Logf("script: %s\nmessages: %s", c.prog, errs)
 			}
 		})
 	}

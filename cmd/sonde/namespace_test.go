@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +56,7 @@ func insidePIDNamespace(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	go activity(stop)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	const prog = `syscall:openat /pid == 1/ { printf("ids %d %d %d %d\nstack %s\n", pid, pid(init), pid(curr_ns), tid(init) >= pid(init), ustack(1)); exit(); }`
 	for _, args := range [][]string{{"-p", "1", "-e", prog}, {"-p", "4194303", "-e", "begin { }"}} {

@@ -53,7 +53,7 @@ func TestKernelPairs(t *testing.T) {
 	t.Setenv(pairThreadsEnv, report)
 	for _, maps := range []string{"auto", "literal"} {
 		t.Run(maps, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			prog := `config = { maps = ` + maps + ` }
 			tracepoint:syscalls:sys_enter_getpgid /pid == cpid/ { @start[tid] = nsecs; @in = count(); }

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 const probedProgram = `#include <unistd.h>
@@ -63,7 +62,7 @@ func TestKernelUprobes(t *testing.T) {
 				{`loop.cc:6:3`, `printf("%s\n", func)`, `(?m)spin`},
 			} {
 				t.Run(filepath.Base(program)+"/"+c.place, func(t *testing.T) {
-					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
 					defer cancel()
 					var out, errs bytes.Buffer
 					prog := "uprobe:" + program + ":" + c.place + " { " + c.body + "; exit(); }"

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // markedProgram is a program without any library that goes round for ever, with a marker that has two arguments, a number and a text. It
@@ -176,7 +175,7 @@ func TestKernelUSDT(t *testing.T) {
 		{"of a command", "usdt:" + bin + ":lab:tick /pid == cpid/" + body, `(?m)^42 marked usdt:`, []string{"-c", bin}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			var out, errs bytes.Buffer
 			code := run(ctx, append([]string{"sonde", "-e", c.prog}, c.args...), stdio{strings.NewReader(""), &out, &errs})

@@ -305,17 +305,26 @@ func TestVerifyMisbehaving(t *testing.T) {
 func TestVerifyKilled(t *testing.T) {
 	bin := guestSonde(t)
 	dir := writeScripts(t, map[string]string{"long.bt": `interval:s:1 { printf("tick\n"); }`})
-	tmp := t.TempDir()
-	before := cacheNames(t)
+	// A cache of its own, with the kernel: other tests may download others meanwhile.
+	tmp, cache := t.TempDir(), t.TempDir()
+	kernels := filepath.Join("kernels", string(lab.HostArch()))
+	own := filepath.Join(cache, "sonde", kernels)
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(lab.DefaultCacheDir(), kernels, "5.10"), filepath.Join(own, "5.10")); err != nil {
+		t.Fatal(err)
+	}
+	before := names(t, own)
 	cmd := exec.Command(bin, "verify", "--kernel", "5.10", "--run", "600", "long.bt")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+tmp)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+tmp, "XDG_CACHE_HOME="+cache)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	var guest int
 	wait := func(what string, done func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("waited too long for ", what)
 			}
@@ -334,7 +343,7 @@ func TestVerifyKilled(t *testing.T) {
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("%v stays in the folder for temporary files (%v)", left, err)
 	}
-	if after := cacheNames(t); after != before {
+	if after := names(t, own); after != before {
 		t.Errorf("the cache held\n%s\nand now\n%s", before, after)
 	}
 }
@@ -361,14 +370,18 @@ func zombie(pid int) bool {
 	return strings.Contains(string(b), ") Z ")
 }
 
-func cacheNames(t *testing.T) string {
+// names are those of the files of a folder.
+func names(t *testing.T, dir string) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(lab.DefaultCacheDir(), "kernels", string(lab.HostArch()), "*"))
-	hidden, herr := filepath.Glob(filepath.Join(lab.DefaultCacheDir(), "kernels", string(lab.HostArch()), ".*"))
-	if err != nil || herr != nil {
-		t.Fatal(err, herr)
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.Join(append(names, hidden...), "\n")
+	var out []string
+	for _, e := range list {
+		out = append(out, e.Name())
+	}
+	return strings.Join(out, "\n")
 }
 
 // TestLabRun runs a program with its libraries, and gives its status back.

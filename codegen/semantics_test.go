@@ -278,7 +278,7 @@ func (h *host) runOr(t testing.TB, obj *object.Object, again func(budget int) *o
 		t.Fatal(err)
 	}
 	defer s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // only a hang reaches it
 	defer cancel()
 	if _, err := s.Run(ctx); err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func TestSessionJSON(t *testing.T) {
 func TestSessionExitCodeAndClear(t *testing.T) {
 	obj := testObject(program(object.RoleBegin, put("@h", 7, 9), send(2, 0), send(1, 5)))
 	obj.Programs = append(obj.Programs, program(object.RoleSignal)) // something to wait for
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	got, code := runObject(t, ctx, obj, false)
 	if code != 5 || ctx.Err() != nil {
@@ -150,7 +150,7 @@ func TestSessionEndsWithItsContext(t *testing.T) {
 	if _, code := runObject(t, ctx, obj, false); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > time.Minute {
 		t.Errorf("took %v", d)
 	}
 }

@@ -53,7 +53,7 @@ func parseCases(name, text string) ([]testCase, error) {
 		}
 		word, rest, _ := strings.Cut(l, " ")
 		if c.timeout == 0 {
-			c.file, c.timeout = name, 20*time.Second
+			c.file, c.timeout = name, 2*time.Minute // only a hang reaches it
 		}
 		var err error
 		switch word {
@@ -310,7 +310,7 @@ func runJoined(t *testing.T, path string, list []testCase) []string {
 		fmt.Fprintf(&b, "%s printf(\"%s\\n\"); ", scratch.ReplaceAllString(body, fmt.Sprintf("$$c%d_$1", i)), mark)
 	}
 	b.WriteString("exit(); }")
-	out, _, err := runCase(path, testCase{prog: b.String(), run: []string{"--no-warnings"}, timeout: time.Minute})
+	out, _, err := runCase(path, testCase{prog: b.String(), run: []string{"--no-warnings"}, timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, &b, out)
 	}
@@ -386,7 +386,7 @@ func TestSameAsBpftrace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.timeout = time.Minute
+			c.timeout = 2 * time.Minute
 			theirs, _, err := runCase(peer, c)
 			if err != nil {
 				t.Fatal(err)

@@ -15,7 +15,7 @@
 //	BEFORE        a command of the shell that runs meanwhile and is ended afterwards
 //	AFTER         a command of the shell that is run once the probes are attached
 //	REQUIRES      a command of the shell that must succeed, else the case is skipped
-//	TIMEOUT       seconds, 20 when not given
+//	TIMEOUT       seconds, 120 when not given
 //	SAME          bpftrace prints the same; the text, if any, says from which version on
 //	DIFFERS       why bpftrace prints something else, for the reader
 //

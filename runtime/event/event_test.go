@@ -165,7 +165,7 @@ func TestReaderWakesAndStops(t *testing.T) {
 			if v != i {
 				t.Errorf("got %d, want %d", v, i)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the reader did not wake")
 		}
 	}
@@ -175,7 +175,7 @@ func TestReaderWakesAndStops(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the reader did not stop")
 	}
 	if err := r.Close(); err != nil {

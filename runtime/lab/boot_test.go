@@ -52,7 +52,7 @@ func needKernel(t *testing.T, spec string, arch Arch) Kernel {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs the go command")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	k, err := NewCatalogue().Fetch(ctx, spec, arch)
 	if err != nil {
@@ -97,9 +97,9 @@ func fact(out []byte, name string) string {
 	return ""
 }
 
-// bootLimit is generous: the test machine may be doing other things. The aim
-// of 5 seconds is checked by the benchmark.
-const bootLimit = 60 * time.Second
+// patience is how long tests wait for what must happen. A machine that does much else takes long for everything: only a hang reaches it. The aim of
+// 5 seconds for a boot is checked by the benchmark.
+const patience = 3 * time.Minute
 
 func TestBoot(t *testing.T) {
 	tests := []struct {
@@ -110,7 +110,7 @@ func TestBoot(t *testing.T) {
 		t.Run(tt.spec+" "+string(tt.arch), func(t *testing.T) {
 			k := needKernel(t, tt.spec, tt.arch)
 			res, err := Run(t.Context(), Config{
-				Kernel: k, Init: buildGuest(t, tt.arch), Jobs: []Job{guestJob("facts")}, CPUs: 2,
+				Kernel: k, Init: buildGuest(t, tt.arch), Jobs: []Job{guestJob("facts")}, CPUs: 2, BootTimeout: patience,
 			})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, res.Console)
@@ -136,9 +136,6 @@ func TestBoot(t *testing.T) {
 			}
 			if res.SkippedBytes != 0 {
 				t.Errorf("%d bytes of noise on the result line", res.SkippedBytes)
-			}
-			if res.Boot > bootLimit {
-				t.Errorf("booted in %s", res.Boot)
 			}
 		})
 	}
@@ -239,8 +236,8 @@ func TestGuestFailures(t *testing.T) {
 		contains string
 	}{
 		{"panic", Config{Jobs: []Job{guestJob("exit", "0"), guestJob("panic")}}, KindPanic, "sysrq"},
-		{"hang", Config{Jobs: []Job{guestJob("exit", "0"), guestJob("sleep")}, Timeout: 20 * time.Second}, KindTimeout, "20s"},
-		{"boot that takes too long", Config{Jobs: []Job{guestJob("facts")}, BootTimeout: time.Second}, KindBoot, "1s"},
+		{"hang", Config{Jobs: []Job{guestJob("exit", "0"), guestJob("sleep")}, Timeout: 45 * time.Second}, KindTimeout, "45s"},
+		{"boot that takes too long", Config{Jobs: []Job{guestJob("facts")}, BootTimeout: 100 * time.Millisecond}, KindBoot, "100ms"},
 		{"flood", Config{Jobs: []Job{guestJob("exit", "0"), guestJob("line-flood")}, MaxOutputBytes: 100_000}, KindFlood, "100000"},
 		{
 			"too little memory for its files",
@@ -460,7 +457,7 @@ func processesWith(t *testing.T, text string) (pids []int) {
 
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited too long for ", what)
 		}

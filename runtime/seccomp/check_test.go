@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // without is a copy of a profile that lacks calls.
@@ -25,7 +24,7 @@ func without(p *Profile, names ...string) *Profile {
 
 func check(t testing.TB, p *Profile, po PolicyOptions, dry bool, command ...string) (*CheckResult, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out bytes.Buffer
 	r, err := Check(ctx, CheckOptions{Policy: mustPolicy(t, p, po), Profile: p, Command: command, Stdout: &out, Stderr: &out, DryRun: dry, Stacks: true})

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // ociRuntime is a container runtime with a bundle of one program.
@@ -107,7 +106,7 @@ func (o *ociRuntime) recordParked(t testing.TB, opts Options) (*Profile, string)
 	id := o.id()
 	opts.Create, opts.Stdout, opts.Stderr = []string{o.path, "create", "--bundle", o.dir, id}, out, out
 	r := startRecording(t, opts)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.Wait(ctx); err != nil {
 		t.Fatalf("wait: %v", err)

@@ -188,6 +188,9 @@ func startRecording(t testing.TB, o Options) *Recorder {
 	return r
 }
 
+// patience is how long tests wait for what must happen. A machine that does much else takes long for everything: only a hang reaches it.
+const patience = 5 * time.Minute
+
 // record records a command to its end.
 func record(t testing.TB, o Options, command ...string) *Profile {
 	t.Helper()
@@ -196,7 +199,7 @@ func record(t testing.TB, o Options, command ...string) *Profile {
 		o.Stdout = io.Discard
 	}
 	r := startRecording(t, o)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.Wait(ctx); err != nil {
 		t.Fatalf("wait: %v", err)

@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -21,9 +22,15 @@ func preempted() {
 	counts := make(chan uint64)
 	pin := func() {
 		runtime.LockOSThread()
-		var one unix.CPUSet
-		one.Set(0)
-		if err := unix.SchedSetaffinity(0, &one); err != nil {
+		var all, one unix.CPUSet
+		err := unix.SchedGetaffinity(0, &all)
+		for cpu := range 8 * int(unsafe.Sizeof(all)) { // the first that this process may use
+			if all.IsSet(cpu) {
+				one.Set(cpu)
+				break
+			}
+		}
+		if err = errors.Join(err, unix.SchedSetaffinity(0, &one)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

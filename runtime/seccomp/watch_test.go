@@ -108,7 +108,7 @@ func TestRecordOwnFilter(t *testing.T) {
 			if !c.before || c.cgroup {
 				call() // what it writes is, in a cgroup that it brings its filter to, its first call that is not denied
 			}
-			wantDenials(t, finish(t, r, in), "getppid", c.want)
+			wantDenials(t, finish(t, r, in, cmd), "getppid", c.want)
 		})
 	}
 }
@@ -125,7 +125,7 @@ func TestRecordCgroupLeft(t *testing.T) {
 	enter(t, filepath.Dir(group), cmd)
 	call()
 	enter(t, group, cmd)
-	wantDenials(t, finish(t, r, in), "getppid", 200)
+	wantDenials(t, finish(t, r, in, cmd), "getppid", 200)
 }
 
 // talk starts a program that says when it is ready and waits for a line each time.
@@ -197,14 +197,15 @@ func wantDenials(t *testing.T, p *Profile, name string, n uint64) {
 	}
 }
 
-func finish(t *testing.T, r *Recorder, in io.WriteCloser) *Profile {
+// finish lets the program end, and stops the recording then.
+func finish(t *testing.T, r *Recorder, in io.WriteCloser, cmd *exec.Cmd) *Profile {
 	t.Helper()
 	_, _ = io.WriteString(in, "\n")
 	_ = in.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if r.opts.Cgroup != "" {
-		time.Sleep(300 * time.Millisecond)
+		_ = cmd.Wait()
 	} else if err := r.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}

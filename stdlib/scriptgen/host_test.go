@@ -202,7 +202,7 @@ func (h *host) run(g *scriptgen.Generator, text string) (string, outcome) {
 		return "", o
 	}
 	defer s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // only a hang reaches it
 	defer cancel()
 	if _, err := s.Run(ctx); err != nil {
 		return "", outcome{err: err}

@@ -121,7 +121,7 @@ func (o *options) run(ctx context.Context, c *lab.Catalogue) (bool, error) {
 	}
 	var kernels []lab.Kernel
 	for _, spec := range lab.ParseSpecs(o.kernels) {
-		k, err := c.Fetch(ctx, spec, o.arch)
+		k, err := o.fetch(ctx, c, spec)
 		if err != nil {
 			return false, err
 		}
@@ -145,6 +145,26 @@ func (o *options) run(ctx context.Context, c *lab.Catalogue) (bool, error) {
 		}
 	}
 	return ok, nil
+}
+
+// fetch gets a kernel. An archive that is changing at the moment, or a network that fails, gets two more chances.
+func (o *options) fetch(ctx context.Context, c *lab.Catalogue, spec string) (k lab.Kernel, err error) {
+	for n := range 3 {
+		if n > 0 {
+			c.Say(err.Error() + "; once more in 20 s")
+			select {
+			case <-ctx.Done():
+				return k, context.Cause(ctx)
+			case <-time.After(20 * time.Second):
+			}
+		}
+		k, err = c.Fetch(ctx, spec, o.arch)
+		var missing *lab.MissingError
+		if err == nil || errors.Is(err, lab.ErrNoKernel) || errors.As(err, &missing) || strings.Contains(spec, "/") {
+			break
+		}
+	}
+	return k, err
 }
 
 // initBinary returns a static binary that calls lab.Init: this program, or the

@@ -64,8 +64,9 @@ deps: ## install QEMU when it is missing (as root, with apt)
 		fi; \
 	fi
 
-HOST_TESTS = $(GO) test -json -timeout 15m ./...
-LAB_TESTS = $(if $(strip $(LAB_PACKAGES)),$(BIN)/labrun -kernel $(KERNELS) -timeout 10m -json -test '$(LAB_PACKAGES)' -- -test.run '$(LAB_RUN)',true)
+# Only a hang reaches the limits: here the longest package takes two minutes, in a guest three.
+HOST_TESTS = $(GO) test -json -timeout 30m ./...
+LAB_TESTS = $(if $(strip $(LAB_PACKAGES)),$(BIN)/labrun -kernel $(KERNELS) -timeout 30m -json -test '$(LAB_PACKAGES)' -- -test.run '$(LAB_RUN)',true)
 
 $(BIN)/labrun: FORCE
 	@CGO_ENABLED=0 $(GO) build -o $@ ./runtime/lab/labrun

@@ -244,6 +244,9 @@ func (s *Session) failures() {
 		}
 		if rc := int64(binary.NativeEndian.Uint64(s.globals[f.Off:])); rc != 0 {
 			s.reported[i] = true
+			if missingDelete(f.Helper, rc) {
+				continue // scripts delete without having looked: with -k only
+			}
 			s.helperFailure(f.Helper, rc, f.Span)
 		}
 	}
@@ -289,12 +292,17 @@ func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
 	})
 }
 
+// missingDelete reports whether a helper failed because the key to be deleted was not there.
+func missingDelete(helper string, errno int64) bool {
+	return strings.HasSuffix(helper, "map_delete_elem") && int64(int32(errno)) == -int64(unix.ENOENT)
+}
+
 // helperText says what a helper's error means for the script.
 func helperText(helper string, errno int64) string {
 	switch {
 	case strings.HasSuffix(helper, "map_update_elem") && errno == -int64(unix.E2BIG):
 		return "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries in a map declaration e.g. `let @a = hash(5000)`"
-	case strings.HasSuffix(helper, "map_delete_elem") && errno == -int64(unix.ENOENT):
+	case missingDelete(helper, errno):
 		return "Can't delete map element because it does not exist."
 	case strings.HasSuffix(helper, "map_lookup_elem"):
 		return "Can't lookup map element because it does not exist."

@@ -412,13 +412,12 @@ func lowerPath(g *lower.Gen, c *check.Call) lower.Operand {
 	o := g.Expr(c.Args[0])
 	dst := g.Dest(t)
 	g.B.Zero(dst.Ptr, int(dst.Off), t.Size)
-	p, ok := g.BTFPointer(o)
-	if !ok {
+	if !g.IfBTFPointer(o, func(p *ir.Value) {
+		rc := g.B.Helper(asm.FnDPath, p, g.Pointer(dst), g.B.Const(int64(t.Size)))
+		g.CheckHelper(rc, "d_path", object.CounterReadFail)
+	}) {
 		g.Errorf("E0725", c.Args[0], "`path` needs a pointer that the kernel gave with its type").
 			Hint("use it in fentry, fexit, iter or lsm probes, with a member of `args`")
-		return lower.Operand{Type: t, P: dst}
 	}
-	rc := g.B.Helper(asm.FnDPath, p, g.Pointer(dst), g.B.Const(int64(t.Size)))
-	g.CheckHelper(rc, "d_path", object.CounterReadFail)
 	return lower.Operand{Type: t, P: dst}
 }

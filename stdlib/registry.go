@@ -137,8 +137,11 @@ func (r *Registry) add(b *Builtin, funcs map[string]any, vars map[string]lower.V
 
 // Var returns a builtin variable by name.
 func (r *Registry) Var(name string) *check.Var {
-	if v := r.vars[name]; v != nil && name != "argN" {
+	if v := r.vars[name]; v != nil && name != "argN" && name != "sargN" {
 		return v
+	}
+	if len(name) == 5 && strings.HasPrefix(name, "sarg") && isDigit(name[4], 10) {
+		return r.vars["sargN"]
 	}
 	if len(name) > 3 && len(name) < 6 && strings.HasPrefix(name, "arg") && strings.Trim(name[3:], "0123456789") == "" {
 		return r.vars["argN"]
@@ -176,6 +179,9 @@ func (r *Registry) Names(what string) []string {
 		for n := range r.vars {
 			if n == "argN" {
 				out = append(out, "arg0", "arg1", "arg2", "arg3", "arg4", "arg5")
+				continue
+			}
+			if n == "sargN" { // of old scripts
 				continue
 			}
 			out = append(out, n)

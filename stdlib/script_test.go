@@ -142,6 +142,7 @@ func TestKernelScripts(t *testing.T) {
 		{"fentry argument", `fentry:vfs_read ` + fmt.Sprintf("/pid == %d && args.count == 10/", pid) + ` { printf("%d %s", args.count, str(args.file.f_path.dentry.d_name.name)); exit(); }`, fentries, read, `^10 status`},
 		{"fexit result", `fexit:vfs_read ` + fmt.Sprintf("/pid == %d && args.count == 10/", pid) + ` { printf("%d %d", args.count, retval); exit(); }`, fentries, read, `^10 10`},
 		{"fentry of two", `fentry:vfs_read,fentry:vfs_open ` + mine + ` { @[probe] = count(); @n++; if (@n > 5) { exit(); } }`, fentries, read, `(?s)@\[fentry:vmlinux:vfs_read\]: \d+`},
+		{"words on the stack", `uprobe:` + own + ` ` + mine + ` { $s = (uint64 *)reg("sp"); printf("%d", sarg1 == *($s + 2) || sarg1 == *($s + 1)); exit(); }`, nil, call, `^1`},
 		{"uprobe argument", `uprobe:` + own + ` ` + mine + ` { printf("%d %s", arg0, func); exit(); }`, nil, call, `^\d+ github.com/sonde-sh/sonde/stdlib_test.probed`},
 		{"uretprobe of Go", `uretprobe:` + own + ` ` + mine + ` { printf("%s", probe); exit(); }`, nil, call, `^uretprobe:/`},
 		{"iterator", fmt.Sprintf(`iter:task /ctx.task.tgid == %d/ { @[ctx.task.tgid] = count(); }`, pid), []string{kernel.FeatureIter}, func() {}, fmt.Sprintf(`@\[%d\]: \d+`, pid)},

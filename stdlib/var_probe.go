@@ -29,6 +29,15 @@ func probeVars() []Builtin {
 			Var: &check.Var{Type: argNType},
 		},
 		{
+			Name: "sargN", Doc: Doc{
+				Group: "probe", Summary: "words on the stack",
+				Text: "`sarg0` ... `sarg9` are the words on the stack that follow the return address when a function is entered, as 64-bit integers: the arguments that do not fit " +
+					"into registers, and all of them in programs of Go before 1.17. bpftrace had them until 0.24.",
+				Example: "uprobe:libc:malloc { @[sarg0] = count(); }", SeeAlso: []string{"argN"},
+			},
+			Var: &check.Var{Type: sargType},
+		},
+		{
 			Name: "retval", Doc: Doc{
 				Group: "probe", Summary: "result of the traced function",
 				Text:    "An integer in `kretprobe` and `uretprobe`; in `fexit` it has the function's own type.",
@@ -79,6 +88,8 @@ func unavailable(u *check.VarUse, p *check.Point, hint string) *types.Type {
 		message = "The args builtin can only be used with tracepoint, rawtracepoint, fentry/fexit, and uprobe probes (" + probetype(p) + " used here)"
 	case "argN":
 		message = "The " + u.Node.Name + " builtin can only be used with 'kprobes', 'uprobes' and 'usdt' probes"
+	case "sargN":
+		message = "The " + u.Node.Name + " builtin can only be used with 'kprobes' and 'uprobes' probes"
 	case "retval":
 		message = "The retval builtin can only be used with 'kretprobe' and 'uretprobe' and 'fentry' probes"
 		if p.Kind.Name() == "tracepoint" {
@@ -148,6 +159,16 @@ func argNType(u *check.VarUse) *types.Type {
 		return p.ArgTypes[u.Index]
 	}
 	return inSpace(types.TUint64, p.Space, types.ProvRaw)
+}
+
+// sargType is that of a word on the stack, which has the space of the function.
+func sargType(u *check.VarUse) *types.Type {
+	for _, p := range u.Body.Points {
+		if k := p.Kind.Name(); k != "kprobe" && k != "uprobe" {
+			return unavailable(u, p, "store what you need in the entry probe: `@arg[tid] = sarg0`")
+		}
+	}
+	return inSpace(types.TUint64, u.Body.Points[0].Space, types.ProvRaw)
 }
 
 func retvalType(u *check.VarUse) *types.Type {

@@ -29,6 +29,7 @@ func TestKernelIterators(t *testing.T) {
 	for _, c := range []struct{ prog, want string }{
 		{fmt.Sprintf(`iter:task /ctx.task.tgid == %d/ { @[ctx.task.tgid] = count(); }`, pid), fmt.Sprintf(`@\[%d\]: \d+`, pid)},
 		{fmt.Sprintf(`iter:task_file /ctx.task.tgid == %d && ctx.file != 0/ { @[ctx.fd] = count(); }`, pid), `@\[0\]: \d+`},
+		{fmt.Sprintf(`iter:task_file /ctx.task.tgid == %d && ctx.fd == 0/ { printf("<%%s>\n", path(ctx.file->f_path)); }`, pid), `<(/|pipe:|socket:)`},
 		{`iter:bpf_map { @n = count(); }`, `@n: \d+`},
 		{`iter:bpf_prog { @n = count(); }`, `@n: \d+`},
 		{fmt.Sprintf(`iter:task_vma /ctx.task.tgid == %d/ { @n = count(); }`, pid), `@n: \d+`},

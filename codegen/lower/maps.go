@@ -46,7 +46,7 @@ const (
 	line        = 64        // bytes that CPUs must not share
 	maxLines    = 256 << 10 // largest aggregation without key that goes to the shared array, all CPUs together
 	prealloc    = 4096      // entries up to which a hash is allocated at once
-	preallocMem = 4 << 20   // bytes
+	preallocMem = 16 << 20  // bytes: keys of two strings of max_strlen bytes
 	scalarKey   = 8         // bytes of the key of a map without key that has a hash of its own
 	ringMap     = "ring"
 	stacksMap   = "stacks"
@@ -210,6 +210,8 @@ func (u *Unit) planHash(m *check.Map, p *mapPlan) {
 	if s.PerCPU {
 		copies = max(u.Target.CPUs, 1)
 	}
+	// An entry that is allocated when it is first needed can be refused where the kernel cannot refill its stock in time (in the scheduler, in
+	// interrupts), so this is for maps that are too large otherwise.
 	large := s.MaxEntries > prealloc || s.MaxEntries*(s.KeySize+copies*s.ValueSize) > preallocMem
 	if !lru && large && u.allocatesSafely() {
 		s.Flags |= flagNoPrealloc

@@ -326,6 +326,11 @@ func (s *selector) condition(op ir.Op, x, y *ir.Value) (cond asm.JumpOp, rx, ry 
 	if x.Op == ir.OpConst && y.Op != ir.OpConst {
 		op, x, y = mirrored[op], y, x
 	}
+	// The counter of a loop goes to the right. The verifier knows its value in each round; kernels before 6.8 see that a jump is not taken only
+	// where it is the right side that they know, and walk on with a limit whose least value is above its greatest.
+	if x.Op == ir.OpParam && y.Op != ir.OpParam && y.Op != ir.OpConst {
+		op, x, y = mirrored[op], y, x
+	}
 	rx, ry = s.reg(x), noReg
 	if y.Op == ir.OpConst && fitsImm(y.Imm) {
 		imm = y.Imm

@@ -58,6 +58,11 @@ func walkStep(s *types.StructDef, off, size int) (next *types.StructDef, rest in
 			n := (off - start) / t.Elem.Size
 			start += n * t.Elem.Size
 			t = t.Elem
+			// Kernels before 6.12 (seen on 5.10 and 6.1) do not follow the typedef of an element: to them atomic_long_t in an array is neither a
+			// struct nor a pointer.
+			if t.Name != "" && (t.Kind == types.Struct || t.Kind == types.Pointer) {
+				return nil, 0, walkRefused, nil
+			}
 		}
 		switch t.Kind {
 		case types.Struct:

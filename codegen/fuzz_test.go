@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sonde-sh/sonde/codegen"
@@ -90,5 +91,20 @@ func TestTooMuchCode(t *testing.T) {
 	var list *diag.List
 	if !errors.As(err, &list) || list.All()[0].Code != "E0710" {
 		t.Errorf("%v, want E0710", err)
+	}
+}
+
+// TestTooManyFunctions: loops become functions, of which the kernel takes 256.
+func TestTooManyFunctions(t *testing.T) {
+	for _, n := range []int{255, 256, 2000} {
+		text := "begin { $i = 0; " + strings.Repeat("while ($i < 10) { $i++; } ", n) + "}"
+		_, err := codegen.Compile(fixtureInfo(t, text), fixtureTarget(), codegen.Options{})
+		var list *diag.List
+		switch refused := errors.As(err, &list) && list.HasErrors(); {
+		case refused != (n > 255), err != nil && !refused:
+			t.Errorf("%d loops: %v", n, err)
+		case refused && (list.Len() != 1 || list.All()[0].Code != "E0710" || !strings.Contains(list.All()[0].Message, "functions")):
+			t.Errorf("%d loops: %v, want one E0710 about functions", n, list.All())
+		}
 	}
 }

@@ -29,12 +29,19 @@ var statements = []struct {
 	{"increments", func(i int) string { return fmt.Sprintf("@i[%d]++;", i) }},
 	{"comparisons", func(i int) string { return fmt.Sprintf(`if (comm == "name %d") { @a = %d; }`, i, i) }},
 	{"histograms", func(int) string { return "@h = hist(nsecs);" }},
+	{"tuples", func(i int) string { return fmt.Sprintf(`$t = (%d, pid, "x"); @t = $t.1;`, i) }},
+	{"copies", func(i int) string { return fmt.Sprintf(`$a = comm; @s%d = $a;`, i%5) }},
+	{"reads", func(i int) string { return fmt.Sprintf(`@z = str((uint8*)%d);`, 4096*i) }},
+	{"whiles", func(int) string { return "while ($v < 10) { $v++; }" }},
+	{"keyed histograms", func(i int) string { return fmt.Sprintf("@l[%d] = lhist(nsecs, 0, 100, 10);", i%7) }},
+	{"statistics", func(i int) string { return fmt.Sprintf("@st[pid] = stats(%d);", i) }},
+	{"arguments", func(i int) string { return fmt.Sprintf(`printf("%%d %%s %%d %%s\n", pid, comm, %d, "s%d");`, i, i) }},
 	{"loops", func(int) string { return "for ($i : 0..10) { @n += $i; }" }},
 }
 
 func manyStatements(line func(int) string, n int) string {
 	var sb strings.Builder
-	sb.WriteString("begin {\n")
+	sb.WriteString("begin { $v = 0;\n")
 	for i := range n {
 		sb.WriteString(line(i) + "\n")
 	}

@@ -14,6 +14,9 @@ import (
 // StackLimit is the kernel's limit for the frames of a chain of calls, in bytes.
 const StackLimit = 512
 
+// maxFuncs is the kernel's limit for the functions of a program, the entry included (BPF_MAX_SUBPROGS).
+const maxFuncs = 256
+
 // Options say what the kernel can do and what the maps are called. The zero value is the least: Linux 5.10, no scratch memory.
 type Options struct {
 	AtomicFetch bool // fetching atomics (5.12)
@@ -45,6 +48,9 @@ type Code struct {
 
 // Emit compiles entry and the functions of the module that it refers to. The module is not changed. Errors of type *Error carry a span.
 func Emit(m *ir.Module, entry *ir.Func, opts Options) (*Code, error) {
+	if n := len(reachable(m, entry).Funcs); n > maxFuncs {
+		return nil, &Error{Msg: fmt.Sprintf("%s has %d functions, which loops become, the kernel allows %d", entry.Name, n, maxFuncs)}
+	}
 	var err error
 	limits := stackLimits{}
 	for try := 0; try < 8; try++ {

@@ -22,15 +22,36 @@ type Builder struct {
 	F    *Func
 	Span source.Span // of the values that follow; callers set it as they walk the tree
 
-	cur        *Block
-	cold       bool
-	sealed     map[*Block]bool
-	preds      map[*Block][]pred
-	defs       map[*Block]map[Var]*Value
-	incomplete map[*Block][]incomplete
-	vars       []variable
-	undefined  map[Var]*Value
+	cur       *Block
+	cold      bool
+	states    [][]blockState // by Block.Seq, in pages
+	vars      []variable
+	undefined map[Var]*Value
+
+	preds slab[pred]
+	defs  slab[def]
+	edges slab[Edge]
 }
+
+// blockState is what a Builder knows of a block.
+type blockState struct {
+	sealed     bool
+	preds      []pred
+	defs       []def          // what variables hold at its end
+	defined    map[Var]*Value // the same, once there are many
+	incomplete []incomplete
+}
+
+type def struct {
+	v Var
+	x *Value
+}
+
+// statePage is the length of a page of Builder.states.
+const statePage = 32
+
+// fewDefs is the length up to which a list of definitions is searched.
+const fewDefs = 8
 
 // Var is a named variable of a Builder.
 type Var int
@@ -54,13 +75,22 @@ type incomplete struct {
 func NewBuilder(f *Func) *Builder {
 	b := &Builder{
 		F: f, cur: f.Blocks[0],
-		sealed:     map[*Block]bool{f.Blocks[0]: true},
-		preds:      map[*Block][]pred{},
-		defs:       map[*Block]map[Var]*Value{},
-		incomplete: map[*Block][]incomplete{},
-		undefined:  map[Var]*Value{},
+		undefined: map[Var]*Value{},
 	}
+	b.state(f.Blocks[0]).sealed = true
 	return b
+}
+
+// state gives what is known of a block.
+func (b *Builder) state(blk *Block) *blockState {
+	page := blk.Seq / statePage
+	for page >= len(b.states) {
+		b.states = append(b.states, nil)
+	}
+	if b.states[page] == nil {
+		b.states[page] = make([]blockState, statePage)
+	}
+	return &b.states[page][blk.Seq%statePage]
 }
 
 // Param returns parameter i of the function.
@@ -93,14 +123,15 @@ func (b *Builder) Cold(fn func()) {
 // Seal tells that no more jumps to blk will come, which lets variables be read there without a parameter. It is only an
 // economy: Finish seals what is left. A jump to a sealed block panics.
 func (b *Builder) Seal(blk *Block) {
-	if b.sealed[blk] {
+	st := b.state(blk)
+	if st.sealed {
 		return
 	}
-	b.sealed[blk] = true
-	for _, in := range b.incomplete[blk] {
+	st.sealed = true
+	for _, in := range st.incomplete {
 		b.addArgs(in.v, blk)
 	}
-	delete(b.incomplete, blk)
+	b.state(blk).incomplete = nil
 }
 
 // Finish seals all blocks, drops unreachable ones and needless parameters, and verifies the function.
@@ -113,7 +144,7 @@ func (b *Builder) Finish() error {
 	}
 	for _, blk := range b.F.Blocks {
 		if blk.Term.Kind == TermNone {
-			if len(b.preds[blk]) > 0 || blk == b.F.Blocks[0] {
+			if len(b.state(blk).preds) > 0 || blk == b.F.Blocks[0] {
 				return fmt.Errorf("ir: %s: block b%d %s has no terminator", b.F.Name, blk.ID, blk.Name)
 			}
 		}
@@ -130,7 +161,7 @@ func (b *Builder) Finish() error {
 func (b *Builder) emit(v *Value) *Value {
 	if b.cur == nil {
 		b.cur = b.F.NewBlock("unreachable")
-		b.sealed[b.cur] = true
+		b.state(b.cur).sealed = true
 	}
 	return b.cur.Append(v)
 }
@@ -382,27 +413,31 @@ func (b *Builder) Call(f *Func, args ...*Value) *Value {
 func (b *Builder) terminate(t Term) {
 	if b.cur == nil {
 		b.cur = b.F.NewBlock("unreachable")
-		b.sealed[b.cur] = true
+		b.state(b.cur).sealed = true
 	}
 	t.Span = b.Span
 	b.cur.Term = t
 	for i, e := range t.Succs {
-		if b.sealed[e.To] {
+		st := b.state(e.To)
+		if st.sealed {
 			panic(fmt.Sprintf("ir: jump to sealed block b%d %s", e.To.ID, e.To.Name))
 		}
-		b.preds[e.To] = append(b.preds[e.To], pred{b.cur, i})
+		if st.preds == nil {
+			st.preds = b.preds.list(2)
+		}
+		st.preds = append(st.preds, pred{b.cur, i})
 	}
 	b.cur = nil
 }
 
 // Jump ends the block with a jump.
 func (b *Builder) Jump(to *Block, args ...*Value) {
-	b.terminate(Term{Kind: Jump, Succs: []Edge{{To: to, Args: args}}})
+	b.terminate(Term{Kind: Jump, Succs: append(b.edges.list(1), Edge{To: to, Args: b.F.args.copy(args)})})
 }
 
 // Branch ends the block: to then when x cond y holds, else to els. The blocks have no explicit parameters.
 func (b *Builder) Branch(cond Op, x, y *Value, then, els *Block) {
-	t := Term{Kind: Branch, Cond: cond, X: x, Y: y, Succs: []Edge{{To: then}, {To: els}}}
+	t := Term{Kind: Branch, Cond: cond, X: x, Y: y, Succs: append(b.edges.list(2), Edge{To: then}, Edge{To: els})}
 	switch {
 	case then.Cold && !els.Cold:
 		t.Likely = -1

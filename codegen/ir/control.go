@@ -26,27 +26,58 @@ func (b *Builder) Get(v Var) *Value {
 }
 
 func (b *Builder) write(blk *Block, v Var, x *Value) {
-	m := b.defs[blk]
-	if m == nil {
-		m = map[Var]*Value{}
-		b.defs[blk] = m
+	st := b.state(blk)
+	if st.defined != nil {
+		st.defined[v] = x
+		return
 	}
-	m[v] = x
+	for i := range st.defs {
+		if st.defs[i].v == v {
+			st.defs[i].x = x
+			return
+		}
+	}
+	if len(st.defs) == fewDefs {
+		st.defined = make(map[Var]*Value, 2*fewDefs)
+		for _, d := range st.defs {
+			st.defined[d.v] = d.x
+		}
+		st.defined[v] = x
+		return
+	}
+	if st.defs == nil {
+		st.defs = b.defs.list(2)
+	}
+	st.defs = append(st.defs, def{v, x})
+}
+
+// holds gives what a variable holds at the end of a block, nil when that is not known yet.
+func (st *blockState) holds(v Var) *Value {
+	if st.defined != nil {
+		return st.defined[v]
+	}
+	for i := range st.defs {
+		if st.defs[i].v == v {
+			return st.defs[i].x
+		}
+	}
+	return nil
 }
 
 func (b *Builder) read(blk *Block, v Var) *Value {
-	if x := b.defs[blk][v]; x != nil {
+	st := b.state(blk)
+	if x := st.holds(v); x != nil {
 		return x
 	}
 	var x *Value
 	switch {
-	case !b.sealed[blk]:
+	case !st.sealed:
 		x = b.F.AddParam(blk, b.vars[v].typ)
-		b.incomplete[blk] = append(b.incomplete[blk], incomplete{v, x})
-	case len(b.preds[blk]) == 0:
+		st.incomplete = append(st.incomplete, incomplete{v, x})
+	case len(st.preds) == 0:
 		x = b.undef(v)
-	case len(b.preds[blk]) == 1:
-		x = b.read(b.preds[blk][0].b, v)
+	case len(st.preds) == 1:
+		x = b.read(st.preds[0].b, v)
 	default:
 		x = b.F.AddParam(blk, b.vars[v].typ)
 		b.write(blk, v, x) // before the arguments, which may lead back here
@@ -59,9 +90,12 @@ func (b *Builder) read(blk *Block, v Var) *Value {
 
 // addArgs appends what v holds at the end of each predecessor to the edges to blk.
 func (b *Builder) addArgs(v Var, blk *Block) {
-	for _, p := range b.preds[blk] {
+	for _, p := range b.state(blk).preds {
 		x := b.read(p.b, v)
 		e := &p.b.Term.Succs[p.i]
+		if e.Args == nil {
+			e.Args = b.F.args.list(1)
+		}
 		e.Args = append(e.Args, x)
 	}
 }
@@ -162,7 +196,7 @@ func (b *Builder) arms(join, thenB *Block, then func(), elsB *Block, els func())
 		}
 	}
 	b.Seal(join)
-	if len(b.preds[join]) == 0 {
+	if len(b.state(join).preds) == 0 {
 		b.cur = nil // both arms left; the empty join is dropped by Finish
 		return
 	}
@@ -195,7 +229,7 @@ func (b *Builder) While(cond func() *Value, body func(l *Loop), post func()) {
 	}
 	if post != nil {
 		b.Seal(l.Continue)
-		if len(b.preds[l.Continue]) > 0 {
+		if len(b.state(l.Continue).preds) > 0 {
 			b.SetBlock(l.Continue)
 			post()
 			b.Jump(head)

@@ -87,15 +87,14 @@ type DomTree struct {
 	Preorder []*Block // of the tree: each block is followed by those that it dominates, siblings as in Order
 	idom     []*Block // by Block.Seq; nil for the entry and unreachable blocks
 	num      []int    // by Block.Seq: position in Order, -1 when unreachable
-	depth    []int
-	in       []int // by Block.Seq: preorder interval of the subtree
+	in       []int    // by Block.Seq: preorder interval of the subtree
 	out      []int
 }
 
 // NewDomTree computes dominators (Cooper, Harvey and Kennedy's iteration).
 func NewDomTree(f *Func) *DomTree {
 	n := f.NumBlocks()
-	d := &DomTree{Order: f.ReversePostorder(), idom: make([]*Block, n), num: make([]int, n), depth: make([]int, n), in: make([]int, n), out: make([]int, n)}
+	d := &DomTree{Order: f.ReversePostorder(), idom: make([]*Block, n), num: make([]int, n), in: make([]int, n), out: make([]int, n)}
 	for i := range d.num {
 		d.num[i] = -1
 	}
@@ -129,7 +128,6 @@ func NewDomTree(f *Func) *DomTree {
 	kids := make([][]*Block, n)
 	for _, b := range d.Order[1:] {
 		p := d.idom[b.Seq]
-		d.depth[b.Seq] = d.depth[p.Seq] + 1
 		kids[p.Seq] = append(kids[p.Seq], b)
 	}
 	// The interval of a subtree makes Dominates a comparison.
@@ -186,12 +184,8 @@ func (d *DomTree) Dominates(a, b *Block) bool {
 
 // Common returns the nearest block that dominates both.
 func (d *DomTree) Common(a, b *Block) *Block {
-	for a != b {
-		if d.depth[a.Seq] > d.depth[b.Seq] {
-			a = d.idom[a.Seq]
-		} else {
-			b = d.idom[b.Seq]
-		}
+	for !d.Dominates(a, b) {
+		a = d.idom[a.Seq]
 	}
 	return a
 }

@@ -57,6 +57,10 @@ type Func struct {
 	Slots  []*Slot
 	nextID int
 	blocks int // made so far
+
+	values     slab[Value]
+	args       slab[*Value]
+	blockSpace slab[Block]
 }
 
 // Slot is a place of fixed size that lives as long as one run of the function. The placement pass decides between the stack frame
@@ -159,7 +163,8 @@ func NewFunc(name string, kind FuncKind, params ...Type) *Func {
 
 // NewBlock appends an empty block.
 func (f *Func) NewBlock(name string) *Block {
-	b := &Block{ID: f.id(), Seq: f.blocks, Name: name}
+	b := f.blockSpace.one()
+	b.ID, b.Seq, b.Name = f.id(), f.blocks, name
 	f.blocks++
 	f.Blocks = append(f.Blocks, b)
 	return b
@@ -167,7 +172,8 @@ func (f *Func) NewBlock(name string) *Block {
 
 // AddParam appends a parameter to a block. Edges to the block need one more argument.
 func (f *Func) AddParam(b *Block, t Type) *Value {
-	v := &Value{ID: f.id(), Op: OpParam, Type: t, Block: b}
+	v := f.values.one()
+	v.ID, v.Op, v.Type, v.Block = f.id(), OpParam, t, b
 	b.Params = append(b.Params, v)
 	return v
 }
@@ -195,9 +201,11 @@ func (f *Func) Alias(of *Slot, in *Func) *Slot {
 	return s
 }
 
-// NewValue makes a value that is not yet in a block.
+// NewValue makes a value that is not yet in a block. The arguments are copied.
 func (f *Func) NewValue(op Op, t Type, sp source.Span, args ...*Value) *Value {
-	return &Value{ID: f.id(), Op: op, Type: t, Args: args, Span: sp}
+	v := f.values.one()
+	v.ID, v.Op, v.Type, v.Args, v.Span = f.id(), op, t, f.args.copy(args), sp
+	return v
 }
 
 // Append puts a value at the end of a block and returns it.

@@ -242,17 +242,20 @@ func (f *Func) clone(slots map[*Slot]*Slot) *Func {
 	blocks := make([]*Block, f.NumBlocks())
 	values := make([]*Value, f.NumIDs())
 	copyOf := func(v *Value, b *Block) *Value {
-		c := *v
-		c.Block = b
+		c := g.values.one()
+		*c = *v
+		c.Block, c.Args = b, g.args.copy(v.Args)
 		if s, ok := c.Aux.(*Slot); ok {
 			c.Aux = slots[s]
 		}
-		values[v.ID] = &c
-		return &c
+		values[v.ID] = c
+		return c
 	}
 	for _, b := range f.Blocks {
-		c := &Block{ID: b.ID, Seq: b.Seq, Name: b.Name, Cold: b.Cold, Term: b.Term}
+		c := g.blockSpace.one()
+		*c = Block{ID: b.ID, Seq: b.Seq, Name: b.Name, Cold: b.Cold, Term: b.Term}
 		blocks[b.Seq] = c
+		c.Values = make([]*Value, 0, len(b.Values))
 		for _, p := range b.Params {
 			c.Params = append(c.Params, copyOf(p, c))
 		}
@@ -262,14 +265,11 @@ func (f *Func) clone(slots map[*Slot]*Slot) *Func {
 		g.Blocks = append(g.Blocks, c)
 	}
 	for _, c := range g.Blocks {
-		for _, v := range c.Values {
-			v.Args = append([]*Value(nil), v.Args...)
-		}
 		c.Term.Succs = append([]Edge(nil), c.Term.Succs...)
 		for i := range c.Term.Succs {
 			e := &c.Term.Succs[i]
 			e.To = blocks[e.To.Seq]
-			e.Args = append([]*Value(nil), e.Args...)
+			e.Args = g.args.copy(e.Args)
 		}
 	}
 	g.EachUse(func(_ *Block, u **Value) { *u = values[(*u).ID] })

@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"fmt"
+
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -28,10 +30,24 @@ func (g *Gen) drop(e ast.Expr) { g.exprWant(e, want{unused: true}) }
 // maxValues is how much code one function may be made of before it is optimised. The kernel takes a million instructions at most.
 const maxValues = 1_000_000
 
+// maxFuncs is the same of the functions that loops and searches become. The kernel takes 256 in a program, but some may be found needless later.
+const maxFuncs = 1024
+
+// tooMany says what the program has more of than can ever fit the kernel's limits; "" when it has not.
+func (g *Gen) tooMany() string {
+	switch {
+	case g.B.F.NumIDs() > maxValues:
+		return "a million operations"
+	case len(g.module.Funcs) > maxFuncs:
+		return fmt.Sprintf("%d functions, which loops become, and the kernel takes 256", maxFuncs)
+	}
+	return ""
+}
+
 func (g *Gen) stmt(s ast.Stmt) {
-	if g.B.F.NumIDs() > maxValues {
+	if many := g.tooMany(); many != "" {
 		if !g.tooLong {
-			g.Errorf("E0710", s, "the probe does not fit the kernel's limits: it has more than a million operations").Hint("unroll less, or use a loop: `for ($i : 0..100) { ... }`")
+			g.Errorf("E0710", s, "the probe does not fit the kernel's limits: it has more than %s", many).Hint("unroll less, or use a loop: `for ($i : 0..100) { ... }`")
 		}
 		g.tooLong = true
 		return

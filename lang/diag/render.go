@@ -60,16 +60,20 @@ func (r *Renderer) Write(w io.Writer, l *List, limit int) error {
 		msg  string
 	}
 	seen := map[key]bool{}
-	shown, more := 0, 0
+	shown, more, errors := 0, 0, 0
 	for _, d := range l.All() {
 		k := key{d.Code, d.Span, d.Message}
 		if seen[k] {
 			continue
 		}
 		seen[k] = true
-		if limit > 0 && shown == limit {
+		// Warnings, however many, do not hide what is wrong.
+		if limit > 0 && shown >= limit && (d.Severity != Error || errors > 0) {
 			more++
 			continue
+		}
+		if d.Severity == Error {
+			errors++
 		}
 		shown++
 		if _, err := io.WriteString(w, r.Render(d)); err != nil {

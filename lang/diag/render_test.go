@@ -116,6 +116,23 @@ func TestWriteLimit(t *testing.T) {
 	}
 }
 
+// TestWriteLimitShowsAnError: many warnings do not hide the error behind them.
+func TestWriteLimitShowsAnError(t *testing.T) {
+	var l List
+	for _, m := range []string{"one", "two", "three"} {
+		l.Warnf("W0401", source.Span{}, "%s", m)
+	}
+	l.Errorf("E0101", source.Span{}, "wrong")
+	l.Errorf("E0101", source.Span{}, "also wrong")
+	var b strings.Builder
+	if err := (&Renderer{}).Write(&b, &l, 1); err != nil {
+		t.Fatal(err)
+	}
+	if want := "WARNING: one [W0401]\nERROR: wrong [E0101]\nand 3 more\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
 func TestJSON(t *testing.T) {
 	set, f := source.NewSet("stdin", "a\nbcd")
 	d := (&Diagnostic{Severity: Warning, Code: "W0301", Span: f.Span(3, 4), Message: "m", Fix: &Fix{f.Span(0, 1), "x"}}).Hint("h")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/sonde-sh/sonde/runtime"
 	"github.com/sonde-sh/sonde/runtime/event"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/runtime/value"
 	"github.com/sonde-sh/sonde/runtime/value/valuetest"
 	"github.com/sonde-sh/sonde/stdlib"
@@ -228,9 +228,7 @@ type host struct {
 
 func openHost(t testing.TB) *host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime/attach"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // patience is how long tests wait for what must happen. A machine that does much else takes long for everything: only a hang reaches it.
@@ -40,9 +41,7 @@ func TracingMachine(t *testing.T) *Machine {
 // hostMachine is the machine that the test runs on; the test needs root.
 func hostMachine(t testing.TB) *Machine {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
@@ -62,9 +63,7 @@ int main(void)
 
 // TestNativeProgram probes a C program by function, parameter, source line and marker.
 func TestNativeProgram(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	if goruntime.GOARCH != "amd64" {
 		t.Skip("needs x86-64")
 	}

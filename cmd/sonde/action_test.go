@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // lockedBuffer takes output of a script that runs beside the test.
@@ -64,9 +65,7 @@ func beside(t *testing.T, argv []string, do func()) (out, errs string, code int)
 // openKernel gives the running kernel to tests that need root.
 func openKernel(t testing.TB) *kernel.Kernel {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load BPF programs")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

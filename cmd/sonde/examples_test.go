@@ -13,14 +13,13 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/syntax"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/runtime/symbol"
 )
 
 // TestKernelExamples attaches every example and takes it down again.
 func TestKernelExamples(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // filterProbes are probes of every kind that a process of the test triggers by asking for its parent's number.
@@ -169,9 +170,7 @@ func TestFilterErrors(t *testing.T) {
 
 // TestPromptFilters gives filters on the command line of a session, changes them and saves them.
 func TestPromptFilters(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	file := filepath.Join(t.TempDir(), "saved.bt")
 	const probe = "rawtracepoint:sys_enter { @[comm] = count() }"
 	session := func(lines []string, args ...string) string {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // installedLacks are the messages with which a script of the bpftrace package may be refused: what the script names is not on this machine, and
@@ -28,9 +28,7 @@ var installedLacks = []*regexp.Regexp{
 // TestKernelInstalledScripts runs each script that the distribution's bpftrace package installs, unchanged, and ends it as Ctrl-C does. The lab
 // ships them to its guests (testdata/host-files).
 func TestKernelInstalledScripts(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	scripts, err := filepath.Glob("/usr/sbin/*.bt")
 	if err != nil || len(scripts) == 0 {
 		t.Skip("needs the scripts of the bpftrace package")

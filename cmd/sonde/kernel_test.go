@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // kernelScripts run the whole program on the running kernel: here and on every kernel of the lab. want is a regexp on standard output.
@@ -129,9 +130,7 @@ func activity(stop <-chan struct{}) {
 }
 
 func TestKernelScripts(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load BPF programs")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -8,15 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
 // TestKernelReference loads every example of the reference: the kernel may lack what one needs, and then the message says so, but its verifier
 // refuses none, and no example has an error of its own.
 func TestKernelReference(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	r := stdlib.New(stdlib.ProbeKinds(nil))
 	examples := map[string]string{}
 	for _, b := range r.Builtins() {

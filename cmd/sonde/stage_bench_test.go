@@ -14,6 +14,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/syntax"
 	"github.com/sonde-sh/sonde/runtime"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/stdlib"
 )
 
@@ -139,9 +140,7 @@ func BenchmarkStage(b *testing.B) {
 				}
 			}},
 			{"load", func(r *stageRun) func() {
-				if os.Geteuid() != 0 {
-					r.b.Skip("needs root")
-				}
+				needs.BPF(r.b)
 				obj := r.compile(r.check(r.parse()))
 				return func() { r.load(obj) }
 			}},

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sonde-sh/sonde/cmd/sonde/verify"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/runtime/lab"
 )
 
@@ -44,9 +45,7 @@ func sonde(t *testing.T, args ...string) (code int, out, errs string) {
 
 // TestKernelVerifyRunning is what a guest does for its host.
 func TestKernelVerifyRunning(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	dir := writeScripts(t, map[string]string{
 		"good.bt":  `interval:ms:10 { printf("tick\n"); exit(); }`,
 		"wrong.bt": "BEGIN {\n  printf(\"%d\", nosuch);\n}",
@@ -403,9 +402,7 @@ func TestLabRun(t *testing.T) {
 
 // TestVerifyObject takes compiled objects of another project, which come with the module of the BPF library.
 func TestVerifyObject(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/cilium/ebpf").Output()
 	if err != nil {
 		t.Skip("needs the module cache")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // TestMain fails when a test leaves descriptors of links or perf events open.
@@ -40,9 +41,7 @@ func bpfFDs() (n int) {
 // counter loads a program that adds one to the only value of an array, and a function that reads it.
 func counter(t testing.TB, spec ebpf.ProgramSpec) (*ebpf.Program, func() uint64) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
 		t.Fatal(err)

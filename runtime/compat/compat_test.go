@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 type testCase struct {
@@ -226,9 +228,7 @@ func runCase(path string, c testCase) (text string, status int, err error) {
 }
 
 func TestCompat(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -334,9 +334,7 @@ func older(have, want string) bool {
 }
 
 func TestSameAsBpftrace(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	name := "bpftrace"
 	if other := os.Getenv("SONDE_COMPAT_PEER"); other != "" {
 		name = other

@@ -25,6 +25,9 @@ func newRuntime(t testing.TB, name string) *ociRuntime {
 	o := &ociRuntime{name: name, path: tool(t, name), dir: t.TempDir()}
 	if name == "crun" {
 		// Its own mount of the second version of cgroups is all that it can use on a machine that has both.
+		if out, err := exec.Command("unshare", "-m", "true").CombinedOutput(); err != nil {
+			t.Skipf("needs the right to make mount namespaces: %v %s", err, out)
+		}
 		script := "#!/bin/sh\nexec unshare -m sh -c 'mount -t cgroup2 none /sys/fs/cgroup && exec " + o.path + " \"$@\"' crun \"$@\"\n"
 		o.path = filepath.Join(o.dir, "crun")
 		if err := os.WriteFile(o.path, []byte(script), 0o755); err != nil {

@@ -6,13 +6,13 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // TestKernelWatch names an address of a process that has ended before anybody looked at it, and of one that has been there all along.
 func TestKernelWatch(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to watch all processes")
-	}
+	needs.BPF(t)
 	w, err := Watch()
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 	"github.com/sonde-sh/sonde/stdlib"
 	"github.com/sonde-sh/sonde/stdlib/scriptgen"
 )
@@ -42,9 +43,7 @@ type host struct {
 
 func openHost(t testing.TB) *host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -134,11 +134,18 @@ func (k *perfKind) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List)
 func (k *perfKind) List(segments []string, _ ListOptions, yield func(Listed) bool) error {
 	pattern := strings.TrimSuffix(strings.Join(segments, ":"), ":")
 	g := kernel.CompileGlob(pattern)
+	var names []string
 	for _, e := range k.events {
 		for _, name := range []string{e.name, e.alias} {
-			if name != "" && (g.Match(name) || g.Match(name+":")) && !yield(Listed{Name: k.name + ":" + name + ":"}) {
-				return nil
+			if name != "" && (g.Match(name) || g.Match(name+":")) {
+				names = append(names, k.name+":"+name+":")
 			}
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if !yield(Listed{Name: n}) {
+			break
 		}
 	}
 	return nil

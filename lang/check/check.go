@@ -63,10 +63,26 @@ func Check(script *ast.Script, set *source.Set, u Universe, env *Env, diags *dia
 	c.items(items)
 	if len(c.bodies) > 0 {
 		c.solve()
+		before := c.diags.Len()
 		c.report()
+		if c.partial && len(c.maps) > 0 {
+			c.keepNames(before)
+		}
 	}
 	c.finish()
 	return c.info
+}
+
+// keepNames drops what the bodies reported, but for names that do not exist: where the body that sets a map is missing, types are not what
+// they would be.
+func (c *checker) keepNames(before int) {
+	c.diags.Filter(before, func(d *diag.Diagnostic) bool {
+		switch d.Code {
+		case CodeUnknownName, CodeUndefinedVar, CodeUnknownType, CodeUnknownField:
+			return true
+		}
+		return false
+	})
 }
 
 // library enters the macros of the standard library, once one of them is called. Their files are remembered, because findings inside them

@@ -7,6 +7,7 @@ package diag
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/sonde-sh/sonde/lang/source"
@@ -97,6 +98,11 @@ func (l *List) Add(d *Diagnostic) *Diagnostic {
 
 // Drop takes back all but the first n diagnostics.
 func (l *List) Drop(n int) { l.all = l.all[:n] }
+
+// Filter forgets those behind the first n that keep does not want.
+func (l *List) Filter(n int, keep func(*Diagnostic) bool) {
+	l.all = append(l.all[:n], slices.DeleteFunc(l.all[n:], func(d *Diagnostic) bool { return !keep(d) })...)
+}
 
 // Len returns the number of diagnostics so far.
 func (l *List) Len() int { return len(l.all) }

@@ -147,7 +147,11 @@ func TestKernelItems(t *testing.T) {
 		t.Errorf("@total went from %d over %d to %d", first, before, after)
 	}
 	run(t, sh, out, `\detach #2`)
-	before = scalar(t, sh, "@total")
+	until(t, "what runs on another CPU", func() bool {
+		before = scalar(t, sh, "@total")
+		time.Sleep(5 * time.Millisecond)
+		return scalar(t, sh, "@total") == before
+	})
 	work()
 	if after := scalar(t, sh, "@total"); after != before {
 		t.Errorf("@total changes from %d to %d although everything is detached", before, after)

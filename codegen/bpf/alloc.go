@@ -77,7 +77,7 @@ type move struct {
 type allocator struct {
 	f       *function
 	adj     [][]reg
-	adjSet  map[uint64]struct{}
+	adjSet  edgeSet
 	mask    []uint32 // physical registers a node interferes with
 	degree  []int    // neighbours not removed from the graph, physical ones included
 	state   []uint8
@@ -98,7 +98,7 @@ type allocator struct {
 func newAllocator(f *function, noSpill map[reg]bool) *allocator {
 	n := int(f.nregs)
 	a := &allocator{
-		f: f, adj: make([][]reg, n), adjSet: make(map[uint64]struct{}, 4*n), mask: make([]uint32, n), degree: make([]int, n), state: make([]uint8, n),
+		f: f, adj: make([][]reg, n), mask: make([]uint32, n), degree: make([]int, n), state: make([]uint8, n),
 		alias: make([]reg, n), color: make([]reg, n), cost: make([]float64, n), looped: make([]bool, n), moveOf: make([][]int32, n), noSpill: noSpill,
 	}
 	for i := range a.alias {
@@ -131,8 +131,7 @@ func (a *allocator) interferes(u, v reg) bool {
 	case isPhys(v):
 		return a.mask[u]&(1<<v) != 0
 	}
-	_, ok := a.adjSet[key(u, v)]
-	return ok
+	return a.adjSet.has(key(u, v))
 }
 
 func (a *allocator) addEdge(u, v reg) {
@@ -146,9 +145,7 @@ func (a *allocator) addEdge(u, v reg) {
 	case isPhys(v):
 		a.addEdge(v, u)
 	default:
-		k := key(u, v)
-		if _, ok := a.adjSet[k]; !ok {
-			a.adjSet[k] = struct{}{}
+		if a.adjSet.add(key(u, v)) {
 			a.adj[u] = append(a.adj[u], v)
 			a.adj[v] = append(a.adj[v], u)
 			a.degree[u]++

@@ -217,6 +217,43 @@ func (s bitset) or(t bitset) (ch bool) {
 	return ch
 }
 
+// edgeSet is a set of edges between virtual registers, whose key is never 0: a table that is searched from the place of the hash on.
+type edgeSet struct {
+	table []uint64
+	n     int
+}
+
+// find gives the place of an edge, or the free one where it belongs.
+func (s *edgeSet) find(k uint64) int {
+	i := int((k*0x9e3779b97f4a7c15)>>32) & (len(s.table) - 1)
+	for s.table[i] != 0 && s.table[i] != k {
+		i = (i + 1) & (len(s.table) - 1)
+	}
+	return i
+}
+
+func (s *edgeSet) has(k uint64) bool { return s.n > 0 && s.table[s.find(k)] == k }
+
+// add reports whether the edge is new.
+func (s *edgeSet) add(k uint64) bool {
+	if 2*s.n >= len(s.table) {
+		old := s.table
+		s.table = make([]uint64, max(64, 2*len(old)))
+		for _, e := range old {
+			if e != 0 {
+				s.table[s.find(e)] = e
+			}
+		}
+	}
+	i := s.find(k)
+	if s.table[i] == k {
+		return false
+	}
+	s.table[i] = k
+	s.n++
+	return true
+}
+
 func (r reg) String() string {
 	switch {
 	case r == noReg:

@@ -66,8 +66,12 @@ func (f *Func) ReversePostorder() []*Block {
 // DropUnreachable removes the blocks that cannot be reached from the entry and reports whether there were any. The verifier of
 // Linux refuses programs with unreachable instructions.
 func (f *Func) DropUnreachable() bool {
+	order := f.ReversePostorder()
+	if len(order) == len(f.Blocks) {
+		return false
+	}
 	reach := make([]bool, f.NumBlocks())
-	for _, b := range f.ReversePostorder() {
+	for _, b := range order {
 		reach[b.Seq] = true
 	}
 	kept := f.Blocks[:0:0]
@@ -76,9 +80,8 @@ func (f *Func) DropUnreachable() bool {
 			kept = append(kept, b)
 		}
 	}
-	dropped := len(kept) < len(f.Blocks)
 	f.Blocks = kept
-	return dropped
+	return true
 }
 
 // DomTree is the dominator tree of a function at the time it was made.

@@ -1,6 +1,9 @@
 package opt
 
 import (
+	"math/bits"
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -34,23 +37,91 @@ func class(t ir.Type) int {
 // versions numbers the states of each memory class.
 type versions [memClasses]int
 
-// exprKey is equal for values that are equal.
-type exprKey struct {
-	op      ir.Op
-	typ     ir.Type
-	size    uint8
-	signed  bool
-	off     int32
-	imm     int64
-	aux     any
-	args    [ir.MaxArgs]*ir.Value
+// exprTable finds the latest of equal values.
+type exprTable struct {
+	heads   []int32 // by hash: one more than the place of the first entry
+	entries []expr
+}
+
+// expr is a value that was computed, and the version of the memory that it was read from.
+type expr struct {
+	v       *ir.Value
 	version int
+	hash    uint32
+	next    int32 // as in heads
+}
+
+func newExprTable(n int) *exprTable {
+	return &exprTable{heads: make([]int32, 1<<bits.Len(uint(n))), entries: make([]expr, 0, n)}
+}
+
+// at gives the place for a value: that of the latest equal one, or a new one with no value.
+func (t *exprTable) at(x *ir.Value, version int) *expr {
+	h := hash(x, version)
+	head := &t.heads[int(h)&(len(t.heads)-1)]
+	for i := *head; i != 0; {
+		e := &t.entries[i-1]
+		if e.hash == h && e.version == version && equal(e.v, x) {
+			return e
+		}
+		i = e.next
+	}
+	t.entries = append(t.entries, expr{version: version, hash: h, next: *head})
+	*head = int32(len(t.entries))
+	return &t.entries[len(t.entries)-1]
+}
+
+// operands gives the first two arguments, those of a commutative op in the order of their IDs.
+func operands(v *ir.Value) (x, y *ir.Value) {
+	x, y = v.Args[0], v.Args[1]
+	if ir.Ops[v.Op].Commutative && x.ID > y.ID {
+		x, y = y, x
+	}
+	return x, y
+}
+
+func hash(v *ir.Value, version int) uint32 {
+	h := uint64(v.Op) | uint64(v.Type)<<8 | uint64(v.Size)<<16 | uint64(uint32(v.Off))<<24
+	mix := func(n uint64) { h = (h ^ n) * 0x9e3779b97f4a7c15; h ^= h >> 29 }
+	mix(uint64(v.Imm))
+	mix(uint64(version))
+	if len(v.Args) >= 2 {
+		x, y := operands(v)
+		mix(uint64(x.ID))
+		mix(uint64(y.ID))
+		for _, a := range v.Args[2:] {
+			mix(uint64(a.ID))
+		}
+	} else if len(v.Args) == 1 {
+		mix(uint64(v.Args[0].ID))
+	}
+	switch a := v.Aux.(type) {
+	case *ir.Slot:
+		mix(uint64(a.ID))
+	case string:
+		for i := range len(a) {
+			mix(uint64(a[i]))
+		}
+	}
+	return uint32(h ^ h>>32)
+}
+
+func equal(v, w *ir.Value) bool {
+	if v.Op != w.Op || v.Type != w.Type || v.Size != w.Size || v.Signed != w.Signed || v.Off != w.Off || v.Imm != w.Imm || len(v.Args) != len(w.Args) || v.Aux != w.Aux {
+		return false
+	}
+	if len(v.Args) < 2 {
+		return slices.Equal(v.Args, w.Args)
+	}
+	a, b := operands(v)
+	c, d := operands(w)
+	return a == c && b == d && slices.Equal(v.Args[2:], w.Args[2:])
 }
 
 // cse computes equal values once, in the block that dominates the others.
 func cse(c *context, f *ir.Func) bool {
 	dom, preds := c.dom(f), c.preds(f)
-	w := &cseWalk{dom: dom, table: make(map[exprKey]*ir.Value, f.NumIDs()/2), by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
+	w := &cseWalk{dom: dom, table: newExprTable(numValues(f)), by: map[*ir.Value]*ir.Value{}, named: make([]bool, f.NumIDs()), end: make([]versions, f.NumBlocks()), done: make([]bool, f.NumBlocks())}
 	// In this order a block comes behind its predecessors, as in Order, and the blocks that one dominates follow it without a gap.
 	for _, b := range dom.Preorder {
 		w.block(b, w.start(preds[b.Seq]))
@@ -59,9 +130,18 @@ func cse(c *context, f *ir.Func) bool {
 	return len(w.by) > 0
 }
 
+// numValues is how many values the blocks of a function have.
+func numValues(f *ir.Func) int {
+	n := 0
+	for _, b := range f.Blocks {
+		n += len(b.Values)
+	}
+	return n
+}
+
 type cseWalk struct {
 	dom   *ir.DomTree
-	table map[exprKey]*ir.Value // the latest of each
+	table *exprTable
 	by    map[*ir.Value]*ir.Value
 	named []bool     // values that by replaces, by ID
 	end   []versions // by Block.Seq
@@ -136,23 +216,20 @@ func (c *cseWalk) block(b *ir.Block, v versions) {
 			kept = append(kept, x)
 			continue
 		}
-		k := exprKey{op: x.Op, typ: x.Type, size: x.Size, signed: x.Signed, off: x.Off, imm: x.Imm, aux: x.Aux}
-		copy(k.args[:], x.Args)
-		if info.Commutative && k.args[0].ID > k.args[1].ID {
-			k.args[0], k.args[1] = k.args[1], k.args[0]
-		}
+		version := 0
 		if x.Op == ir.OpLoad {
 			if m := class(x.Args[0].Type); m >= 0 {
-				k.version = v[m]
+				version = v[m]
 			}
 		}
 		// One that does not dominate this block does not dominate those that follow in the walk either.
-		if w := c.table[k]; w != nil && (w.Block == b || c.dom.Dominates(w.Block, b)) {
+		e := c.table.at(x, version)
+		if w := e.v; w != nil && (w.Block == b || c.dom.Dominates(w.Block, b)) {
 			c.by[x] = w
 			c.named[x.ID] = true
 			continue
 		}
-		c.table[k] = x
+		e.v = x
 		kept = append(kept, x)
 	}
 	clear(b.Values[len(kept):])

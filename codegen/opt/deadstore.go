@@ -32,11 +32,13 @@ func deadStores(c *context, f *ir.Func) bool {
 	}
 	words := (sb.total + 63) / 64
 	in := make([]byteSet, f.NumBlocks()) // by Block.Seq
+	room := make(byteSet, words*(len(f.Blocks)+1))
 	for _, b := range f.Blocks {
-		in[b.Seq] = make(byteSet, words)
+		in[b.Seq], room = room[:words:words], room[words:]
 	}
+	live := room
 	atEnd := func(b *ir.Block) byteSet {
-		live := make(byteSet, words)
+		clear(live)
 		for _, e := range b.Term.Succs {
 			for i, w := range in[e.To.Seq] {
 				live[i] |= w

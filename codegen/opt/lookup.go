@@ -1,10 +1,9 @@
 package opt
 
 import (
-	"fmt"
+	"encoding/binary"
 	stdmaps "maps"
-	"sort"
-	"strings"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -17,7 +16,7 @@ import (
 // case; a write must not. Keys with the same bytes are also made once.
 func lookups(c *context, f *ir.Func) bool {
 	w := &lookupWalk{
-		c: c, f: f, dom: c.dom(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(c.dom(f).Order), found: map[string][]foundElem{},
+		c: c, f: f, dom: c.dom(f), tame: tameSlots(f), ends: writtenEnds(f), readOnly: readOnlyLookups(f, c.dom(f).Order), found: map[string][]foundElem{},
 		by: map[*ir.Value]*ir.Value{}, mapEnd: make([]mapVersions, f.NumBlocks()), slotEnd: make([]knownEnd, f.NumBlocks()),
 	}
 	preds := c.preds(f)
@@ -48,9 +47,13 @@ type lookupWalk struct {
 	dom      *ir.DomTree
 	tame     map[*ir.Slot]bool
 	ends     map[*ir.Slot]int
-	readOnly map[*ir.Value]bool
+	readOnly []bool                 // by ID
 	found    map[string][]foundElem // by map and key bytes
 	by       map[*ir.Value]*ir.Value
+	named    idSet // of by
+	kept     []*ir.Value
+	parts    []stored
+	text     []byte
 	mapEnd   []mapVersions // by Block.Seq
 	slotEnd  []knownEnd
 	clock    int
@@ -96,11 +99,11 @@ func (w *lookupWalk) start(preds []*ir.Block) mapVersions {
 }
 
 func (w *lookupWalk) block(b *ir.Block, maps mapVersions, known []stored) {
-	kept := make([]*ir.Value, 0, len(b.Values))
+	kept := w.kept[:0]
 	for _, v := range b.Values {
 		for i, a := range v.Args {
-			if x := w.by[a]; x != nil {
-				v.Args[i] = x
+			if w.named.has(a.ID) {
+				v.Args[i] = w.by[a]
 			}
 		}
 		if ir.Ops[v.Op].Call && !isStable(v) {
@@ -113,7 +116,9 @@ func (w *lookupWalk) block(b *ir.Block, maps mapVersions, known []stored) {
 		known = learn(v, known, w.tame)
 		kept = append(kept, v)
 	}
-	b.Values = kept
+	clear(b.Values[min(len(kept), len(b.Values)):])
+	b.Values = append(b.Values[:0], kept...)
+	w.kept = kept
 	w.mapEnd[b.Seq], w.slotEnd[b.Seq] = maps, knownEnd{known, true}
 }
 
@@ -178,7 +183,7 @@ func writtenEnds(f *ir.Func) map[*ir.Slot]int {
 
 // content describes the written bytes of a slot from off on, "" when some are not known.
 func (w *lookupWalk) content(known []stored, s *ir.Slot, off int) string {
-	var parts []stored
+	parts := w.parts[:0]
 	size := 0
 	for _, k := range known {
 		if k.slot == s && k.off >= off {
@@ -191,21 +196,23 @@ func (w *lookupWalk) content(known []stored, s *ir.Slot, off int) string {
 	if size != w.ends[s]-off || size == 0 {
 		return ""
 	}
-	sort.Slice(parts, func(i, j int) bool { return parts[i].off < parts[j].off })
-	var sb strings.Builder
+	w.parts = parts
+	slices.SortFunc(parts, func(a, b stored) int { return a.off - b.off })
+	text := w.text[:0]
 	for _, k := range parts {
-		id := 0
+		text = binary.AppendVarint(text, int64(k.off-off))
+		text = binary.AppendVarint(text, int64(k.size))
 		switch {
 		case k.x == nil:
+			text = append(text, 'v', 0)
 		case k.x.Op == ir.OpConst:
-			fmt.Fprintf(&sb, "%d+%d=#%d;", k.off-off, k.size, k.x.Imm)
-			continue
+			text = binary.AppendVarint(append(text, '#'), k.x.Imm)
 		default:
-			id = k.x.ID
+			text = binary.AppendVarint(append(text, 'v'), int64(k.x.ID))
 		}
-		fmt.Fprintf(&sb, "%d+%d=v%d;", k.off-off, k.size, id)
 	}
-	return sb.String()
+	w.text = text
+	return string(text)
 }
 
 // shareKeys lets a map helper use a key that is already in memory; the stores to its own become dead.
@@ -250,10 +257,11 @@ func (w *lookupWalk) lookup(b *ir.Block, v *ir.Value, maps mapVersions, known []
 	name := v.Args[0].Aux.(string)
 	key = name + "\x00" + key
 	version := maps.of(name)
-	if w.readOnly[v] {
+	if w.readOnly[v.ID] {
 		for _, e := range w.found[key] {
 			if e.version == version && (e.v.Block == b || w.dom.Dominates(e.v.Block, b)) {
 				w.by[v] = e.v
+				w.named.add(v.ID)
 				w.c.counts["merged-lookup"]++
 				w.changed = true
 				return true
@@ -264,33 +272,33 @@ func (w *lookupWalk) lookup(b *ir.Block, v *ir.Value, maps mapVersions, known []
 	return false
 }
 
-// readOnlyLookups returns the lookups whose results are only compared and read.
-func readOnlyLookups(order []*ir.Block) map[*ir.Value]bool {
-	ok := map[*ir.Value]bool{}
-	root := map[*ir.Value]*ir.Value{} // pointer -> lookup that it comes from
+// readOnlyLookups tells, by ID, which are the lookups whose results are only compared and read.
+func readOnlyLookups(f *ir.Func, order []*ir.Block) []bool {
+	ok := make([]bool, f.NumIDs())
+	root := make([]*ir.Value, f.NumIDs()) // pointer -> lookup that it comes from
 	for _, b := range order {
 		for _, v := range b.Values {
 			if v.Op == ir.OpHelper && v.Type == ir.MapNil {
-				ok[v], root[v] = true, v
+				ok[v.ID], root[v.ID] = true, v
 			}
 			for i, a := range v.Args {
-				r := root[a]
+				r := root[a.ID]
 				if r == nil {
 					continue
 				}
 				switch {
 				case v.Op == ir.OpNonNil, v.Op == ir.OpPtrAdd && i == 0:
-					root[v] = r
+					root[v.ID] = r
 				case v.Op == ir.OpLoad, ir.Ops[v.Op].Compare, v.Op == ir.OpCopy && i == 1:
 				default:
-					ok[r] = false
+					ok[r.ID] = false
 				}
 			}
 		}
 		for _, e := range b.Term.Succs {
 			for _, a := range e.Args {
-				if r := root[a]; r != nil {
-					ok[r] = false
+				if r := root[a.ID]; r != nil {
+					ok[r.ID] = false
 				}
 			}
 		}

@@ -72,21 +72,21 @@ func forward(c *context, f *ir.Func) bool {
 	r := &rewriter{f: f, c: c, by: map[*ir.Value]*ir.Value{}}
 	for _, b := range c.dom(f).Order {
 		known := atStart(preds[b.Seq], end)
-		r.b, r.out = b, make([]*ir.Value, 0, len(b.Values))
+		r.start(b)
 		for _, v := range b.Values {
 			r.at = v
 			for i, a := range v.Args {
 				v.Args[i] = r.resolve(a)
 			}
 			if w := r.forwarded(v, known); w != nil {
-				r.by[v] = w
+				r.replace(v, w)
 				c.counts["forwarded-load"]++
 				continue
 			}
 			known = learn(v, known, tame)
 			r.out = append(r.out, v)
 		}
-		b.Values = r.out
+		r.finish()
 		end[b.Seq] = knownEnd{known, true}
 	}
 	f.Replace(r.by)

@@ -2,6 +2,7 @@ package opt
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 )
@@ -110,13 +111,16 @@ func Run(m *ir.Module, opts Options) (Counts, error) {
 func (c *context) function(f *ir.Func) error {
 	f.DropUnreachable()
 	c.reshaped()
-	for round := 0; round < maxRounds; round++ {
+	passes := slices.DeleteFunc(Passes(), func(p Pass) bool { return !c.wants(p.Name) })
+	quiet := 0 // passes since the last change: once all have looked at the same code in vain, another look is in vain too
+	for round := 0; round < maxRounds && quiet < len(passes); round++ {
 		changed := false
-		for _, p := range Passes() {
-			if !c.wants(p.Name) {
-				continue
+		for _, p := range passes {
+			if quiet++; quiet > len(passes) {
+				break
 			}
 			if p.Func(c, f) {
+				quiet = 0
 				if p.Shape {
 					f.DropUnreachable() // branches may have been decided
 					c.reshaped()

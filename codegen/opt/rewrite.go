@@ -18,20 +18,46 @@ type rewriter struct {
 	b       *ir.Block
 	at      *ir.Value
 	out     []*ir.Value
+	buf     []*ir.Value // for out
 	by      map[*ir.Value]*ir.Value
+	named   idSet // of by
 	byOp    *[ir.NumOps][]*Rule
 	changed bool
 }
 
 // resolve gives what stands for v now.
 func (r *rewriter) resolve(v *ir.Value) *ir.Value {
-	for {
-		w, ok := r.by[v]
-		if !ok {
-			return v
-		}
-		v = w
+	for r.named.has(v.ID) {
+		v = r.by[v]
 	}
+	return v
+}
+
+// replace lets w stand for v.
+func (r *rewriter) replace(v, w *ir.Value) {
+	r.by[v] = w
+	r.named.add(v.ID)
+}
+
+// start begins a block; finish gives it the values that were put out.
+func (r *rewriter) start(b *ir.Block) { r.b, r.out = b, r.buf[:0] }
+
+func (r *rewriter) finish() {
+	clear(r.b.Values[min(len(r.out), len(r.b.Values)):])
+	r.b.Values = append(r.b.Values[:0], r.out...)
+	r.buf = r.out
+}
+
+// idSet is a set of values or slots, by ID. It tells faster than a map that something is not in it.
+type idSet []uint64
+
+func (s idSet) has(id int) bool { return id/64 < len(s) && s[id/64]&(1<<(id%64)) != 0 }
+
+func (s *idSet) add(id int) {
+	if n := id/64 + 1; n > len(*s) {
+		*s = append(*s, make(idSet, n-len(*s))...)
+	}
+	(*s)[id/64] |= 1 << (id % 64)
 }
 
 func (r *rewriter) emit(op ir.Op, t ir.Type, args ...*ir.Value) *ir.Value {
@@ -68,13 +94,13 @@ func (r *rewriter) once(v *ir.Value) bool { return v.ID < len(r.uses) && r.uses[
 func simplify(c *context, f *ir.Func) bool {
 	r := &rewriter{f: f, c: c, uses: f.UseCounts(), by: map[*ir.Value]*ir.Value{}, byOp: c.rules}
 	for _, b := range c.dom(f).Order {
-		r.b, r.out = b, make([]*ir.Value, 0, len(b.Values))
+		r.start(b)
 		for _, v := range b.Values {
 			r.value(v)
 		}
 		b.Term.EachUse(func(u **ir.Value) { *u = r.resolve(*u) })
 		r.branch(b)
-		b.Values = r.out
+		r.finish()
 	}
 	f.Replace(r.by)
 	return r.changed
@@ -94,7 +120,7 @@ func (r *rewriter) value(v *ir.Value) {
 		if w == v {
 			continue
 		}
-		r.by[v] = w
+		r.replace(v, w)
 		return // what the rule emitted is rewritten in the next round
 	}
 	r.out = append(r.out, v)

@@ -332,7 +332,11 @@ func (s *BTFSource) pointer(b *kernel.BTF, bt kernel.Type, depth int) *types.Typ
 		}
 		break
 	}
-	return types.PointerTo(s.convert(b, bt.Ref, depth-1), space, types.ProvRaw)
+	t := types.PointerTo(s.convert(b, bt.Ref, depth-1), space, types.ProvRaw)
+	if to, err := b.Resolve(bt.Ref); err == nil && to.Kind == kernel.KindFwd {
+		t.Declared = true
+	}
+	return t
 }
 
 func (s *BTFSource) array(b *kernel.BTF, bt kernel.Type, depth int) *types.Type {

@@ -61,7 +61,8 @@ func (c typedArgs) Retval(g *lower.Gen, t *types.Type) lower.Operand {
 	return c.ArgArray.Retval(g, t)
 }
 
-// refusedAsWord tells which types a verifier refuses to load from the context: pointers to anything but structs, characters and void. Since
+// refusedAsWord tells which types a verifier refuses to load from the context: pointers to anything but structs, characters and void, and to
+// structs that are only declared where the function is. Since
 // Linux 5.18 it takes pointers to all integers; there is no cheap way to find out, and they are rare.
 func refusedAsWord(t *types.Type) bool {
 	if t.Kind != types.Pointer || t.Elem == nil {
@@ -69,7 +70,7 @@ func refusedAsWord(t *types.Type) bool {
 	}
 	switch e := t.Elem; e.Kind {
 	case types.Struct:
-		return e.Struct == nil || e.Struct.Size == 0 || e.Struct.Name == ""
+		return t.Declared || e.Struct == nil || e.Struct.Size == 0 || e.Struct.Name == ""
 	case types.Void:
 		return e.Name != "" // a function
 	case types.Int:

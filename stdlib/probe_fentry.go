@@ -2,6 +2,7 @@ package stdlib
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -151,12 +152,66 @@ func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
 		r.noMatch(at, strings.Join(r.seg, ":"), nearestFunctions(k.m, fn))
 		return nil
 	}
-	if p := k.point(r, fentryPoint{module: ref.Module, fn: fn}); p != nil {
+	d := fentryPoint{module: ref.Module, fn: fn}
+	if p := k.point(r, d); p != nil {
 		return []*check.Point{p}
+	}
+	if b, proto, ok := declared(k.m, d.module, fn); ok {
+		if why := k.refused(b, proto); why != "" {
+			probe := "kprobe"
+			if k.exit {
+				probe = "kretprobe"
+			}
+			r.segErrorf(at, codeNoMeans, "%s cannot trace %s: %s", k.name, fn, why).Hint("use `%s:%s`", probe, fn)
+		}
 	}
 	return nil
 }
 
+// The limits of the kernel's btf_distill_func_proto.
+const (
+	mostFentryArgs  = 12
+	mostFentryBytes = 16 // of one argument
+	fewFentryArgs   = 6  // what every kernel passes on
+)
+
+// refused says why no kernel, or not this one, attaches a typed program to functions of a prototype; "" where it does.
+func (k *fentry) refused(b *kernel.BTF, proto kernel.Type) string {
+	params, variadic := proto.Params()
+	switch {
+	case variadic:
+		return "it takes a variable number of arguments"
+	case len(params) > mostFentryArgs:
+		return fmt.Sprintf("it has %d arguments, more than %d", len(params), mostFentryArgs)
+	case isStruct(b, proto.Ref):
+		return "it returns a struct"
+	}
+	if f := k.m.features(); argWords(b, params) > fewFentryArgs && f.Has(kernel.FeatureFentry) && !f.Has(kernel.FeatureFentryArgs) {
+		return fmt.Sprintf("it has more than %d arguments, which this kernel does not pass on (Linux 6.6 does)", fewFentryArgs)
+	}
+	for _, p := range params {
+		if !isStruct(b, p.Type) {
+			continue
+		}
+		if n := sizeOf(b, p.Type); n > mostFentryBytes {
+			return fmt.Sprintf("its argument `%s` is a struct of %d bytes, more than %d", p.Name, n, mostFentryBytes)
+		}
+		if f := k.m.features(); f.Has(kernel.FeatureFentry) && !f.Has(kernel.FeatureFentryStruct) {
+			return fmt.Sprintf("its argument `%s` is a struct, which this kernel does not pass on (Linux 6.1 does)", p.Name)
+		}
+	}
+	return ""
+}
+
+func isStruct(b *kernel.BTF, id kernel.ID) bool {
+	if id == 0 {
+		return false
+	}
+	t, err := b.Resolve(id)
+	return err == nil && (t.Kind == kernel.KindStruct || t.Kind == kernel.KindUnion)
+}
+
+// point is nil where nothing can be attached.
 func (k *fentry) point(r *request, d fentryPoint) *check.Point {
 	b, err := k.m.Types.Module(d.module)
 	if err != nil {
@@ -166,6 +221,10 @@ func (k *fentry) point(r *request, d fentryPoint) *check.Point {
 	if !ok {
 		return nil
 	}
+	proto, err := funcProto(b, id)
+	if err == nil && k.refused(b, proto) != "" {
+		return nil
+	}
 	module := d.module
 	if module == "" {
 		module = "vmlinux"
@@ -173,7 +232,6 @@ func (k *fentry) point(r *request, d fentryPoint) *check.Point {
 	p := r.point(k, k.name+":"+module+":"+d.fn)
 	p.Scope, p.Base = p.Name, k.name
 	p.FuncName, p.Space, p.Data = d.fn, types.SpaceKernel, &d
-	proto, err := funcProto(b, id)
 	if err != nil {
 		return p
 	}

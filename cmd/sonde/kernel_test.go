@@ -96,6 +96,8 @@ var kernelScripts = []struct {
 	{name: "kprobe wildcard", prog: `kprobe:vfs_r* { @[func] = count(); }`, want: `@\[vfs_read\]: \d+`, feature: kernel.FeatureKprobes, work: true},
 	{name: "kprobe struct", prog: `kprobe:vfs_open { @[str(((struct path *)arg0)->dentry->d_name.name, 64)] = count(); }`, want: `@\[stat\]: \d+`, feature: kernel.FeatureKprobes, work: true},
 	{name: "fentry", prog: `fentry:vfs_read { @[args.count >= 0] = count(); } fexit:vfs_read { @r = hist(retval); }`, want: `(?s)@\[(1|true)\]: \d+.*@r:`, feature: kernel.FeatureFentry, work: true},
+	{name: "fentry, a pattern of more than can be traced", prog: `config = { missing_probes = "warn" } fentry:seq_p*,fentry:make_ku*,fentry:from_ku* { @ = count(); } begin { printf("loaded"); exit(); }`, want: `loaded`, feature: kernel.FeatureFentry},
+	{name: "fentry of variable arguments", prog: `fentry:seq_printf { @ = count(); }`, want: ``, feature: kernel.FeatureFentry, code: 1},
 	{name: "fentry, an array of a typedef", prog: `fentry:tcp_connect { @ = args.sk.sk_memcg.memory_events[2].counter; } begin { printf("loaded"); exit(); }`, want: `loaded`, feature: kernel.FeatureFentry},
 	{name: "latency pair", prog: `tracepoint:syscalls:sys_enter_read { @s[tid] = nsecs; } tracepoint:syscalls:sys_exit_read /@s[tid]/ { @us = hist((nsecs - @s[tid]) / 1000); delete(@s[tid]); }`, want: `@us:`, work: true},
 	{name: "exit code", prog: `BEGIN { exit(7); }`, want: ``, code: 7},

@@ -71,7 +71,7 @@ func walkStep(s *types.StructDef, off, size int) (next *types.StructDef, rest in
 			if size != 8 || off != start {
 				return nil, 0, walkRefused, nil
 			}
-			if e := t.Elem; e != nil && e.Kind == types.Struct && t.Space != types.SpaceUser {
+			if e := t.Elem; e != nil && e.Kind == types.Struct && !t.Declared && t.Space != types.SpaceUser {
 				// In a union older kernels trust it, newer ones do not; both read it.
 				return nil, 0, walkPtr, e.Struct
 			}

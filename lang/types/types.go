@@ -104,6 +104,9 @@ type Type struct {
 	Struct *StructDef
 	Enum   *EnumDef
 	Name   string // the name the type was written with (typedef), for messages and printing; may be ""
+	// Declared marks a pointer to a struct that its own type information only declares (a BTF_KIND_FWD): Elem is from elsewhere, and the
+	// verifier knows no more than an address.
+	Declared bool
 
 	// Stacks.
 	Mode   StackMode

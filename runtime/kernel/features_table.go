@@ -48,6 +48,8 @@ const (
 	FeatureTPBTF          = "tp_btf"
 	FeatureFentry         = "fentry"
 	FeatureFexit          = "fexit"
+	FeatureFentryStruct   = "fentry_struct"
+	FeatureFentryArgs     = "fentry_args"
 	FeatureFmodRet        = "fmod_ret"
 	FeatureLSM            = "lsm"
 	FeatureIter           = "iter"
@@ -261,13 +263,17 @@ func tracingProbe(typ ebpf.ProgramType, attach ebpf.AttachType, kind Kind, names
 // trampolineProbe also attaches to a function that only tests call: arm64 loads such programs since 5.5 and attaches them since
 // 6.4. On x86-64 loading says enough, and attaching would cost a wait for the whole machine.
 func trampolineProbe(attach ebpf.AttachType, names ...string) func(*Features) error {
+	return attachProbe(attach, false, names...)
+}
+
+func attachProbe(attach ebpf.AttachType, always bool, names ...string) func(*Features) error {
 	return func(f *Features) error {
 		fd, err := f.tracing(ebpf.Tracing, attach, KindFunc, names...)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		if f.k.Arch() == "amd64" {
+		if f.k.Arch() == "amd64" && !always {
 			return nil
 		}
 		link, err := rawTPOpen(fd)
@@ -288,6 +294,8 @@ func progFeatures() []feature {
 		{FeatureTPBTF, "5.5", "raw tracepoints with typed arguments", tracingProbe(ebpf.Tracing, ebpf.AttachTraceRawTp, KindTypedef, "btf_trace_sched_switch", "btf_trace_sys_enter")},
 		{FeatureFentry, "5.5", "function entry programs", trampolineProbe(ebpf.AttachTraceFEntry, "bpf_fentry_test1", "vfs_read")},
 		{FeatureFexit, "5.5", "function exit programs", trampolineProbe(ebpf.AttachTraceFExit, "bpf_fentry_test1", "vfs_read")},
+		{FeatureFentryStruct, "6.1", "function entry programs where an argument is a struct", tracingProbe(ebpf.Tracing, ebpf.AttachTraceFEntry, KindFunc, "from_kuid", "vm_normal_page")},
+		{FeatureFentryArgs, "6.6", "function entry programs on functions with more than six arguments", attachProbe(ebpf.AttachTraceFEntry, true, "do_mmap")},
 		{FeatureFmodRet, "5.7", "programs that change a return value", onTrampoline(ebpf.Tracing, ebpf.AttachModifyReturn, "security_file_open", "bpf_modify_return_test")},
 		{FeatureLSM, "5.7", "security hook programs", onTrampoline(ebpf.LSM, ebpf.AttachLSMMac, "bpf_lsm_file_open")},
 		{FeatureIter, "5.8", "iterators over kernel objects", tracingProbe(ebpf.Tracing, ebpf.AttachTraceIter, KindFunc, "bpf_iter_task")},

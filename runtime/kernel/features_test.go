@@ -76,7 +76,10 @@ func lacking(k *Kernel, name string) string {
 		return without("CONFIG_FPROBE")
 	case FeatureUprobeMulti, FeatureUprobeSession:
 		return without("CONFIG_UPROBES")
-	case FeatureFentry, FeatureFexit, FeatureFmodRet, FeatureLSM:
+	case FeatureFentry, FeatureFexit, FeatureFmodRet, FeatureLSM, FeatureFentryStruct, FeatureFentryArgs:
+		if v, err := ParseVersion(release); err == nil && name == FeatureFentryArgs && k.Arch() == "arm64" && v.Less(Version{6, 16}) {
+			return "arm64 passes more than eight registers on since 6.16"
+		}
 		if k.Arch() == "arm64" {
 			if v, err := ParseVersion(release); err == nil && v.Less(Version{6, 4}) {
 				return "arm64 attaches to functions since 6.4"

@@ -30,6 +30,8 @@ type fentryPoint struct {
 	module string // "" for the kernel itself
 	fn     string
 	words  int // of its arguments
+	// nilable tells that an argument may be nil to the verifier: since 6.9 one whose name says so is (in the stubs of struct_ops).
+	nilable bool
 }
 
 func fentryKinds(m *Machine) []KindEntry {
@@ -237,6 +239,7 @@ func (k *fentry) point(r *request, d fentryPoint) *check.Point {
 	}
 	params, _ := proto.Params()
 	d.words = argWords(b, params)
+	d.nilable = slices.ContainsFunc(params, func(p kernel.Param) bool { return strings.HasSuffix(p.Name, "__nullable") })
 	p.NumArgs = d.words
 	p.Args = argsType(p.Name, func() []types.Field { return k.m.Types.params(b, params, types.ProvBTF) })
 	if k.exit && proto.Ref != 0 {
@@ -312,7 +315,7 @@ func declared(m *Machine, module, fn string) (b *kernel.BTF, proto kernel.Type, 
 
 func (k *fentry) Hook(p *check.Point, _ *lower.Uses, _ *target.Target) *lower.Hook {
 	d := p.Data.(*fentryPoint)
-	h := &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: d.fn, Module: d.module, Context: wordContext(d.words, false), Data: d}
+	h := &lower.Hook{Point: p, Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: d.fn, Module: d.module, Context: wordContext(d.words, d.nilable), Data: d}
 	if k.exit {
 		h.AttachType = ebpf.AttachTraceFExit
 	}

@@ -22,7 +22,7 @@ import (
 // Defaults of [Config] and [Job].
 const (
 	DefaultMemoryMiB      = 512
-	DefaultBootTimeout    = 90 * time.Second
+	DefaultBootTimeout    = 5 * time.Minute
 	DefaultJobTimeout     = 60 * time.Second
 	DefaultJobOutputBytes = 8 << 20
 	defaultLSM            = "lsm=landlock,lockdown,yama,bpf"

@@ -82,6 +82,10 @@ func (b *body) unknownCall(e *ast.Call) *types.Type {
 		return types.TInvalid
 	}
 	d := b.errorf(CodeUnknownFunc, e.Sp, "Unknown function: '%s'", e.Func)
+	if params, ok := b.c.withParams[e.Func]; ok {
+		d.Hint("write `macro %s(%s) { ... }`: a #define with parameters is not expanded", e.Func, params)
+		return types.TInvalid
+	}
 	names := append(b.c.u.Names("func"), b.c.u.Names("macro")...)
 	for n := range b.c.macros {
 		names = append(names, n)

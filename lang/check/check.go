@@ -31,8 +31,10 @@ type checker struct {
 	libraryNames   map[string]bool // macros of the library while it is not read
 	ownMacros      map[string]bool // C macros of the script's own text
 
-	modern  bool // the script uses forms of the newer dialect
-	lenient bool // missing attach points of an old script that names several are no errors
+	modern     bool              // the script uses forms of the newer dialect
+	lenient    bool              // missing attach points of an old script that names several are no errors
+	withParams map[string]string // #define with parameters, which nothing expands: the parameters by name
+
 	partial bool // an attach point is wrong, so that not all bodies are there
 	maps    map[string]*mapState
 	bodies  []*body

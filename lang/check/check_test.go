@@ -221,3 +221,14 @@ func TestRejects(t *testing.T) {
 		}
 	}
 }
+
+// TestDefineWithParameters: what nothing expands is named in the hint, with what to write instead.
+func TestDefineWithParameters(t *testing.T) {
+	_, _, diags := run("#define TWICE(x) ((x) * 2)\nBEGIN { print(TWICE(4)); }", nil)
+	for _, d := range diags.All() {
+		if d.Code == check.CodeUnknownFunc && len(d.Hints) == 1 && strings.Contains(d.Hints[0], "macro TWICE(x)") {
+			return
+		}
+	}
+	t.Errorf("no hint in %v", diags.All())
+}

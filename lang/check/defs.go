@@ -104,6 +104,12 @@ func (d *definitions) sources() []types.Source {
 // define reads the C definitions of a script.
 func (c *checker) define(items []*ast.CDef) {
 	c.defs = &definitions{base: c.env.Types, simple: map[string]string{}}
+	c.withParams = map[string]string{}
+	for _, d := range items {
+		if name, params, ok := defineWithParams(d.Text); ok && d.Kind == ast.CDirective {
+			c.withParams[name] = params
+		}
+	}
 	if c.env.ParseC != nil { // also without C text: it knows the constants of C that the kernel's types lack
 		c.defs.own = c.env.ParseC(items, c.env.Types, c.env, c.diags)
 		return
@@ -138,6 +144,21 @@ func simpleDefine(line string) (name, text string, ok bool) {
 		return "", "", false
 	}
 	return rest[:end], strings.TrimSpace(rest[end:]), true
+}
+
+// defineWithParams reads `#define NAME(params) ...`.
+func defineWithParams(line string) (name, params string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+	if !ok {
+		return "", "", false
+	}
+	rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "define")
+	if !ok {
+		return "", "", false
+	}
+	name, rest, ok = strings.Cut(strings.TrimSpace(rest), "(")
+	params, _, closed := strings.Cut(rest, ")")
+	return name, params, ok && closed && !strings.ContainsAny(name, " \t")
 }
 
 // parseDefine parses the text of a C macro as an expression, nil when it is none.

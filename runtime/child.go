@@ -45,12 +45,17 @@ func (e *ChildError) Unwrap() error { return e.Err }
 
 // childError is why there is no such program.
 func childError(err error) error {
-	var pe *os.PathError
+	var (
+		pe *os.PathError
+		ee *exec.Error
+	)
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		err = syscall.ENOENT
 	case errors.As(err, &pe):
 		err = pe.Err
+	case errors.As(err, &ee):
+		err = ee.Err
 	}
 	return errors.New(diag.Sentence(err.Error()))
 }

@@ -3,6 +3,7 @@ package stdlib
 import (
 	"strings"
 
+	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
@@ -88,7 +89,7 @@ func addressFuncs() []Builtin {
 					"As a key of a map equal stacks count together.",
 				Example: "profile:hz:99 { @[kstack(perf, 5)] = count(); }", SeeAlso: []string{"ustack", "ksym"},
 			},
-			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw"), Result: stackResult(types.KStack)},
+			Func: &check.Func{MustUse: true, Params: stackParams("kstack", "bpftrace", "perf", "raw"), Result: stackResult(types.KStack)},
 		},
 		{
 			Name: "ustack", Doc: Doc{
@@ -96,7 +97,7 @@ func addressFuncs() []Builtin {
 				Text:    "The call stack of the process in user space at the probe. Modes and limit are those of `kstack`; `build_id` prints the build id of each file and the offset in it, for a machine that has the symbols. Programs need frame pointers for complete stacks.",
 				Example: "profile:hz:99 { @[ustack(3), comm] = count(); }", SeeAlso: []string{"kstack", "usym"},
 			},
-			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw", "build_id"), Result: stackResult(types.UStack)},
+			Func: &check.Func{MustUse: true, Params: stackParams("ustack", "bpftrace", "perf", "raw", "build_id"), Result: stackResult(types.UStack)},
 		},
 		{
 			Name: "dw_ustack", Doc: Doc{
@@ -107,14 +108,14 @@ func addressFuncs() []Builtin {
 					"second ago may end a stack. It costs several times as much as `ustack`. x86-64 only: on arm64 distributions keep frame pointers.",
 				Example: "profile:hz:99 { @[dw_ustack] = count(); }", SeeAlso: []string{"ustack"}, Needs: []string{"bpf_loop"},
 			},
-			Func: &check.Func{MustUse: true, Params: stackParams("bpftrace", "perf", "raw", "build_id"), Result: unwoundResult},
+			Func: &check.Func{MustUse: true, Params: stackParams("dw_ustack", "bpftrace", "perf", "raw", "build_id"), Result: unwoundResult},
 		},
 	}
 }
 
 func symbolResult(t *types.Type) func(*check.Call) *types.Type {
 	return func(c *check.Call) *types.Type {
-		if a := c.Type(0); !a.IsInteger() && a.Kind != types.Pointer && a.Kind != types.KSym && a.Kind != types.USym {
+		if a := c.Type(0); (!a.IsInteger() || a.Kind == types.Bool) && a.Kind != types.Pointer && a.Kind != types.KSym && a.Kind != types.USym {
 			return argError(c, "%s() expects an integer or pointer argument", c.Node.Func)
 		}
 		return t
@@ -184,9 +185,9 @@ func regResult(c *check.Call) *types.Type {
 }
 
 // stackParams: the mode is a word, and may be left out before a limit.
-func stackParams(modes ...string) []check.Param {
+func stackParams(name string, modes ...string) []check.Param {
 	return params(
-		check.Param{Name: "mode", Class: check.AnyArg, Optional: true, Words: modes, BadWord: "Error parsing stack mode: kstack: Invalid value for stack_mode: valid values are bpftrace, raw, perf, and build_id."},
+		check.Param{Name: "mode", Class: check.AnyArg, Optional: true, Words: modes, BadWord: "Error parsing stack mode: " + name + ": Invalid value for stack_mode: valid values are bpftrace, raw, perf, and build_id."},
 		check.Param{Name: "limit", Class: check.IntLiteral, Optional: true})
 }
 
@@ -197,20 +198,20 @@ func stackResult(kind types.Kind) func(*check.Call) *types.Type {
 		limitAt := 0
 		if mode, ok := c.Str(0); ok {
 			m, known := stackModes[mode]
-			if !known {
+			if _, word := c.Args[0].(*ast.Ident); !known || !word {
 				return argError(c, "%s: invalid limit value", c.Node.Func)
 			}
 			t.Mode, limitAt = m, 1
 		} else if len(c.Args) == 2 {
-			return argError(c, "%s: invalid limit value", c.Node.Func)
+			return argError(c, "Expected stack mode as first argument")
 		}
 		if limitAt < len(c.Args) {
 			n, ok := c.Int(limitAt)
 			switch {
-			case !ok || n < 0:
+			case !ok || n < 0 || c.Type(limitAt).Kind == types.Bool:
 				return argError(c, "%s: invalid limit value", c.Node.Func)
 			case n > 1024:
-				c.Diags.Errorf(check.CodeLiteralRange, c.Args[limitAt].Span(), "%s([int limit]): limit shouldn't exceed 1024, %d given", c.Node.Func, n)
+				c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "%s([int limit]): limit shouldn't exceed 1024, %d given", c.Node.Func, n)
 				return types.TInvalid
 			}
 			if t.Frames = int(n); n == 0 {

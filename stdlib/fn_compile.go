@@ -110,7 +110,7 @@ func compileFuncs() []Builtin {
 				Text:    "Looked up in the kernel's types while compiling. Whether BPF programs may call it is what `kfunc_allowed` tells.",
 				Example: "BEGIN { print(kfunc_exist(\"bpf_task_from_pid\")); }", SeeAlso: []string{"kfunc_allowed"},
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("name", check.StrLiteral)), Result: kfuncResult},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(check.Param{Name: "name", Class: check.StrLiteral, NotLiteral: "kfunc_exist() accepts a string literal only"}), Result: kfuncResult},
 		},
 		{
 			Name: "kfunc_allowed", Doc: Doc{

@@ -24,7 +24,7 @@ func networkFuncs() []Builtin {
 				Text:    "The 4 or 16 bytes of an address that is written as a literal, in network order; found while compiling. Cast it to an integer to compare it.",
 				Example: "BEGIN { print((uint32)pton(\"127.0.0.1\")); }", SeeAlso: []string{"ntop"},
 			},
-			Func: &check.Func{MustUse: true, Params: params(req("address", check.StrLiteral)), Result: ptonResult},
+			Func: &check.Func{MustUse: true, Params: params(check.Param{Name: "address", Class: check.StrLiteral, NotLiteral: "pton() expects an string literal at the first argument"}), Result: ptonResult},
 		},
 		{
 			Name: "macaddr", Doc: Doc{
@@ -93,7 +93,7 @@ func ntopResult(c *check.Call) *types.Type {
 	}
 	t := c.Type(at)
 	switch {
-	case isInt(t):
+	case isInt(t) && t.Kind != types.Bool:
 	case t.Kind == types.String, t.Kind == types.Array:
 		if t.Size != 4 && t.Size != 16 {
 			c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "ntop() argument must be 4 or 16 bytes in size").Hint("this one has %d bytes", t.Size)

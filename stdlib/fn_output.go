@@ -83,7 +83,7 @@ func outputFuncs() []Builtin {
 				Example: "tracepoint:syscalls:sys_enter_execve { join(args.argv); }",
 			},
 			Func: &check.Func{Params: params(req("array", check.AnyArg), opt("separator", check.StrLiteral)), Result: void(func(c *check.Call) {
-				if t := c.Type(0); !t.IsInteger() && t.Kind != types.Pointer {
+				if t := c.Type(0); (!t.IsInteger() || t.Kind == types.Bool) && t.Kind != types.Pointer {
 					typeError(c, 0, "int or pointer")
 				}
 			})},

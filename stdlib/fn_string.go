@@ -161,7 +161,7 @@ func strResult(c *check.Call) *types.Type {
 		return setString(c, s)
 	}
 	switch {
-	case t.IsInteger(), t.Kind == types.Pointer, t.Kind == types.String, isByteArray(t):
+	case t.IsInteger() && t.Kind != types.Bool, t.Kind == types.Pointer, t.Kind == types.String, isByteArray(t):
 	default:
 		return argError(c, "str() expects a string, integer or a pointer type as first argument (%s provided)", t)
 	}
@@ -173,7 +173,7 @@ func bufferLimit(c *check.Call) int { return max(c.Info.Config.MaxStrlen-4, 1) }
 
 func bufResult(c *check.Call) *types.Type {
 	t, limit := c.Type(0), bufferLimit(c)
-	if !isInt(t) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array && t.Kind != types.Struct {
+	if (!isInt(t) || t.Kind == types.Bool) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array && t.Kind != types.Struct {
 		return argError(c, "buf() expects an integer, string, or array argument but saw %s", check.KindWord(t))
 	}
 	if len(c.Args) == 1 {

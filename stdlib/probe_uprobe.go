@@ -97,7 +97,7 @@ func (k *uprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		r.errorf(codeSegments, "%s should have a target", k.name).Hint("write `%s:BINARY:FUNCTION`", k.name)
 		return nil
 	case fn == "":
-		r.errorf(codeSegments, "%s should be attached to a function and/or address", k.name).Hint("write `%s:%s:FUNCTION`", k.name, binary)
+		r.errorf(codeSegments, "%s should be attached to a function, address, or source file and line (using DWARF)", k.name).Hint("write `%s:%s:FUNCTION`", k.name, binary)
 		return nil
 	}
 	bins, ok := k.m.binaries(r, 0, binary, env.PID)
@@ -295,7 +295,7 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 			r.segErrorf(f.at, codeOffset, "%v", err)
 			return nil
 		case !ok:
-			r.segErrorf(f.at, codeOffset, "offset %d of %s is inside an instruction", offset, s.Name).Hint("use +%d or +%d", before, after)
+			r.segErrorf(f.at, codeOffset, "Could not add uprobe into middle of instruction: %s:%s+%d", bin.name, s.Name, offset).Hint("use +%d or +%d, or `--unsafe`: the program may break then", before, after)
 			return nil
 		}
 	}
@@ -379,7 +379,7 @@ func (k *uprobe) address(r *request, bin binary, file *symbol.File, f funcPatter
 	d := &uprobePoint{path: bin.path, host: bin.host, offsets: []uint64{off}, pid: r.env.Traced()}
 	if s, ok := file.At(addr); ok {
 		if ok, before, after, err := file.Boundary(s, addr-s.Addr); err == nil && !ok && !r.env.Unsafe {
-			r.segErrorf(f.at, codeOffset, "address %#x is inside an instruction of %s", addr, s.Name).Hint("use %#x or %#x", s.Addr+before, s.Addr+after)
+			r.segErrorf(f.at, codeOffset, "Could not add uprobe into middle of instruction: %s:%#x", bin.name, addr).Hint("use %#x or %#x in %s, or `--unsafe`: the program may break then", s.Addr+before, s.Addr+after, s.Name)
 			return nil
 		}
 		d.fn = s.Name

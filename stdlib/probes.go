@@ -207,7 +207,7 @@ func parseNumber(text string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(s[:end], base, 64)
 	if err != nil {
-		return 0, fmt.Errorf("integer is too large: %s", text)
+		return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
 	}
 	rest := s[end:]
 	if base == 10 && len(rest) > 1 && (rest[0] == 'e' || rest[0] == 'E') && rest[1] >= '0' && rest[1] <= '9' {
@@ -217,11 +217,11 @@ func parseNumber(text string) (uint64, error) {
 		}
 		exp, err := strconv.Atoi(rest[1:i])
 		if err != nil || exp > 19 {
-			return 0, fmt.Errorf("integer is too large: %s", text)
+			return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
 		}
 		for range exp {
 			if n > math.MaxUint64/10 {
-				return 0, fmt.Errorf("integer is too large: %s", text)
+				return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
 			}
 			n *= 10
 		}
@@ -235,7 +235,7 @@ func parseNumber(text string) (uint64, error) {
 		unit = 1
 	}
 	if n > math.MaxUint64/unit {
-		return 0, fmt.Errorf("integer is too large: %s", text)
+		return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
 	}
 	return n * unit, nil
 }

@@ -26,14 +26,18 @@ func (b *body) call(e *ast.Call, target *mapState) *types.Type {
 	if b.final {
 		b.checkUse(e, f)
 	}
+	if f.Agg != types.Invalid && target == nil {
+		for _, a := range e.Args {
+			b.inferArg(f, a)
+		}
+		b.errorf(CodeAggregation, e.Sp, "%s() must be assigned directly to a map", e.Func).Hint("write `@x = %s(...)`", e.Func)
+		return types.TInvalid
+	}
 	if !b.checkCount(e, f) {
 		return types.TInvalid
 	}
 	known, ok := b.arguments(call)
 	switch {
-	case f.Agg != types.Invalid && target == nil:
-		b.errorf(CodeAggregation, e.Sp, "%s() must be assigned directly to a map", e.Func).Hint("write `@x = %s(...)`", e.Func)
-		return types.TInvalid
 	case !ok:
 		return types.TInvalid
 	case !known:

@@ -140,7 +140,7 @@ func (c *checker) items(items []ast.Item) {
 		total += c.probe(p)
 		c.unreachable(p)
 	}
-	if limit := c.info.Config.MaxProbes; limit > 0 && total > limit {
+	if limit := c.info.Config.MaxProbes; total > limit && (limit > 0 || c.info.Config.Set["max_probes"]) {
 		c.diags.Errorf(CodeTooManyProbes, source.Span{}, "Can't attach to %d probes because it exceeds the current limit of %d probes.", total, limit).
 			Hint("set `max_probes` in the config block or BPFTRACE_MAX_PROBES to raise the limit")
 	}
@@ -293,6 +293,9 @@ func (c *checker) probeUsesScope(p *ast.Probe) bool {
 func (c *checker) attach(ap *ast.AttachPoint) []*Point {
 	c.substitute(ap)
 	kind := c.u.Kind(ap.Kind)
+	if lower := strings.ToLower(ap.Kind); kind == nil && len(lower) > 2 {
+		kind = c.u.Kind(lower) // names of kinds, but not the short ones, are read in any case
+	}
 	if kind == nil {
 		d := c.diags.Errorf(CodeUnknownProbe, ap.Sp, "Invalid probe type: %s", ap.Kind)
 		didYouMean(d, ap.Kind, c.u.Names("kind"))

@@ -66,7 +66,7 @@ func (im *importer) load(imp *ast.Import, dir string) {
 	case strings.HasSuffix(p, ".c"), strings.HasSuffix(p, ".o"):
 		c.diags.Errorf(CodeImport, imp.Sp, "cannot import `%s`: sonde has no C compiler", imp.Path).Hint("write the function as a macro in a .bt file")
 	default:
-		c.diags.Errorf(CodeImport, imp.Sp, "cannot import `%s`: neither a .bt file, a .h file nor a folder", imp.Path)
+		c.diags.Errorf(CodeImport, imp.Sp, "Unable to find suitable path for import: `%s` is neither a .bt file, a .h file nor a folder", imp.Path)
 	}
 }
 

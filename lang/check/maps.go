@@ -278,6 +278,22 @@ func (b *body) assignedValue(s *ast.Assign, st *mapState) *types.Type {
 	return b.infer(s.Value)
 }
 
+// exampleCall is a call that gives an aggregation, as bpftrace writes it.
+func exampleCall(t *types.Type) string {
+	name := strings.TrimSuffix(t.String(), "_t")
+	switch t.Kind {
+	case types.Count:
+		return name + "()"
+	case types.LHist:
+		return name + "(rand %10, 0, 10, 1)"
+	case types.TSeries:
+		return name + "(rand %10, 10s, 1)"
+	case types.Stats:
+		return name + "(arg2)"
+	}
+	return name + "(retval)"
+}
+
 func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 	call, isCall := unparen(s.Value).(*ast.Call)
 	isAgg := isCall && t.IsAggregation() && b.c.u.Func(call.Func) != nil && b.c.u.Func(call.Func).Agg != types.Invalid
@@ -289,7 +305,7 @@ func (b *body) storeMap(st *mapState, s *ast.Assign, t *types.Type) {
 				st.fromAgg = true
 				return
 			}
-			d := b.errorf(CodeAggregation, assignSpan(s), "Map value '%s' cannot be assigned from one map to another. The function that returns this type must be called directly e.g. `%s = %s();`.", t, st.m.Name, strings.TrimSuffix(t.String(), "_t"))
+			d := b.errorf(CodeAggregation, assignSpan(s), "Map value '%s' cannot be assigned from one map to another. The function that returns this type must be called directly e.g. `%s = %s;`.", t, st.m.Name, exampleCall(t))
 			if isCastable(t) {
 				d.Hint("add a cast to store its value: `(int64)...`")
 			}

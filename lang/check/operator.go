@@ -497,7 +497,11 @@ func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
 	if _, lit := b.lits[e]; lit && t.Kind == types.String {
 		return
 	}
-	d := b.errorf(CodeCondition, e.Span(), "Invalid %s: %s", what, b.name(t))
+	name := b.name(t)
+	if t.Kind == types.String {
+		name = "string"
+	}
+	d := b.errorf(CodeCondition, e.Span(), "Invalid %s: %s", what, name)
 	if t.Kind == types.String {
 		d.Hint("compare it: `... != \"\"`")
 	}

@@ -160,7 +160,7 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	case value.IsAggregation() && !isCastable(value), value.Kind == types.MapKind, value.Kind == types.TypeValue:
-		b.errorf(CodeAggregation, s.Value.Span(), "Value '%s' cannot be assigned to a scratch variable.", value)
+		b.errorf(CodeAggregation, assignSpan(s), "Value '%s' cannot be assigned to a scratch variable.", value)
 		st.poisoned = true
 		return
 	}
@@ -270,6 +270,8 @@ func (b *body) unroll(s *ast.Unroll) {
 	switch {
 	case !ok || c.IsString:
 		b.errorf(CodeUnroll, s.Sp, "invalid unroll value").Hint("it must be an integer that is known while compiling")
+	case c.Int < 0:
+		b.errorf(CodeUnroll, s.Sp, "invalid unroll value").Hint("this is %d", c.Int)
 	case c.Int > 100:
 		b.errorf(CodeUnroll, s.Sp, "unroll maximum value is 100").Hint("use `while` or `for`, not %d copies", c.Int)
 	case c.Int < 1:

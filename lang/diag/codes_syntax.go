@@ -19,7 +19,7 @@ func syntaxCodes() []Entry {
 		},
 		{
 			"E0104", "faulty string",
-			"A string literal is not closed on its line, uses single quotes, or has an unknown escape. Known escapes are `\\n \\t \\r \\a \\b \\f \\v \\\\ \\\"`, octal `\\101` and hexadecimal `\\x41`.",
+			"A string literal is not closed on its line, uses single quotes, or has an unknown escape. Known escapes are `\\n \\t \\r \\\\ \\\"`, octal `\\101` and hexadecimal `\\x41`.",
 			"BEGIN { print(\"\\q\"); }",
 		},
 		{

@@ -208,14 +208,6 @@ func unescape(text string) (b byte, n int, problem string) {
 		return '\t', 2, ""
 	case 'r':
 		return '\r', 2, ""
-	case 'a':
-		return '\a', 2, ""
-	case 'b':
-		return '\b', 2, ""
-	case 'f':
-		return '\f', 2, ""
-	case 'v':
-		return '\v', 2, ""
 	case '"', '\\':
 		return c, 2, ""
 	case '0', '1', '2', '3', '4', '5', '6', '7':
@@ -285,7 +277,7 @@ func (s *scanner) singleQuoted() {
 	}
 	s.pos = start + n + 2
 	body := s.src[start+1 : s.pos-1]
-	d := s.errorf("E0104", start, s.pos, "single quotes do not make a string")
+	d := s.errorf("E0104", start, s.pos, "syntax: expected expression: single quotes do not make a string")
 	switch {
 	case len(body) == 1:
 		d.Hint("use double quotes for a string, or the number %d for the character", body[0])

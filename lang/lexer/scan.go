@@ -323,7 +323,7 @@ func (s *scanner) dollar() {
 		s.pos = s.wordEnd(s.pos)
 		s.emit(Var, start)
 	default:
-		s.errorf("E0103", start, s.pos, "expected a name after `$`").
+		s.errorf("E0103", start, s.pos, "syntax: expected identifier after '$'").
 			Hint("write a scratch variable as `$name` and a positional parameter as `$1`")
 		s.item.Broken = true
 	}

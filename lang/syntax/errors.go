@@ -90,7 +90,7 @@ func unexpected(t *token, want string) *fault {
 // expectations puts participle's grammar notation into words. The key is the first word of what it expected.
 var expectations = map[string]string{
 	`"{"`: "'{'", `"}"`: "a statement or '}'", `"("`: "'('", `")"`: "')'", `":"`: "':'", `"="`: "'='",
-	"predclose": "'/' and '{' to end the predicate", "ExprRef": "expression", "GBlock": "'{'", "TypeRef": "a type",
+	"predclose": "'/' to close predicate", "ExprRef": "expression", "GBlock": "'{'", "TypeRef": "a type",
 	"var": "a scratch variable", "map": "a map", "string": "a string", "ident": "a name",
 	"OperandRef": "a map or a range", "CondRef": "a condition", "GName": "a parameter", "GParam": "a parameter like `$x : uint64`",
 }

@@ -294,7 +294,7 @@ func (p *parser) field(x ast.Expr, dot *token) ast.Expr {
 		p.next()
 		return &ast.Field{Base: base(p.from(x.Span())), X: x, Name: t.Value, NameSp: spanOf(&t), Arrow: dot.Value == "->"}
 	}
-	f := unexpected(&t, "a field name after `"+dot.Value+"`")
+	f := unexpected(&t, "field name after '"+dot.Value+"'")
 	if kindOf(&t) == lexer.Var || kindOf(&t) == lexer.Map {
 		f.hint("name the field itself; fields cannot be chosen at run time")
 	}

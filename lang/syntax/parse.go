@@ -228,7 +228,7 @@ func (r *reader) atEnd(f *fault, it *lexer.Item, tokens []lexer.Token) *fault {
 	case it.Open.IsValid():
 		open := r.openText(it.Open)
 		closing := map[string]string{"{": "}", "(": ")", "[": "]"}[open]
-		f := newFault("E0102", it.Open, "this `%s` is not closed", open).hint("add the missing `%s`", closing)
+		f := newFault("E0102", it.Open, "syntax: expected '%s': this `%s` is not closed", closing, open).hint("add the missing `%s`", closing)
 		if it.Resumed.IsValid() {
 			f.label = labelAt(it.Resumed, "the next probe seems to start here")
 		}
@@ -249,20 +249,20 @@ func (r *reader) precheck(tokens []lexer.Token) *fault {
 	t := tokens[0]
 	switch {
 	case t.Kind == lexer.Op && t.Text == "}":
-		return newFault("E0101", t.Span, "unexpected `}`, no block is open here").hint("remove it, or look for a `}` too many above")
+		return newFault("E0101", t.Span, "syntax: expected '{': no block is open that this `}` could close").hint("remove it, or look for a `}` too many above")
 	case t.Kind == lexer.Op && t.Text == "{":
-		return newFault("E0111", t.Span, "unexpected `{`, expected an attach point before the body").
+		return newFault("E0111", t.Span, "syntax: expected attach point before `{`").
 			hint("name the event, for example `kprobe:vfs_read { ... }`")
 	case t.Kind == lexer.Op && t.Text == ",":
-		return newFault("E0111", t.Span, "unexpected `,`, expected an attach point").hint("remove it")
+		return newFault("E0111", t.Span, "syntax: expected attach point, found `,`").hint("remove it")
 	case t.Kind == lexer.Op && t.Text == ";":
-		return newFault("E0101", t.Span, "unexpected `;` between probes").hint("remove it")
+		return newFault("E0101", t.Span, "syntax: expected '{': there is no probe before `;`").hint("remove it")
 	case t.Kind == lexer.PredOpen:
-		return newFault("E0111", t.Span, "unexpected `/`, expected an attach point before the predicate").
+		return newFault("E0111", t.Span, "syntax: expected attach point before the predicate").
 			hint("name the event first, for example `kprobe:vfs_read /pid == 1/ { ... }`")
 	case t.Kind == lexer.Keyword && t.Text == "let" && (len(tokens) < 2 || tokens[1].Kind != lexer.Map):
-		return newFault("E0117", t.Span, "`let` outside of a probe declares a map").
-			hint("write `let @name = hash(100);`, or move the scratch variable into a probe")
+		return newFault("E0117", t.Span, "syntax: root-level let statements need to be map declarations, e.g. let @a = hash(2);").
+			hint("move the scratch variable into a probe")
 	case t.Kind == lexer.AttachPoint && !strings.Contains(t.Text, ":") && looksLikeCode(t.Text):
 		f := newFault("E0111", t.Span, "`%s` is not an attach point", t.Text).
 			hint("statements belong into the `{ }` of a probe; look for a `}` too many above")
@@ -289,7 +289,7 @@ func checkAttachList(tokens []lexer.Token) *fault {
 			return newFault("E0111", t.Span, "attach point `%s` ends in a slash", t.Text).
 				hint("put a blank between the attach point and the `/` of its predicate")
 		case !isPoint && wantPoint:
-			return newFault("E0111", t.Span, "unexpected `,`, expected an attach point").hint("remove it")
+			return newFault("E0111", t.Span, "syntax: expected attach point, found `,`").hint("remove it")
 		}
 		wantPoint = !isPoint
 	}
@@ -298,14 +298,14 @@ func checkAttachList(tokens []lexer.Token) *fault {
 
 // strayAttachPoint explains text that follows an attach point without a comma.
 func strayAttachPoint(t, prev *lexer.Token) *fault {
-	f := newFault("E0111", t.Span, "unexpected `%s` after an attach point, expected `,`, `/` or `{`", t.Text)
+	f := newFault("E0111", t.Span, "syntax: expected '{', found `%s`", t.Text)
 	switch {
 	case looksLikeCode(t.Text) && !strings.Contains(prev.Text, "/"):
 		return f.hint("put the statements of a probe into `{ }`")
 	case strings.Contains(prev.Text, "/"):
 		return f.hint("put a blank between the attach point and the `/` of its predicate")
 	}
-	return f.hint("separate attach points with `,`")
+	return f.hint("separate attach points with `,`, put a predicate between `/` and the body into `{ }`")
 }
 
 // convertDecl turns a parsed declaration into its node.

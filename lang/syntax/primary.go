@@ -129,7 +129,7 @@ func (p *parser) ifRest(sp source.Span) *ast.If {
 		case isOp(&t, "{"):
 			n.Else = p.block(true)
 		default:
-			p.fail(unexpected(&t, "`{` or `if` after `else`"))
+			p.fail(unexpected(&t, "'{' or 'if' after 'else'"))
 		}
 	}
 	n.Base = base(p.from(sp))
@@ -147,7 +147,7 @@ func (p *parser) call(name *token) ast.Expr {
 				break
 			}
 			if t := p.peek(); isOp(t, ")") {
-				p.fail(unexpected(t, "an argument").hint("remove the `,` before it"))
+				p.fail(unexpected(t, "expression").hint("remove the `,` before it"))
 			}
 		}
 		p.expect(")", &open)

@@ -61,7 +61,8 @@ func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		r.errorf(codeSegments, "Only the 'bpf' variant of this probe supports 4 arguments").Hint("write `%s:FUNCTION` or `%s:MODULE:FUNCTION`", k.name, k.name)
 		return nil
 	}
-	if !r.count(1, 2, k.name+":FUNCTION") {
+	if n := len(r.seg); n == 0 || n > 2 { // one with its module before it counts as well
+		r.errorf(codeSegments, "%s probe type requires 1 or 3 arguments, found %d", k.name, n).Hint("write `%s:FUNCTION`", k.name)
 		return nil
 	}
 	module, fn := "", r.seg[len(r.seg)-1]

@@ -67,7 +67,7 @@ func (k *kprobe) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 		return nil
 	}
 	if d.fn == "" {
-		r.errorf(codeSegments, "%ss should be attached to a function or an address", k.name).Hint("write `%s:FUNCTION`", k.name)
+		r.errorf(codeSegments, "kprobes should be attached to a function or an address").Hint("write `%s:FUNCTION`", k.name)
 		return nil
 	}
 	if strings.HasPrefix(d.fn, "0x") {

@@ -114,6 +114,10 @@ func (k *perfKind) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List)
 	name := k.name + ":" + r.seg[0]
 	if len(r.seg) == 2 && r.seg[1] != "" && r.seg[1] != "*" {
 		n, err := parseNumber(r.seg[1])
+		if strings.HasPrefix(r.seg[1], "-") {
+			r.segErrorf(1, codeTime, "%s count should be a positive integer", k.name)
+			return nil
+		}
 		if err != nil || n > math.MaxInt64 {
 			if err == nil {
 				err = fmt.Errorf("integer is too large: %s", r.seg[1])

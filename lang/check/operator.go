@@ -128,8 +128,8 @@ func (b *body) operate(e ast.Node, op string, x, y *types.Type) *types.Type {
 	case x.Kind == types.Username && y.IsInteger(), x.IsInteger() && y.Kind == types.Username:
 		return types.TBool
 	case (x.Kind == types.KSym || x.Kind == types.USym || x.Kind == types.Func) && isText(y), isText(x) && (y.Kind == types.KSym || y.Kind == types.USym || y.Kind == types.Func):
-		d := b.errorf(CodeCompare, e.Span(), "a symbol cannot be compared with a string in the kernel")
-		d.Hint("compare `probe`, or the address with `kaddr(...)` or `uaddr(...)`")
+		d := b.errorf(CodeCompare, e.Span(), "Type mismatch for '%s': comparing %s with %s", op, b.symbolName(x), b.symbolName(y))
+		d.Hint("symbols get their names when they are printed: compare `probe`, or the address with `kaddr(...)` or `uaddr(...)`")
 		return types.TInvalid
 	case x.Kind == y.Kind && (op == "==" || op == "!=") && types.Equal(x, y) && !x.IsAggregation():
 		return types.TBool
@@ -482,6 +482,17 @@ func (b *body) pointee(p *types.Type) *types.Type {
 // isCondition tells whether a value can be tested for being true.
 func isCondition(t *types.Type) bool {
 	return t.IsInteger() || t.Kind == types.Pointer || isCastable(t)
+}
+
+// symbolName names a type in a message; what `func` gives is a symbol of the side that its probe is on.
+func (b *body) symbolName(t *types.Type) string {
+	switch {
+	case t.Kind != types.Func:
+		return b.name(t)
+	case len(b.Points) > 0 && b.Points[0].Space == types.SpaceUser:
+		return "usym_t"
+	}
+	return "ksym_t"
 }
 
 // condition checks an expression that is tested.

@@ -292,7 +292,8 @@ func (k *uprobe) function(r *request, bin binary, file *symbol.File, f funcPatte
 		switch {
 		case errors.Is(err, symbol.ErrNoDecoder):
 		case err != nil:
-			r.segErrorf(f.at, codeOffset, "%v", err)
+			text := err.Error() // as a sentence
+			r.segErrorf(f.at, codeOffset, "%s%s", strings.ToUpper(text[:1]), text[1:])
 			return nil
 		case !ok:
 			r.segErrorf(f.at, codeOffset, "Could not add uprobe into middle of instruction: %s:%s+%d", bin.name, s.Name, offset).Hint("use +%d or +%d, or `--unsafe`: the program may break then", before, after)

@@ -101,7 +101,7 @@ func (f *File) Returns(s Symbol) ([]uint64, error) {
 func (f *File) Boundary(s Symbol, offset uint64) (ok bool, before, after uint64, err error) {
 	end := f.FunctionEnd(s)
 	if s.Addr+offset >= end {
-		return false, 0, 0, fmt.Errorf("Offset outside the function bounds ('%s' size is %d)", s.Name, end-s.Addr)
+		return false, 0, 0, fmt.Errorf("offset outside the function bounds ('%s' size is %d)", s.Name, end-s.Addr)
 	}
 	err = f.eachInstruction(s, func(in Instruction) bool {
 		start := in.Addr - s.Addr

@@ -254,7 +254,7 @@ func TestBoundaries(t *testing.T) {
 			t.Errorf("offset %d: %v between %d and %d", off, ok, before, after)
 		}
 	}
-	if _, _, _, err := f.Boundary(s, s.Size); err == nil || !strings.Contains(err.Error(), "Offset outside the function bounds") {
+	if _, _, _, err := f.Boundary(s, s.Size); err == nil || !strings.Contains(err.Error(), "offset outside the function bounds") {
 		t.Errorf("offset behind the end: %v", err)
 	}
 	if f.Machine() == elf.EM_X86_64 {

@@ -3,11 +3,13 @@ package stdlib
 import (
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -409,6 +411,9 @@ func stopAtNUL(g *lower.Gen, x *ir.Value, stop func()) {
 // lowerPath asks the kernel for the full path of a struct path.
 func lowerPath(g *lower.Gen, c *check.Call) lower.Operand {
 	t := g.Type(c.Node)
+	if g.Hook.AttachType == ebpf.AttachTraceIter && !g.Target.Features.Has(target.IterPath) {
+		g.Errorf(codeNoMeans, c.Node, "this kernel does not give paths in iterators").Hint("use a kernel from 5.12 on")
+	}
 	o := g.Expr(c.Args[0])
 	dst := g.Dest(t)
 	g.B.Zero(dst.Ptr, int(dst.Off), t.Size)

@@ -146,6 +146,7 @@ var features = [target.NumFeatures]string{
 	target.TaiNS:            "bpf_ktime_get_tai_ns",
 	target.NsPidTgid:        "bpf_get_ns_current_pid_tgid",
 	target.DPath:            "bpf_d_path",
+	target.IterPath:         kernel.FeatureIterPath,
 	target.SendSignal:       "bpf_send_signal",
 	target.SendSignalThread: "bpf_send_signal_thread",
 	target.OverrideReturn:   "bpf_override_return",

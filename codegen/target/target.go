@@ -46,6 +46,7 @@ const (
 	TaiNS                           // bpf_ktime_get_tai_ns (6.1)
 	NsPidTgid                       // bpf_get_ns_current_pid_tgid
 	DPath
+	IterPath // bpf_d_path in iterators (5.12)
 	SendSignal
 	SendSignalThread
 	OverrideReturn
@@ -89,6 +90,7 @@ var featureNames = [NumFeatures]string{
 	TaiNS:            "TaiNS",
 	NsPidTgid:        "NsPidTgid",
 	DPath:            "DPath",
+	IterPath:         "IterPath",
 	SendSignal:       "SendSignal",
 	SendSignalThread: "SendSignalThread",
 	OverrideReturn:   "OverrideReturn",

@@ -53,6 +53,7 @@ const (
 	FeatureFmodRet        = "fmod_ret"
 	FeatureLSM            = "lsm"
 	FeatureIter           = "iter"
+	FeatureIterPath       = "iter_path"
 
 	FeaturePerfLink        = "perf_link"
 	FeatureKprobeMulti     = "kprobe_multi"
@@ -299,7 +300,21 @@ func progFeatures() []feature {
 		{FeatureFmodRet, "5.7", "programs that change a return value", onTrampoline(ebpf.Tracing, ebpf.AttachModifyReturn, "security_file_open", "bpf_modify_return_test")},
 		{FeatureLSM, "5.7", "security hook programs", onTrampoline(ebpf.LSM, ebpf.AttachLSMMac, "bpf_lsm_file_open")},
 		{FeatureIter, "5.8", "iterators over kernel objects", tracingProbe(ebpf.Tracing, ebpf.AttachTraceIter, KindFunc, "bpf_iter_task")},
+		{FeatureIterPath, "5.12", "paths of files in iterators", iterPath},
 	}
+}
+
+// iterPath calls bpf_d_path in an iterator with arguments that are not set: a kernel that allows the call complains about them.
+func iterPath(f *Features) error {
+	p, err := f.scope(inIter)
+	if err != nil {
+		return err
+	}
+	p.insns = []insn{callHelper(int32(asm.FnDPath)), movImm(0, 0), exitInsn()}
+	if err = p.loads(); isErr(err, unix.EACCES) {
+		return nil
+	}
+	return missingIf(err, unix.EINVAL)
 }
 
 // onTrampoline is tracingProbe for programs that attach as function entry does, which an architecture may lack; see trampolineProbe.

@@ -174,10 +174,7 @@ func regResult(c *check.Call) *types.Type {
 		arch = "amd64"
 	}
 	if names := registers[arch]; names != "" && (strings.Contains(name, " ") || !strings.Contains(names, " "+name+" ")) {
-		if arch == "amd64" {
-			arch = "x86_64"
-		}
-		d := c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "'%s' is not a valid register on this architecture (%s)", name, arch)
+		d := c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "'%s' is not a valid register on this architecture (%s)", name, archName(arch))
 		d.Hint("choose one of %s", strings.Join(strings.Fields(names), ", "))
 		return types.TInvalid
 	}

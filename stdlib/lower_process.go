@@ -226,15 +226,10 @@ func lowerArgN(g *lower.Gen, u *check.VarUse) lower.Operand {
 	return g.Hook.Context.Arg(g, u.Index, g.Type(u.Node))
 }
 
-// lowerStackArg reads a word behind the return address, which lies on the stack where calls put it there.
+// lowerStackArg reads a word behind the return address.
 func lowerStackArg(g *lower.Gen, u *check.VarUse) lower.Operand {
-	t := g.Type(u.Node)
 	sp, _ := g.Hook.Context.Reg(g, "sp")
-	off := 8 * int32(u.Node.Name[len("sarg")]-'0')
-	if g.Target.Arch == "amd64" {
-		off += 8
-	}
-	return lower.Scalar(t, g.LoadScalar(lower.Place{Ptr: sp, Off: off, Size: 8, Space: t.Space}, types.TUint64))
+	return lower.Scalar(g.Type(u.Node), g.StackWord(sp, int(u.Node.Name[len("sarg")]-'0')))
 }
 
 func lowerRetval(g *lower.Gen, u *check.VarUse) lower.Operand {

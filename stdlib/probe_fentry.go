@@ -145,11 +145,7 @@ func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
 	if err != nil {
 		if exists, known := functionExists(k.m, module, fn); known && exists && errors.Is(err, kernel.ErrNoFunc) {
 			d := r.segErrorf(at, codeNoMatch, "No matches for %s %s.", k.name, strings.Join(r.seg, ":"))
-			probe := "kprobe"
-			if k.exit {
-				probe = "kretprobe"
-			}
-			d.Hint("use `%s:%s`: the kernel has the function, but no type information for it", probe, fn)
+			d.Hint("use `%s:%s`: the kernel has the function, but no type information for it", k.untyped(), fn)
 			return nil
 		}
 		r.noMatch(at, strings.Join(r.seg, ":"), nearestFunctions(k.m, fn))
@@ -161,14 +157,18 @@ func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
 	}
 	if b, proto, ok := declared(k.m, d.module, fn); ok {
 		if why := k.refused(b, proto); why != "" {
-			probe := "kprobe"
-			if k.exit {
-				probe = "kretprobe"
-			}
-			r.segErrorf(at, codeNoMeans, "%s cannot trace %s: %s", k.name, fn, why).Hint("use `%s:%s`", probe, fn)
+			r.segErrorf(at, codeNoMeans, "%s cannot trace %s: %s", k.name, fn, why).Hint("use `%s:%s`", k.untyped(), fn)
 		}
 	}
 	return nil
+}
+
+// untyped is the kind that needs no types.
+func (k *fentry) untyped() string {
+	if k.exit {
+		return "kretprobe"
+	}
+	return "kprobe"
 }
 
 // The limits of the kernel's btf_distill_func_proto.

@@ -188,6 +188,7 @@ func (r *request) point(k check.ProbeKind, name string) *check.Point {
 
 // parseNumber reads an integer as the language writes it: any base, separators, scientific, with a unit of time (which makes it nanoseconds).
 func parseNumber(text string) (uint64, error) {
+	overflow := fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
 	s := strings.ReplaceAll(text, "_", "")
 	base := 10
 	switch {
@@ -207,7 +208,7 @@ func parseNumber(text string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(s[:end], base, 64)
 	if err != nil {
-		return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
+		return 0, overflow
 	}
 	rest := s[end:]
 	if base == 10 && len(rest) > 1 && (rest[0] == 'e' || rest[0] == 'E') && rest[1] >= '0' && rest[1] <= '9' {
@@ -217,11 +218,11 @@ func parseNumber(text string) (uint64, error) {
 		}
 		exp, err := strconv.Atoi(rest[1:i])
 		if err != nil || exp > 19 {
-			return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
+			return 0, overflow
 		}
 		for range exp {
 			if n > math.MaxUint64/10 {
-				return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
+				return 0, overflow
 			}
 			n *= 10
 		}
@@ -235,7 +236,7 @@ func parseNumber(text string) (uint64, error) {
 		unit = 1
 	}
 	if n > math.MaxUint64/unit {
-		return 0, fmt.Errorf("overflow error, maximum value is 18446744073709551615: %s", text)
+		return 0, overflow
 	}
 	return n * unit, nil
 }

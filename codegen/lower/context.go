@@ -156,13 +156,18 @@ func (r Registers) Arg(g *Gen, n int, t *types.Type) Operand {
 	if n < len(regs) {
 		v = r.reg(g, regs[n])
 	} else {
-		off := 8 * (n - len(regs))
-		if g.Target.Arch == "amd64" {
-			off += 8 // the return address
-		}
-		v = g.LoadScalar(Place{Ptr: r.reg(g, "sp"), Off: int32(off), Size: 8, Space: g.Body.Points[0].Space}, types.TUint64)
+		v = g.StackWord(r.reg(g, "sp"), n-len(regs))
 	}
 	return r.typed(g, v, t)
+}
+
+// StackWord reads a word behind the return address, which lies on the stack where calls put it there, at a function's first instruction.
+func (g *Gen) StackWord(sp *ir.Value, n int) *ir.Value {
+	off := 8 * n
+	if g.Target.Arch == "amd64" {
+		off += 8 // the return address
+	}
+	return g.LoadScalar(Place{Ptr: sp, Off: int32(off), Size: 8, Space: g.Body.Points[0].Space}, types.TUint64)
 }
 
 func (r Registers) typed(g *Gen, v *ir.Value, t *types.Type) Operand {

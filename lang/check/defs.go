@@ -125,17 +125,22 @@ func (c *checker) define(items []*ast.CDef) {
 	}
 }
 
-// simpleDefine reads `#define NAME text`.
-func simpleDefine(line string) (name, text string, ok bool) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+// afterDefine gives what follows `#define`.
+func afterDefine(line string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(strings.TrimSpace(line), "#")
 	if !ok {
-		return "", "", false
+		return "", false
 	}
 	rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "define")
+	return strings.TrimSpace(rest), ok
+}
+
+// simpleDefine reads `#define NAME text`.
+func simpleDefine(line string) (name, text string, ok bool) {
+	rest, ok := afterDefine(line)
 	if !ok {
 		return "", "", false
 	}
-	rest = strings.TrimSpace(rest)
 	end := strings.IndexAny(rest, " \t(")
 	if end < 0 {
 		return rest, "", rest != ""
@@ -148,15 +153,11 @@ func simpleDefine(line string) (name, text string, ok bool) {
 
 // defineWithParams reads `#define NAME(params) ...`.
 func defineWithParams(line string) (name, params string, ok bool) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+	rest, ok := afterDefine(line)
 	if !ok {
 		return "", "", false
 	}
-	rest, ok = strings.CutPrefix(strings.TrimSpace(rest), "define")
-	if !ok {
-		return "", "", false
-	}
-	name, rest, ok = strings.Cut(strings.TrimSpace(rest), "(")
+	name, rest, ok = strings.Cut(rest, "(")
 	params, _, closed := strings.Cut(rest, ")")
 	return name, params, ok && closed && !strings.ContainsAny(name, " \t")
 }

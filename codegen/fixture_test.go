@@ -143,6 +143,10 @@ func fixtureKinds() []stdlib.KindEntry {
 			point: func(p *check.Point, segs []string) { p.Space, p.NumArgs, p.FuncName = types.SpaceKernel, 6, segs[0] },
 		},
 		{
+			name: "profile", hook: lower.Hook{Type: ebpf.PerfEvent, Context: lower.Registers{}},
+			point: func(p *check.Point, _ []string) { p.Space = types.SpaceNone },
+		},
+		{
 			name: "fentry", hook: lower.Hook{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, Context: lower.ArgArray{Args: 2}},
 			point: func(p *check.Point, segs []string) {
 				p.Space, p.FuncName = types.SpaceKernel, segs[0]

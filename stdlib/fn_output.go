@@ -134,6 +134,11 @@ func viewWords(c *check.Call) string {
 	return strings.Join(words, " ")
 }
 
+// isContext reports whether a value is the context of a program, or the struct that it is.
+func isContext(t *types.Type) bool {
+	return t.Prov == types.ProvCtx && (t.Kind == types.Pointer || t.Kind == types.Struct)
+}
+
 // printCheck checks what print is given beside maps.
 func printCheck(c *check.Call) {
 	t := c.Type(0)
@@ -164,7 +169,7 @@ func printCheck(c *check.Call) {
 		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "print() takes up to 3 arguments (%d provided)", len(c.Args))
 	case len(c.Args) > 1:
 		c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "Non-map print() only takes 1 argument, %d found", len(c.Args))
-	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module:
+	case t.Kind == types.TypeValue, t.Kind == types.Void, t.Kind == types.Module, isContext(t):
 		c.Diags.Errorf(check.CodeArgType, c.Node.Sp, "%s type passed to print() is not printable", t)
 	}
 }

@@ -46,7 +46,7 @@ func lowerFuncs() map[string]any {
 
 func lowerVars() map[string]lower.VarFunc {
 	return map[string]lower.VarFunc{
-		"args": lowerArgs, "argN": lowerArgN, "sargN": lowerStackArg, "retval": lowerRetval, "ctx": lowerArgs,
+		"args": lowerArgs, "argN": lowerArgN, "sargN": lowerStackArg, "retval": lowerRetval, "ctx": lowerCtx,
 		"func": scalarVar(funcValue), "probe": scalarVar(probeIndex),
 		"pid": scalarVar(pidOf), "tid": scalarVar(tidOf), "uid": scalarVar(uidOf), "gid": scalarVar(gidOf), "username": scalarVar(uidOf),
 		"comm": lowerComm, "pcomm": nameOf("real_parent"), "leader_comm": nameOf("group_leader"), "leader_tid": lowerLeaderTID, "ppid": lowerPPID,

@@ -371,7 +371,7 @@ func (k *kprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Ho
 	h := &lower.Hook{Point: p, Type: ebpf.Kprobe, Context: registerContext(), Data: d, Share: k.name}
 	// A multi link gives only the registers of arguments (Linux 6.14 and arm64), and knows functions by name alone. One function that it cannot
 	// follow makes the whole link fail, so it is for those that the kernel lists.
-	if d.listed && d.offset == 0 && trimVmlinux(d.module) == "" && !u.Has("reg") && t.Features.Has(target.KprobeMulti) {
+	if d.listed && d.offset == 0 && trimVmlinux(d.module) == "" && !u.Has("reg", "ctx") && t.Features.Has(target.KprobeMulti) {
 		h.Share, h.AttachType, h.Cookies = k.name+".multi", ebpf.AttachTraceKprobeMulti, true
 		return h
 	}

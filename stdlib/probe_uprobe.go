@@ -450,7 +450,7 @@ func (k *uprobe) Hook(p *check.Point, u *lower.Uses, t *target.Target) *lower.Ho
 		h.Context = parameterArgs{sig: d.sig, point: d}
 		h.Share = p.Scope
 	}
-	if d.skip > 0 && !u.Has("reg", "ustack", "kstack") {
+	if d.skip > 0 && !u.Has("reg", "ctx", "ustack", "kstack") {
 		moved := *d
 		moved.offsets = []uint64{d.offsets[0] + d.skip}
 		h.Data = &moved

@@ -72,8 +72,9 @@ func probeVars() []Builtin {
 		{
 			Name: "ctx", Doc: Doc{
 				Group: "probe", Summary: "context of the program",
-				Text:    "A pointer to what the kernel gives the program: for `iter` probes a struct with the objects that it visits.",
-				Example: "iter:task { printf(\"%s\\n\", ctx.task.comm); }", SeeAlso: []string{"args"},
+				Text: "A pointer to what the kernel gives the program: the registers (`struct pt_regs`) in `kprobe`, `kretprobe`, `uprobe`, `uretprobe` and `usdt`; registers, period " +
+					"and address (`struct bpf_perf_event_data`) in `profile`, `interval`, `software`, `hardware` and `watchpoint`; in `iter` a struct with the objects that it visits.",
+				Example: "profile:hz:99 { @[ksym(ctx->regs.ip)] = count(); }", SeeAlso: []string{"args", "reg"},
 			},
 			Var: &check.Var{Type: ctxType},
 		},
@@ -240,13 +241,4 @@ func probetypeOf(kind string) string {
 		return "special"
 	}
 	return kind
-}
-
-func ctxType(u *check.VarUse) *types.Type {
-	for _, p := range u.Body.Points {
-		if p.Kind.Name() != "iter" || p.Args == nil {
-			return unavailable(u, p, "use `args`, `argN` or `reg(...)`")
-		}
-	}
-	return u.Body.Points[0].Args
 }

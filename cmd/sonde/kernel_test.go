@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
@@ -93,6 +95,29 @@ var kernelScripts = []struct {
 	{name: "other tracepoint", prog: `tracepoint:sched:sched_switch { @[args.prev_pid >= 0] = count(); }`, want: `@\[(1|true)\]: \d+`, work: true},
 	{name: "raw tracepoint", prog: `rawtracepoint:sched_switch { @ = count(); }`, want: `@: \d+`, work: true},
 	{name: "kprobe", prog: `kprobe:vfs_read { @[comm, arg2 >= 0] = count(); } kretprobe:vfs_read { @r = hist(retval); }`, want: `(?s)@\[.*\]: \d+.*@r:`, feature: kernel.FeatureKprobes, work: true},
+	{name: "behind the context of a perf event", prog: `profile:hz:99 { print(*(uint64 *)(ctx + 1)); }`, want: `^$`, code: 1},
+	{name: "a context that was kept", prog: `profile:hz:99 { @ = ctx; print(@->regs.ip); }`, want: `^$`, code: 1},
+	{
+		name: "members of the context of a perf event", arch: "amd64",
+		prog: `profile:hz:99 { $c = ctx; if (rand % 2) { $c = ctx; } $r = ctx->regs; $d = *ctx; @p = ctx;
+			print(($c->regs.ip == reg("ip"), ((struct pt_regs *)ctx)->sp == reg("sp"), ((uint64 *)ctx)[16] == reg("ip"), *(uint16 *)((uint64)ctx + 129) == (uint16)(reg("ip") >> 8)));
+			print(($r.bp == reg("bp"), $d.regs.flags == reg("flags"), (ctx->regs.cs & 0xff) == (reg("cs") & 0xff), *(uint32 *)ctx == (uint32)reg("r15")));
+			for ($i : 0..200) { if ($c->regs.ip == reg("ip")) { @same = count(); } }
+			print((ctx->sample_period > 0, $d.sample_period == ctx->sample_period, (uint64)ctx > 0, buf(ctx, 9) == buf(ctx, 9))); exit(); }`,
+		want: `\(true, true, true, true\)\n\(true, true, true, true\)\n\(true, true, true, true\)\n`,
+	},
+	{
+		name: "address of a page fault", prog: `software:page-faults:1 /ctx->addr != 0/ { @[ctx->sample_period] = count(); exit(); }`,
+		want: `@\[1\]: \d+`,
+	},
+	{
+		name: "context of a function", arch: "amd64", feature: kernel.FeatureKprobes, work: true,
+		prog: `kprobe:vfs_read /@done == 0/ { @done = 1; $c = ctx; $n = rand % 1; @p = $c;
+			print((ctx->ip == reg("ip"), $c->di == arg0, ((uint64 *)ctx)[$n + 13] == arg1, @p->dx == arg2, *(uint16 *)((uint64)ctx + 113) == (uint16)(arg0 >> 8)));
+			$m = *ctx; $w = ctx->sp; for ($i : 0..200) { if ($c->sp == $w) { @same = count(); } } print(($m.si == arg1, kptr(ctx)->si == arg1)); }
+			kretprobe:vfs_read { @r[ctx->ax == retval] = count(); }`,
+		want: `(?s)\(true, true, true, true, true\)\n\(true, true\)\n.*@r\[(1|true)\]: \d+.*@same: \d+`,
+	},
 	{name: "kprobe wildcard", prog: `kprobe:vfs_r* { @[func] = count(); }`, want: `@\[vfs_read\]: \d+`, feature: kernel.FeatureKprobes, work: true},
 	{name: "kprobe struct", prog: `kprobe:vfs_open { @[str(((struct path *)arg0)->dentry->d_name.name, 64)] = count(); }`, want: `@\[stat\]: \d+`, feature: kernel.FeatureKprobes, work: true},
 	{name: "fentry", prog: `fentry:vfs_read { @[args.count >= 0] = count(); } fexit:vfs_read { @r = hist(retval); }`, want: `(?s)@\[(1|true)\]: \d+.*@r:`, feature: kernel.FeatureFentry, work: true},
@@ -117,7 +142,7 @@ func visible() {
 	}
 }
 
-// activity makes system calls while a script runs.
+// activity makes system calls and page faults while a script runs.
 func activity(stop <-chan struct{}) {
 	for {
 		select {
@@ -126,6 +151,10 @@ func activity(stop <-chan struct{}) {
 		default:
 			_, _ = os.ReadFile("/proc/self/stat")
 			os.Getpid()
+			if page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err == nil {
+				page[0] = 1
+				_ = unix.Munmap(page)
+			}
 			time.Sleep(time.Millisecond)
 		}
 	}

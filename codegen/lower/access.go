@@ -70,6 +70,13 @@ func (g *Gen) target(o Operand) Place {
 	if e != nil {
 		p.Size = e.Size
 	}
+	if o.Type.Prov == types.ProvCtx { // such a pointer is the context, wherever it was kept
+		p.Ptr, p.Space = g.Ctx(), types.SpaceKernel
+		return p
+	}
+	if g.strayContext(o) {
+		return p
+	}
 	switch o.V.Type {
 	case ir.BTF, ir.BTFNil:
 		if e != nil && e.Kind == types.Struct {
@@ -237,6 +244,7 @@ func (g *Gen) element(p Place, i *ir.Value, size, n int, o Operand) Place {
 		i = g.B.OpImm(ir.OpMul, i, int64(size))
 	}
 	space := g.spaceOf(p)
+	g.needMemory(p)
 	return Place{Ptr: g.B.Add(g.Address(p), i), Size: size, Space: space}
 }
 

@@ -29,6 +29,10 @@ func (g *Gen) LoadScalar(p Place, t *types.Type) *ir.Value {
 		return g.B.Const(0)
 	}
 	signed := t.Signed && t.Kind != types.Pointer
+	p = g.throughContext(p)
+	if v := g.loadContext(p, size, signed); v != nil {
+		return v
+	}
 	if g.plainLoad(p, size) {
 		return g.B.Load(p.Ptr, int(p.Off), size, signed)
 	}
@@ -58,7 +62,7 @@ func (g *Gen) plainLoad(p Place, size int) bool {
 		if g.Hook.Type == ebpf.TracePoint && p.Off < 8 { // the common fields are not there
 			return false
 		}
-		return int(p.Off)%size == 0
+		return int(p.Off)%size == 0 && !g.hasRegisters()
 	case ir.BTF:
 		if p.Base == nil {
 			return false
@@ -141,6 +145,9 @@ func (g *Gen) ReadMem(dst, src Place) {
 		g.B.Copy(dst.Ptr, int(dst.Off), src.Ptr, int(src.Off), dst.Size)
 		return
 	}
+	if src = g.throughContext(src); g.copyContext(dst, src) {
+		return
+	}
 	if t := src.Ptr.Type; (t == ir.BTF || t == ir.Ctx) && dst.Size <= 64 && g.copyByLoads(dst, src) {
 		return
 	}
@@ -175,6 +182,7 @@ func (g *Gen) copyByLoads(dst, src Place) bool {
 
 // probeRead copies dst.Size bytes from an address by a helper, which zeroes dst when it fails.
 func (g *Gen) probeRead(dst, src Place) {
+	src = g.memory(src)
 	fn, name := g.readHelper(g.spaceOf(src), false)
 	rc := g.B.Helper(fn, g.pointer(dst), g.B.Const(int64(dst.Size)), g.Address(src))
 	g.checkHelper(rc, name, object.CounterReadFail)
@@ -223,6 +231,7 @@ func (g *Gen) ReadStrDyn(dst Place, limit *ir.Value, max int, src Place) *ir.Val
 }
 
 func (g *Gen) readStr(dst Place, limit *ir.Value, src Place) *ir.Value {
+	src = g.memory(src)
 	fn, name := g.readHelper(g.spaceOf(src), true)
 	rc := g.B.Helper(fn, g.pointer(dst), limit, g.Address(src))
 	v := g.B.NewVar("len", ir.I64)
@@ -353,6 +362,7 @@ func (g *Gen) missingKey() {
 
 // ReadDyn copies n bytes, bounded by dst.Size for the verifier, from memory of any kind.
 func (g *Gen) ReadDyn(dst Place, n *ir.Value, src Place) {
+	src = g.memory(src)
 	fn, name := g.readHelper(g.spaceOf(src), false)
 	rc := g.B.Helper(fn, g.pointer(dst), n, g.Address(src))
 	g.checkHelper(rc, name, object.CounterReadFail)

@@ -33,6 +33,9 @@ func isReference(t *types.Type) bool {
 	return (t.Kind == types.Struct || t.Kind == types.Array) && (t.Space == types.SpaceKernel || t.Space == types.SpaceUser)
 }
 
+// isContext reports whether a value is a pointer to the program's context: there is one.
+func isContext(t *types.Type) bool { return t.Kind == types.Pointer && t.Prov == types.ProvCtx }
+
 // bindingOf finds or makes the binding of a variable in the current function.
 func (g *Gen) bindingOf(v *check.LocalVar) *binding {
 	f := g.fr
@@ -74,6 +77,9 @@ func (g *Gen) readVar(v *check.LocalVar) Operand {
 	t := v.Type
 	if t.Kind == types.Args {
 		return g.argsOperand(t)
+	}
+	if isContext(t) && !v.Addr {
+		return Operand{Type: t, V: g.Ctx()}
 	}
 	b := g.bindingOf(v)
 	switch b.kind {
@@ -168,7 +174,7 @@ func (g *Gen) writeVar(v *check.LocalVar, o Operand) {
 		g.writeVar(v, o)
 	case isReference(t) && !v.Addr:
 		p := o.P
-		if p.IsPlain() {
+		if p.IsPlain() || p.Ptr.Type == ir.Ctx && g.hasRegisters() {
 			k := g.Keep(v.Name, t.Size, ir.SlotAuto)
 			g.ReadMem(k, p)
 			p = k
@@ -199,6 +205,10 @@ func (g *Gen) assignVar(node *ast.Var, e ast.Expr) {
 	}
 	t := v.Type
 	if t.Kind == types.Args { // a name for args, which is read where it is used
+		return
+	}
+	if isContext(t) && !v.Addr { // nothing else is ever assigned
+		g.Expr(e)
 		return
 	}
 	// A pointer that is assigned once, where it is declared, needs no home: its value keeps its provenance.

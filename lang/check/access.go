@@ -143,6 +143,14 @@ func (b *body) member(t, base *types.Type) *types.Type {
 	if t.Kind == types.Pointer {
 		return b.innerPointer(t, base.Space, base.Prov, base.Prov)
 	}
+	return b.inside(t, base)
+}
+
+// inside is the type of what lies in base. A number in the context is a register of what is probed: as an address it is one there.
+func (b *body) inside(t, base *types.Type) *types.Type {
+	if base.Prov == types.ProvCtx && t.Kind == types.Int {
+		return b.c.pool.withSpace(t, b.Points[0].Space, types.ProvRaw)
+	}
 	return b.c.pool.withSpace(t, base.Space, base.Prov)
 }
 
@@ -245,7 +253,7 @@ func (b *body) index(e *ast.Index) *types.Type {
 }
 
 func rawUnlessBPF(p types.Provenance) types.Provenance {
-	if p == types.ProvBPF {
+	if p == types.ProvBPF || p == types.ProvCtx {
 		return p
 	}
 	return types.ProvRaw
@@ -255,7 +263,7 @@ func (b *body) arrayElem(x *types.Type) *types.Type {
 	if x.Elem.Kind == types.Pointer {
 		return b.innerPointer(x.Elem, x.Space, types.ProvRaw, x.Prov)
 	}
-	return b.c.pool.withSpace(x.Elem, x.Space, x.Prov)
+	return b.inside(x.Elem, x)
 }
 
 // sizeof types sizeof(type) and sizeof(expr), which are literals.

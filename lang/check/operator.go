@@ -377,6 +377,10 @@ func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
 		return x
 	}
 	if x.Kind == types.Pointer {
+		if st := b.states[b.Vars[v]]; x.Prov == types.ProvCtx { // now it points elsewhere
+			b.setVar(st, b.c.pool.withSpace(x, x.Space, types.ProvRaw))
+			return st.v.Type
+		}
 		return x
 	}
 	if !x.IsInteger() || x.Kind == types.Bool {
@@ -476,7 +480,7 @@ func (b *body) pointee(p *types.Type) *types.Type {
 	if t.Kind == types.Pointer {
 		return b.innerPointer(t, p.Space, types.ProvRaw, p.Prov)
 	}
-	return b.c.pool.withSpace(t, p.Space, p.Prov)
+	return b.inside(t, p)
 }
 
 // isCondition tells whether a value can be tested for being true.

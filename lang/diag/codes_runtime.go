@@ -128,6 +128,11 @@ func runtimeCodes() []Entry {
 			"",
 		},
 		{
+			"E0729", "context read as memory",
+			"In `profile`, `interval`, `software`, `hardware` and `watchpoint` probes the kernel shows the context to loads of its members only. What lies at its address is something else.",
+			"profile:hz:99 { $i = rand % 3; print(((uint64 *)ctx)[$i]); }",
+		},
+		{
 			"E0799", "not supported yet",
 			"The builtin is known but not compiled by this version of sonde.",
 			"",

@@ -62,6 +62,22 @@ func (m *Machine) Close() error {
 	return errors.Join(errs...)
 }
 
+// NoteTypes says with errors about types and their members that the kernel tells nothing about its types, where that is so: the script may be
+// right.
+func (m *Machine) NoteTypes(diags *diag.List) {
+	for _, d := range diags.All() {
+		switch d.Code {
+		case check.CodeUnknownType, check.CodeUnknownField, check.CodeUnavailable:
+		default:
+			continue
+		}
+		if _, err := m.Types.Kernel(); err != nil {
+			d.Notes = append(d.Notes, "the types of this kernel are not known: "+strings.TrimPrefix(err.Error(), "open BTF: ")+"; with its vmlinux or BTF file set BPFTRACE_BTF=FILE")
+		}
+		return
+	}
+}
+
 // Target is what scripts are compiled for. Features are probed one by one as they are asked for.
 func (m *Machine) Target() *target.Target { return m.target() }
 

@@ -5,11 +5,15 @@ import (
 	encoding "encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/tools/txtar"
 
+	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
@@ -156,4 +160,31 @@ func fixtureELF() []byte {
 	section(15, 3, 0, 0, strOff, uint64(len(strtab)), 0, 0, 1, 0)
 	section(23, 3, 0, 0, shstrOff, uint64(len(shstr)), 0, 0, 1, 0)
 	return out.Bytes()
+}
+
+// Where the kernel tells nothing about its types, an error about a type says so; where it does, and with other errors, nothing is added.
+func TestNoteTypes(t *testing.T) {
+	root := t.TempDir()
+	k, err := kernel.Open(kernel.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := NewMachine(k)
+	for _, c := range []struct {
+		m     *Machine
+		code  diag.Code
+		notes int
+	}{
+		{without, check.CodeUnknownField, 1},
+		{without, check.CodeUnknownType, 1},
+		{without, check.CodeUndefinedVar, 0},
+		{fixtureMachine(t), check.CodeUnknownField, 0},
+	} {
+		diags := &diag.List{}
+		d := diags.Errorf(c.code, source.Span{}, "wrong")
+		c.m.NoteTypes(diags)
+		if len(d.Notes) != c.notes || c.notes > 0 && !strings.Contains(d.Notes[0], "no type information (BTF)") {
+			t.Errorf("%s: %q", c.code, d.Notes)
+		}
+	}
 }

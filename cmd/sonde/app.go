@@ -358,6 +358,7 @@ func (a *app) check(script *ast.Script, diags *diag.List) (*check.Info, error) {
 		return nil, a.reportAll(diags)
 	}
 	info := check.Check(script, a.set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
+	a.machine.NoteTypes(diags)
 	if !diags.HasErrors() && (a.opts.help || a.opts.bare["help"] && !hasOption(info, "help")) {
 		return nil, a.scriptHelp(info)
 	}

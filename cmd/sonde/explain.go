@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -14,9 +15,12 @@ import (
 )
 
 const explainUsage = `USAGE: sonde explain [-f text|json|html] [-o FILE] 'PROGRAM' | FILE
+       sonde explain CODE
 
 Says what becomes of each part of a program: its types, its IR, its eBPF instructions and what the verifier knew behind each, the native
 code that the kernel made, and how the probes are attached, and why. The program is loaded, but nothing is attached.
+
+With the code of a message (E0305, W0211), says what it means, and shows a script that gives it.
 `
 
 // tool is a sub-command that works through a session which prints to standard error.
@@ -26,6 +30,7 @@ type tool struct {
 	fs *pflag.FlagSet
 
 	format, output *string
+	quiet          bool // the session says nothing of its own
 }
 
 func newTool(name string, std stdio) *tool {
@@ -42,11 +47,21 @@ func (t *tool) open() (err error) {
 	if err = t.openMachine(); err != nil {
 		return err
 	}
-	t.sh, err = shell.New(shell.Config{In: t.std.in, Out: t.std.err, Err: t.std.err, Kernel: t.kernel, Machine: t.machine, Unsafe: t.opts.unsafe, Version: versionText()})
+	out := t.std.err
+	if t.quiet {
+		out = io.Discard
+	}
+	t.sh, err = shell.New(shell.Config{In: t.std.in, Out: out, Err: t.std.err, Kernel: t.kernel, Machine: t.machine, Unsafe: t.opts.unsafe, Version: versionText()})
 	if err == nil {
 		t.closers = append(t.closers, t.sh.Close)
 	}
 	return err
+}
+
+// wrongUsage says what is wrong with the command line.
+func (t *tool) wrongUsage(what, usage string) int {
+	fmt.Fprintf(t.std.err, "ERROR: %s\n%s", what, usage)
+	return exitUsage
 }
 
 // emit writes a report.
@@ -69,15 +84,29 @@ func (t *tool) fails(err error) int {
 func runExplain(_ context.Context, argv []string, std stdio) int {
 	t := newTool("explain", std)
 	defer t.close()
-	if err := t.fs.Parse(argv); err != nil || t.fs.NArg() != 1 {
-		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprint(std.out, explainUsage)
-			return exitOK
-		}
-		fmt.Fprint(std.err, explainUsage)
-		return exitUsage
+	err := t.fs.Parse(argv)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(std.out, explainUsage)
+		return exitOK
+	case err != nil:
+		return t.wrongUsage(err.Error(), explainUsage)
+	case t.fs.NArg() == 0:
+		return t.wrongUsage("no program given", explainUsage)
+	case t.fs.NArg() > 1:
+		return t.wrongUsage("more than one program given: put it in quotes", explainUsage)
 	}
 	text := t.fs.Arg(0)
+	if shell.IsCode(text) {
+		s, err := shell.ExplainCode(text, 100)
+		if err == nil {
+			err = t.emit(s)
+		}
+		if err != nil {
+			return t.fails(err)
+		}
+		return exitOK
+	}
 	if b, err := os.ReadFile(text); err == nil && !strings.Contains(text, "{") {
 		text = string(b)
 	}

@@ -306,6 +306,7 @@ OPTIONS:
 
 OTHER COMMANDS:
     %[1]s explain PROGRAM   print what becomes of it: types, IR, eBPF, native code (text, json, html)
+    %[1]s explain CODE      say what the code of a message means, such as E0305
     %[1]s flame             sample stacks and draw a flame graph (see %[1]s flame --help)
     %[1]s learn             a course at the prompt
     %[1]s triage            a first look at a machine in trouble: one screen after 60 seconds
@@ -314,6 +315,7 @@ OTHER COMMANDS:
     %[1]s verify FILE...    check scripts on other kernels, booted under QEMU
     %[1]s portability FILE  say which kernels a script needs, without booting
     %[1]s lab COMMAND       list, fetch and use those kernels
+    %[1]s help COMMAND      its options
 
 EXAMPLES:
     %[1]s -l 'tracepoint:syscalls:*open*'

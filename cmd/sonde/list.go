@@ -87,6 +87,7 @@ func (a *app) listScript(set *source.Set, file *source.File) error {
 		return a.reportAll(diags)
 	}
 	info := check.Check(script, set, stdlib.New(stdlib.ProbeKinds(a.machine)), a.env(), diags)
+	a.machine.NoteTypes(diags)
 	if diags.HasErrors() {
 		return a.reportAll(diags)
 	}

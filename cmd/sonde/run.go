@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/sonde-sh/sonde/cmd/sonde/shell"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
 )
@@ -49,6 +50,12 @@ func run(ctx context.Context, argv []string, std stdio) int {
 	}
 	argv = argv[min(1, len(argv)):]
 	if len(argv) > 0 {
+		if argv[0] == "help" && name == "sonde" {
+			if argv = askHelp(argv[1:]); argv == nil {
+				fmt.Fprint(std.err, "ERROR: there is no such command\nHINT: `sonde help` lists the commands, `\\help NAME` at the prompt explains functions, variables and probes\n")
+				return exitUsage
+			}
+		}
 		if cmd := command(argv[0]); cmd != nil {
 			return cmd(ctx, argv[1:], std)
 		}
@@ -74,6 +81,23 @@ func run(ctx context.Context, argv []string, std stdio) int {
 		return a.fail(err)
 	}
 	return code
+}
+
+// commandNames are the sub-commands.
+var commandNames = []string{"explain", "flame", "learn", "triage", "fmt", "seccomp", "verify", "portability", "lab", "help"}
+
+// askHelp is the command line that asks for what `help WORDS` means: the help of the program, of a sub-command, or of a code; nil for none of
+// them.
+func askHelp(words []string) []string {
+	switch {
+	case len(words) == 0 || words[0] == "help" || strings.HasPrefix(words[0], "-"):
+		return []string{"--help"}
+	case command(words[0]) != nil:
+		return []string{words[0], "--help"}
+	case shell.IsCode(words[0]):
+		return []string{"explain", words[0]}
+	}
+	return nil
 }
 
 // command gives a sub-command by its name.
@@ -124,12 +148,26 @@ func (a *app) script() (set *source.Set, file *source.File, err error) {
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			return nil, nil, &userError{fmt.Sprintf("failed to open file '%s': %s", o.file, diag.Sentence(pe.Err.Error())), "give the path of a script, or use -e 'PROGRAM'"}
+			return nil, nil, &userError{fmt.Sprintf("failed to open file '%s': %s", o.file, diag.Sentence(pe.Err.Error())), noFileHint(o)}
 		}
 		return nil, nil, err
 	}
 	set, file = source.NewSet(o.file, string(b))
 	return set, file, nil
+}
+
+// noFileHint says what to do about a file that is not there: it may be a sub-command, a program or a pattern.
+func noFileHint(o *options) string {
+	if near := diag.Nearest(o.file, commandNames); near != "" && o.name == "sonde" {
+		return fmt.Sprintf("use `%s %s`?", o.name, near)
+	}
+	if strings.ContainsAny(o.file, "{}") {
+		return "put -e before a program: -e 'PROGRAM'"
+	}
+	if strings.ContainsAny(o.file, "*:") {
+		return "put -l before a pattern to list probes, or -e before a program"
+	}
+	return "give the path of a script, or use -e 'PROGRAM'"
 }
 
 // userError is an error in what the user gave that has no place in a script.

@@ -19,10 +19,20 @@ func (o *options) prompt() bool {
 	return o.name == "sonde" && !o.hasProg && o.file == "" && !o.list && !o.info && o.command == "" && !o.test && !o.bench && len(o.stages) == 0 && o.output == ""
 }
 
+const learnUsage = `USAGE: sonde learn [LESSON]
+
+A course of fifteen short lessons at the prompt, from the first or from the one that is named (a number; list shows them all). Each
+says what to type and checks what was done. It needs root, because the lessons trace this machine.
+`
+
 // runLearn begins the course at the prompt.
 func runLearn(ctx context.Context, argv []string, std stdio) int {
-	if len(argv) > 1 {
-		fmt.Fprint(std.err, "USAGE: sonde learn [LESSON]\n")
+	switch {
+	case len(argv) == 1 && (argv[0] == "-h" || argv[0] == "--help"):
+		fmt.Fprint(std.out, learnUsage)
+		return exitOK
+	case len(argv) > 1 || len(argv) == 1 && strings.HasPrefix(argv[0], "-"):
+		fmt.Fprintf(std.err, "ERROR: not a lesson: %s\n%s", strings.Join(argv, " "), learnUsage)
 		return exitUsage
 	}
 	a := &app{opts: &options{name: "sonde", first: `\lesson ` + strings.Join(argv, "")}, std: std}

@@ -25,12 +25,14 @@ func runTriage(ctx context.Context, argv []string, std stdio) int {
 	case errors.Is(err, pflag.ErrHelp):
 		fmt.Fprint(std.out, triageUsage)
 		return exitOK
-	case err != nil || t.fs.NArg() > 0:
-		fmt.Fprint(std.err, triageUsage)
-		return exitUsage
+	case err != nil:
+		return t.wrongUsage(err.Error(), triageUsage)
+	case t.fs.NArg() > 0:
+		return t.wrongUsage(fmt.Sprintf("`%s` is not understood", t.fs.Arg(0)), triageUsage)
 	case *t.format != "text" && *t.format != "json" && *t.format != "html":
 		return t.fail(usagef("output format `%s` is not one of text, json, html", *t.format))
 	}
+	t.quiet = true // the report says what was lost, with the answer that it belongs to
 	if err := t.open(); err != nil {
 		return t.fail(err)
 	}

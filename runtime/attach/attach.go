@@ -19,6 +19,8 @@ import (
 type Config struct {
 	TraceFS string // "" looks in /sys/kernel/tracing and /sys/kernel/debug/tracing
 	SysFS   string // "" is /sys
+	// NoTraceFS is asked for the trace file system when none is mounted there; nil does without.
+	NoTraceFS func() (string, error)
 }
 
 // Attacher attaches programs. It reads a file of the kernel when it first needs it and remembers it.
@@ -198,6 +200,11 @@ func (t *Attacher) traceFS() string {
 		path := filepath.Join(t.cfg.SysFS, dir)
 		if _, err := os.Stat(filepath.Join(path, "events")); err == nil {
 			return path
+		}
+	}
+	if t.cfg.NoTraceFS != nil {
+		if dir, err := t.cfg.NoTraceFS(); err == nil {
+			return dir
 		}
 	}
 	return filepath.Join(t.cfg.SysFS, "kernel/tracing")

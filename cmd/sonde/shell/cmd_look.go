@@ -14,14 +14,14 @@ import (
 func lookCommands() []command {
 	return []command{
 		{
-			name: "help", aliases: []string{"h", "?"}, args: "[TOPIC]", group: groupLearn, takes: "topic", summary: "this list, or what a command, function, variable, probe kind or config key is",
+			name: "help", aliases: []string{"h", "?"}, args: "[TOPIC]", group: groupLearn, takes: "topic", summary: "this list, or what a command, function, variable, probe kind, config key or code of a message (E0305) is",
 			run: (*Shell).cmdHelp,
 		},
 		{
 			name: "describe", aliases: []string{"d"}, args: "PATTERN | struct NAME | @m | #N | NAME", group: groupLearn, takes: "pattern",
 			summary: "probes with their arguments, types with their members, maps, functions", run: (*Shell).cmdDescribe,
 		},
-		{name: "explain", args: "[#N | PROGRAM]", group: groupLearn, takes: "item", summary: "from the script's lines to types, IR, eBPF and native code, and how it is attached", run: (*Shell).cmdExplain},
+		{name: "explain", args: "[#N | PROGRAM | CODE]", group: groupLearn, takes: "item", summary: "from the script's lines to types, IR, eBPF and native code, and how it is attached", run: (*Shell).cmdExplain},
 	}
 }
 
@@ -30,6 +30,9 @@ func (sh *Shell) cmdHelp(_ context.Context, args string) error {
 	if topic == "" {
 		sh.write(helpText(sh.width()))
 		return nil
+	}
+	if IsCode(topic) {
+		return sh.explainCode(topic)
 	}
 	found := false
 	if b := sh.reg.Builtin(topic); b != nil {
@@ -79,6 +82,15 @@ func (sh *Shell) cmdHelp(_ context.Context, args string) error {
 	return hintf("`\\help` lists the commands, `\\d PATTERN` what the kernel has", "no help for `%s`", topic)
 }
 
+func (sh *Shell) explainCode(code string) error {
+	text, err := ExplainCode(code, sh.width())
+	if err != nil {
+		return err
+	}
+	sh.write(text)
+	return nil
+}
+
 func (sh *Shell) topicsNear(topic string) []string {
 	all := commandNames()
 	for _, what := range []string{"func", "var", "kind", "config"} {
@@ -98,10 +110,12 @@ func (sh *Shell) topicsNear(topic string) []string {
 }
 
 func (sh *Shell) helpDoc(d stdlib.Doc) {
-	sh.say("    %s", d.Summary)
-	if d.Text != "" {
-		for line := range strings.Lines(strings.TrimSpace(d.Text)) {
-			sh.say("    %s", strings.TrimRight(line, "\n"))
+	for _, l := range fold(d.Summary, sh.width()-5) {
+		sh.say("    %s", l)
+	}
+	for line := range strings.Lines(strings.TrimSpace(d.Text)) {
+		for _, l := range fold(line, sh.width()-5) {
+			sh.say("    %s", l)
 		}
 	}
 	if d.Example != "" {

@@ -81,6 +81,7 @@ func (sh *Shell) check(u *unit) bool {
 		return false
 	}
 	u.info = check.Check(script, u.set, sh.reg, sh.env(u), u.diags)
+	sh.cfg.Machine.NoteTypes(u.diags)
 	sh.hintDrop(u)
 	return !u.diags.HasErrors()
 }

@@ -88,8 +88,11 @@ func planText(obj *object.Object) string {
 	return b.String()
 }
 
-// cmdExplain explains an item, or a program that is given.
+// cmdExplain explains an item, a program that is given, or the code of a message.
 func (sh *Shell) cmdExplain(_ context.Context, args string) error {
+	if IsCode(args) {
+		return sh.explainCode(args)
+	}
 	text, session, stats, filter := args, (*runtime.Session)(nil), []runtime.Stat(nil), sh.filter
 	if args == "" || strings.HasPrefix(args, "#") {
 		it, err := sh.find(args)

@@ -132,6 +132,9 @@ func (sh *Shell) Triage(ctx context.Context, length time.Duration) (*TriageRepor
 		items[i] = it
 		r.Sections[i].Item = it.id
 	}
+	if !slices.ContainsFunc(items, func(it *item) bool { return it != nil }) {
+		return nil, hintf("run as root, or with CAP_BPF and CAP_PERFMON", "nothing can be traced here: %s", r.Sections[len(list)-1].Missing)
+	}
 	start := time.Now()
 	select {
 	case <-time.After(length):

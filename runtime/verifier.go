@@ -80,7 +80,7 @@ func Diagnose(err error) *diag.Diagnostic {
 	}
 	p := le.Program
 	d := &diag.Diagnostic{Severity: diag.Error, Code: "E0802", Span: p.Probe}
-	if le.Log == "" || errors.Is(le.Err, unix.EPERM) {
+	if le.Log == "" && !errors.Is(le.Err, unix.E2BIG) || errors.Is(le.Err, unix.EPERM) {
 		d.Message = fmt.Sprintf("the kernel refused to load %s: %v", p.Name, plainError(le.Err))
 		switch {
 		case errors.Is(le.Err, unix.EPERM) && (p.Type == ebpf.Tracing || p.Type == ebpf.LSM) && p.AttachType != ebpf.AttachTraceRawTp:
@@ -91,6 +91,10 @@ func Diagnose(err error) *diag.Diagnostic {
 			d.Hint("free memory or raise the limit of the memory cgroup")
 		}
 		return d
+	}
+	if n := countMaps(p.Insns); n > maxProgramMaps {
+		d.Message = fmt.Sprintf("%s uses %d maps; the kernel lets a program use %d", p.Name, n, maxProgramMaps)
+		return d.Hint("put what belongs together into one map, under a key or as a tuple, or split the probe into several")
 	}
 	off, complaint := Verdict(le.Log)
 	if strings.Contains(le.Log, "__noreturn") {
@@ -114,6 +118,19 @@ func Diagnose(err error) *diag.Diagnostic {
 		d.Notes = append(d.Notes, fmt.Sprintf("at instruction %d of %s", off, p.Name))
 	}
 	return d
+}
+
+// maxProgramMaps is the kernel's MAX_USED_MAPS. Before Linux 6.13 it says nothing about it.
+const maxProgramMaps = 64
+
+func countMaps(insns asm.Instructions) int {
+	seen := map[string]bool{}
+	for _, ins := range insns {
+		if ins.IsLoadFromMap() {
+			seen[ins.Reference()] = true
+		}
+	}
+	return len(seen)
 }
 
 // plainError drops the operation names that wrap a system error.

@@ -57,6 +57,31 @@ func oneLine(text string, width int) string {
 	return s
 }
 
+// brief is a script on one line of a width. Comments before it are left out, and what its first attach point begins with where that makes
+// room: the names of many begin with the same words.
+func brief(text string, width int) string {
+	text = strings.TrimSpace(text)
+	for strings.HasPrefix(text, "//") {
+		_, rest, _ := strings.Cut(text, "\n")
+		text = strings.TrimSpace(rest)
+	}
+	for strings.HasPrefix(text, "/*") {
+		_, rest, _ := strings.Cut(text, "*/")
+		text = strings.TrimSpace(rest)
+	}
+	if s := oneLine(text, width); !strings.HasSuffix(s, "...") {
+		return s
+	}
+	end := strings.IndexAny(text, " \t\n,{")
+	if end < 0 {
+		end = len(text)
+	}
+	if i := strings.LastIndexByte(text[:end], ':'); i > 0 && strings.Contains(text[:i], ":") && strings.Trim(text[i+1:end], "0123456789") != "" {
+		text = text[i+1:]
+	}
+	return oneLine(text, width)
+}
+
 func (sh *Shell) cmdList(context.Context, string) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -79,7 +104,7 @@ func (sh *Shell) cmdList(context.Context, string) error {
 		if hits > 0 {
 			per = fmt.Sprintf("%.0f", float64(spent.Nanoseconds())/float64(hits))
 		}
-		fmt.Fprintf(&b, "%-4s %-9s %6d %10s %8s %7.3f  %s\n", fmt.Sprintf("#%d", it.id), it.state(), it.probes, group(int(hits)), per, 100*cpu, oneLine(it.text, sh.width()-52))
+		fmt.Fprintf(&b, "%-4s %-9s %6d %10s %8s %7.3f  %s\n", fmt.Sprintf("#%d", it.id), it.state(), it.probes, group(int(hits)), per, 100*cpu, brief(it.text, sh.width()-52))
 	}
 	sh.write(b.String())
 	return nil
@@ -166,7 +191,9 @@ func (sh *Shell) cmdRemove(_ context.Context, args string) error {
 	if err != nil {
 		return err
 	}
+	all := false
 	if a := strings.TrimSpace(args); a == "all" || a == "*" {
+		all = true
 		sh.mu.Lock()
 		list = slices.DeleteFunc(list, func(it *item) bool { return it.session != nil })
 		sh.mu.Unlock()
@@ -178,6 +205,9 @@ func (sh *Shell) cmdRemove(_ context.Context, args string) error {
 	sh.items = slices.DeleteFunc(sh.items, func(it *item) bool { return slices.Contains(list, it) })
 	left := len(sh.items)
 	sh.mu.Unlock()
+	if all && len(list) == 0 && left > 0 {
+		return hintf("`\\detach all` comes first", "nothing to remove: all items are attached")
+	}
 	sh.say("removed %d item%s, %d left; maps stay until `\\drop`", len(list), plural(len(list)), left)
 	return nil
 }
@@ -216,8 +246,13 @@ func (sh *Shell) mute(args string, on bool) error {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	state := "shown"
+	if on {
+		state = "muted"
+	}
 	for _, it := range list {
 		it.muted = on
+		sh.say("#%d %s", it.id, state)
 	}
 	return nil
 }
@@ -233,14 +268,15 @@ func (sh *Shell) cmdStats(_ context.Context, args string) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-4s %-48s %10s %8s %7s\n", "ITEM", "PROBE", "HITS", "NS/HIT", "CPU %")
+	names := max(20, min(48, sh.width()-34))
+	fmt.Fprintf(&b, "%-4s %-*s %10s %8s %7s\n", "ITEM", names, "PROBE", "HITS", "NS/HIT", "CPU %")
 	for _, it := range list {
 		for _, st := range it.liveStats() {
 			per := "-"
 			if st.Runs > 0 {
 				per = fmt.Sprintf("%.0f", float64(st.Time.Nanoseconds())/float64(st.Runs))
 			}
-			fmt.Fprintf(&b, "%-4s %-48s %10s %8s %7.3f\n", fmt.Sprintf("#%d", it.id), oneLine(st.Probe, 48), group(int(st.Runs)), per, 100*st.CPU)
+			fmt.Fprintf(&b, "%-4s %-*s %10s %8s %7.3f\n", fmt.Sprintf("#%d", it.id), names, brief(st.Probe, names), group(int(st.Runs)), per, 100*st.CPU)
 		}
 	}
 	lost := 0

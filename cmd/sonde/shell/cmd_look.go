@@ -217,8 +217,8 @@ func (sh *Shell) cmdDescribe(_ context.Context, args string) error {
 		if err != nil && !found {
 			continue
 		}
-		if found = found || n > 0; n > 0 && isTag(strings.Fields(pattern)[0]) {
-			break
+		if found = found || n > 0; n > 0 && (isTag(strings.Fields(pattern)[0]) || pattern[0] == '*') {
+			break // tracepoints have been among all kinds
 		}
 	}
 	if !found {

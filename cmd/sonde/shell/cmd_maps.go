@@ -330,7 +330,13 @@ func (sh *Shell) listMaps() error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-16s %-24s %-20s %9s %9s %10s %5s\n", "MAP", "KEY", "VALUE", "ENTRIES", "LIMIT", "MEMORY", "ITEMS")
+	row := "%-16s %-24s %-20s %9s %9s %10s %5s\n"
+	keys, values := 24, 20
+	if sh.width() < 100 { // the columns of numbers as narrow as they may be
+		row = "%-12s %-20s %-13s %7s %7s %8s %5s\n"
+		keys, values = 20, 13
+	}
+	fmt.Fprintf(&b, row, "MAP", "KEY", "VALUE", "ENTRIES", "LIMIT", "MEMORY", "ITEMS")
 	for _, n := range names {
 		info, err := sh.hub.Map(n)
 		if err != nil {
@@ -344,7 +350,7 @@ func (sh *Shell) listMaps() error {
 		if info.Key != nil {
 			key = info.Key.String()
 		}
-		fmt.Fprintf(&b, "%-16s %-24s %-20s %9s %9s %10s %5d\n", n, oneLine(key, 24), oneLine(info.Value.String(), 20), group(dump.N), group(max(info.MaxEntries, 1)), bytesText(info.Bytes), info.Users)
+		fmt.Fprintf(&b, row, n, oneLine(key, keys), oneLine(info.Value.String(), values), group(dump.N), group(max(info.MaxEntries, 1)), bytesText(info.Bytes), strconv.Itoa(info.Users))
 	}
 	var vars []string
 	for v := range sh.vars {

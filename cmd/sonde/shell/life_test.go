@@ -123,3 +123,21 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		}
 	}
 }
+
+func TestBrief(t *testing.T) {
+	for _, c := range []struct {
+		text, want string
+		width      int
+	}{
+		{"tracepoint:a:b { @ = 1 }", "tracepoint:a:b { @ = 1 }", 30},
+		{"tracepoint:syscalls:sys_enter_openat { @[comm] = count() }", "sys_enter_openat { @[comm]...", 29},
+		{"// #6\n/* what\n   it is */\nbegin { }", "begin { }", 30},
+		{"profile:hz:99 { @[kstack, ustack, comm, pid, tid] = count() }", "profile:hz:99 { @[...", 21},
+		{"begin { printf(\"a:b:c %d\", 123456789) }", "begin { printf(\"a...", 20},
+		{"// nothing else", "", 30},
+	} {
+		if got := brief(c.text, c.width); got != c.want {
+			t.Errorf("%q in %d columns: %q, wanted %q", c.text, c.width, got, c.want)
+		}
+	}
+}

@@ -150,6 +150,9 @@ func (s *Session) QualityReport() ([]string, error) {
 			}
 		}
 	}
+	if s.left > 0 {
+		lines = append(lines, fmt.Sprintf("%d events sent before the end are not shown: there were more than could be handled in time; print less", s.left))
+	}
 	if s.lost.n > 0 {
 		lines = append(lines, fmt.Sprintf("%d events could not be decoded, which is a bug in sonde: %v", s.lost.n, s.lost.err))
 	}
@@ -173,6 +176,9 @@ func (s *Session) QualityJSON(dst []byte) ([]byte, error) {
 			}
 		}
 		dst = append(dst, "}}\n"...)
+	}
+	if s.left > 0 {
+		dst = append(value.AppendJSONUint(append(dst, `{"type": "data_quality", "data": {"late_events": `...), uint64(s.left)), "}}\n"...)
 	}
 	return dst, nil
 }

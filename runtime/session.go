@@ -97,6 +97,7 @@ type Session struct {
 	unwind   *unwinder // nil when there is no dw_ustack
 	started  time.Time
 	lost     lostRecords
+	left     int    // events that were not handled in time after the end
 	commands uint64 // run by system(), or not run with DryActions
 	reported []bool // by index of object.Failures
 	closed   bool
@@ -559,6 +560,7 @@ func (s *Session) finish() (int, error) {
 			s.reader.Drain(func([]byte) bool { return true })
 		}
 	default:
+		s.handleBacklog()
 	}
 	if !s.opts.DryRun {
 		errs = append(errs, s.runRole(object.RoleEnd))
@@ -585,6 +587,32 @@ func (s *Session) finish() (int, error) {
 	}
 	errs = append(errs, s.out.Close())
 	return int(s.exitCode.Load()), errors.Join(errs...)
+}
+
+// How long events that were sent before the end are handled after it. A flood of short records that each print a large map would else go on for
+// minutes.
+const (
+	backlogTime       = 3 * time.Second
+	backlogTimePrompt = time.Second
+)
+
+// handleBacklog handles what was sent before the probes were detached, for a limited time. What is left is counted.
+func (s *Session) handleBacklog() {
+	if s.reader == nil {
+		return
+	}
+	limit := backlogTime
+	if s.opts.Hub != nil {
+		limit = backlogTimePrompt
+	}
+	end, goesOn := time.Now().Add(limit), true
+	s.reader.Drain(func(rec []byte) bool {
+		goesOn = s.handle(rec)
+		return goesOn && time.Now().Before(end)
+	})
+	if left := s.reader.Drain(func([]byte) bool { return true }); goesOn {
+		s.left += left
+	}
 }
 
 // fewLinks is up to how many links the kernel tears down so fast that nobody needs to wait for it.

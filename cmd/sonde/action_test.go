@@ -224,3 +224,38 @@ func TestKernelOverride(t *testing.T) {
 		t.Errorf("status %d, messages:\n%s", code, errs)
 	}
 }
+
+// Ctrl-C ends a script that sends more than can be printed: each record stands for a map of thousands of entries. What is left is counted.
+func TestKernelFloodEnds(t *testing.T) {
+	openKernel(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(time.Second, cancel)
+	var errs bytes.Buffer
+	const prog = `begin { @x[0] = 0; } interval:us:500 { for ($i : 0..2000) { @x[$i] = $i; } for ($i : 0..20) { print(@x); } } end { printf("the end\n"); }`
+	out := &lastBytes{}
+	start := time.Now()
+	code := run(ctx, []string{"sonde", "-e", prog}, stdio{strings.NewReader(""), out, &errs})
+	took := time.Since(start)
+	if code != exitOK || took > patience {
+		t.Errorf("status %d after %v\n%s", code, took, errs.String())
+	}
+	if !strings.Contains(errs.String(), "events sent before the end are not shown") && !strings.Contains(errs.String(), "events lost") {
+		t.Errorf("nothing is said about what is missing: %s", errs.String())
+	}
+	if !bytes.Contains(out.b, []byte("the end\n")) && !out.saw {
+		t.Error("the end probe did not print")
+	}
+}
+
+// lastBytes is a writer that keeps nothing but whether the end was announced.
+type lastBytes struct {
+	b   []byte
+	saw bool
+}
+
+func (w *lastBytes) Write(b []byte) (int, error) {
+	w.b = append(w.b, b...)
+	w.saw = w.saw || bytes.Contains(w.b, []byte("the end\n"))
+	w.b = w.b[max(0, len(w.b)-16):]
+	return len(b), nil
+}

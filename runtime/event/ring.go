@@ -139,14 +139,16 @@ const (
 	maxPause = 4 * time.Millisecond
 )
 
-// Run drains the ring until ctx ends or fn returns false. idle is called whenever the ring was found empty after records, which is the time to
+// Run drains the ring until ctx ends or fn returns false. Records that are ready when ctx ends may be left, for [Reader.Drain]: in a flood there is
+// no last one. idle is called whenever the ring was found empty after records, which is the time to
 // flush output; it may be nil.
 func (r *Reader) Run(ctx context.Context, fn func(record []byte) bool, idle func()) error {
-	stop := context.AfterFunc(ctx, r.Wake)
+	var ended atomic.Bool
+	stop := context.AfterFunc(ctx, func() { ended.Store(true); r.Wake() })
 	defer stop()
 	stopped := false
 	each := func(rec []byte) bool {
-		stopped = !fn(rec)
+		stopped = !fn(rec) || ended.Load()
 		return !stopped
 	}
 	var lingered time.Duration // slept since the last record
@@ -190,7 +192,7 @@ func sleep(d time.Duration) {
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
-// Wake interrupts a waiting Run, which then drains once more. Safe to call from any goroutine before Close.
+// Wake interrupts a waiting Run, which then looks once more. Safe to call from any goroutine before Close.
 func (r *Reader) Wake() {
 	if r.wake >= 0 {
 		_, _ = unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -178,6 +179,9 @@ func (o *verifyOptions) verify(ctx context.Context, std stdio) (*verify.Report, 
 	}
 	v.Catalogue.Mirror = o.mirror
 	v.Catalogue.Log = func(s string) { fmt.Fprintln(std.err, s) }
+	if f, ok := std.err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		v.Progress = v.Catalogue.Log // guests under emulation take a minute
+	}
 	for _, f := range o.files {
 		host, err := filepath.Abs(f)
 		if err != nil {

@@ -44,6 +44,8 @@ type Options struct {
 	// Modules are kernel modules to load beside those that the items name.
 	Modules  []string
 	Parallel int // guests at a time; 0 means one per CPU
+	// Progress is told in a few words what begins; nil does without. It may be called from several goroutines.
+	Progress func(string)
 	// Limits that tests lower; 0 means guestTime, guestMemoryMiB and reportBytes.
 	itemTime    time.Duration
 	memoryMiB   int
@@ -123,6 +125,14 @@ func Run(ctx context.Context, o *Options) (*Report, error) {
 	return r, ctx.Err()
 }
 
+// count says how many files are looked at.
+func count(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
+
 // bootAll runs guests and gives the column of each.
 func (o *Options) bootAll(ctx context.Context, boots []boot, inits map[lab.Arch]string) []Column {
 	kernels := make([]lab.Kernel, len(boots))
@@ -131,7 +141,12 @@ func (o *Options) bootAll(ctx context.Context, boots []boot, inits map[lab.Arch]
 		kernels[i] = boots[i].kernel
 		of[kernels[i]] = &boots[i]
 	}
-	outcomes := lab.Matrix(ctx, kernels, o.Parallel, func(k lab.Kernel) (lab.Config, error) { return o.config(of[k], inits[k.Arch]), nil })
+	outcomes := lab.Matrix(ctx, kernels, o.Parallel, func(k lab.Kernel) (lab.Config, error) {
+		if o.Progress != nil {
+			o.Progress(fmt.Sprintf("%s (%s): booting, for %s", k.Name, k.Arch, count(len(of[k].items))))
+		}
+		return o.config(of[k], inits[k.Arch]), nil
+	})
 	columns := make([]Column, len(boots))
 	for i := range outcomes {
 		columns[i] = column(&outcomes[i], boots[i].items)

@@ -40,6 +40,12 @@ help: ## list the targets
 build: ## bin/sonde, static
 	@CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/sonde ./cmd/sonde
 
+PREFIX   ?= /usr/local
+.PHONY: install
+install: build ## bin/sonde and its completion for bash, below PREFIX (/usr/local)
+	install -D -m 0755 $(BIN)/sonde $(DESTDIR)$(PREFIX)/bin/sonde
+	install -D -m 0644 cmd/sonde/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sonde
+
 .PHONY: build-arm64
 build-arm64: ## bin/sonde-arm64, for arm64 machines and guests
 	@CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath $(GCFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/sonde-arm64 ./cmd/sonde

@@ -87,7 +87,7 @@ func runExplain(_ context.Context, argv []string, std stdio) int {
 	err := t.fs.Parse(argv)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(std.out, explainUsage)
+		printHelp(std.out, explainUsage)
 		return exitOK
 	case err != nil:
 		return t.wrongUsage(err.Error(), explainUsage)

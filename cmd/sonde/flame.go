@@ -160,7 +160,7 @@ func runFlame(ctx context.Context, argv []string, std stdio) int {
 	}
 	switch {
 	case *help:
-		fmt.Fprint(std.out, flameUsage)
+		printHelp(std.out, flameUsage)
 		return exitOK
 	case fs.NArg() > 1:
 		return fail("more than one file given")

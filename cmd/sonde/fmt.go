@@ -32,7 +32,7 @@ func runFmt(_ context.Context, argv []string, std stdio) int {
 		return exitUsage
 	}
 	if *help {
-		fmt.Fprint(std.out, fmtUsage)
+		printHelp(std.out, fmtUsage)
 		return exitOK
 	}
 	if fs.NArg() == 0 {

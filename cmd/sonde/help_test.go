@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,5 +95,45 @@ func TestKernelNoTracefs(t *testing.T) {
 	code := run(ctx, []string{"sonde", "-e", `tracepoint:syscalls:sys_enter_openat { printf("traced %d\n", probe == "tracepoint:syscalls:sys_enter_openat"); exit(); }`}, stdio{strings.NewReader(""), os.Stdout, os.Stdout})
 	if code != exitOK {
 		t.Errorf("status %d", code)
+	}
+}
+
+// The completion for bash knows every command, and every option that the help names.
+func TestCompletionIsComplete(t *testing.T) {
+	b, err := os.ReadFile("completion.bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, w := range strings.FieldsFunc(string(b), func(r rune) bool { return strings.ContainsRune(" \t\n\"=", r) }) {
+		known[w] = true
+	}
+	for _, name := range commandNames {
+		if !known[name] {
+			t.Errorf("the command %s is missing", name)
+		}
+	}
+	options, _, _ := strings.Cut(usageText, "OTHER COMMANDS")
+	for _, o := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(options, -1) {
+		if !known[o] {
+			t.Errorf("the option %s is missing", o)
+		}
+	}
+}
+
+// Help fits 80 columns, but for commands that are shown as they would be typed, and no word is lost or moved.
+func TestHelpFolds(t *testing.T) {
+	for _, text := range []string{
+		fmt.Sprintf(usageText, "sonde"), explainUsage, flameUsage, fmtUsage, labUsage, learnUsage, portabilityUsage, seccompUsage, triageUsage, verifyUsage,
+	} {
+		got := foldHelp(text, 80)
+		if a, b := strings.Join(strings.Fields(got), " "), strings.Join(strings.Fields(text), " "); a != b {
+			t.Errorf("folding changed the words:\n%s\n%s", a, b)
+		}
+		for line := range strings.Lines(got) {
+			if n := len(strings.TrimRight(line, "\n")); n > 80 && !strings.HasPrefix(strings.TrimSpace(line), "sonde ") && !strings.HasPrefix(line, "USAGE: sonde ") {
+				t.Errorf("%d columns: %s", n, line)
+			}
+		}
 	}
 }

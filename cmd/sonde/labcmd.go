@@ -83,7 +83,7 @@ func runLab(ctx context.Context, argv []string, std stdio) int {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(std.out, labUsage)
+		printHelp(std.out, labUsage)
 		return exitOK
 	case errors.As(err, new(*usageError)):
 		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `sonde lab --help` for the commands\n", err)

@@ -67,7 +67,7 @@ func runPortability(_ context.Context, argv []string, std stdio) int {
 	err := fs.Parse(argv)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(std.out, portabilityUsage)
+		printHelp(std.out, portabilityUsage)
 		return exitOK
 	case err == nil && fs.NArg() == 0:
 		err = usagef("no script given")

@@ -68,7 +68,7 @@ func run(ctx context.Context, argv []string, std stdio) int {
 	o.name = name
 	switch {
 	case o.help && !o.hasProg && o.file == "":
-		fmt.Fprintf(std.out, usageText, name)
+		printHelp(std.out, fmt.Sprintf(usageText, name))
 		return exitOK
 	case o.version:
 		fmt.Fprintf(std.out, "%s %s\n", name, versionText())

@@ -64,8 +64,8 @@ func runSeccomp(ctx context.Context, argv []string, std stdio) int {
 	commands := map[string]func(context.Context) (int, error){
 		"record": c.record, "merge": c.merge, "diff": c.diff, "show": c.show, "lint": c.lint, "emit": c.emit, "run": c.enforce, "check": c.check, "scan": c.scan,
 	}
-	if len(argv) == 0 || argv[0] == "--help" || argv[0] == "-h" {
-		fmt.Fprint(std.out, seccompUsage)
+	if len(argv) == 0 || argv[0] == "--help" || argv[0] == "-h" || argv[0] == "help" {
+		printHelp(std.out, seccompUsage)
 		if len(argv) == 0 {
 			return exitUsage
 		}
@@ -88,7 +88,7 @@ func runSeccomp(ctx context.Context, argv []string, std stdio) int {
 	case err == nil:
 		return code
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(std.out, seccompUsage)
+		printHelp(std.out, seccompUsage)
 		return exitOK
 	case errors.As(err, &usage):
 		fmt.Fprintf(std.err, "ERROR: %v\nHINT: run `sonde seccomp --help` for the commands and options\n", err)

@@ -29,7 +29,7 @@ says what to type and checks what was done. It needs root, because the lessons t
 func runLearn(ctx context.Context, argv []string, std stdio) int {
 	switch {
 	case len(argv) == 1 && (argv[0] == "-h" || argv[0] == "--help"):
-		fmt.Fprint(std.out, learnUsage)
+		printHelp(std.out, learnUsage)
 		return exitOK
 	case len(argv) > 1 || len(argv) == 1 && strings.HasPrefix(argv[0], "-"):
 		fmt.Fprintf(std.err, "ERROR: not a lesson: %s\n%s", strings.Join(argv, " "), learnUsage)

@@ -23,7 +23,7 @@ func runTriage(ctx context.Context, argv []string, std stdio) int {
 	err := t.fs.Parse(argv)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(std.out, triageUsage)
+		printHelp(std.out, triageUsage)
 		return exitOK
 	case err != nil:
 		return t.wrongUsage(err.Error(), triageUsage)

@@ -118,7 +118,7 @@ func parseVerify(argv []string) (*verifyOptions, error) {
 func runVerify(ctx context.Context, argv []string, std stdio) int {
 	o, err := parseVerify(argv)
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(std.out, verifyUsage)
+		printHelp(std.out, verifyUsage)
 		return exitOK
 	}
 	if err != nil {

@@ -62,7 +62,8 @@ func actionFuncs() []Builtin {
 		{
 			Name: "path", Doc: Doc{
 				Group: "process", Summary: "full path of a struct path",
-				Text:    "The path of an open file, from a `struct path` or a pointer to one, at most `size` bytes of it (else `max_strlen`). The kernel allows it in some functions only.",
+				Text: "The path of an open file, from a `struct path` or a pointer to one, at most `size` bytes of it (else `max_strlen`). The kernel allows it in some functions only. " +
+					"The path is empty where a pointer on the way to it is nil: `path(ctx.vma.vm_file.f_path)` in `iter:task_vma`.",
 				Example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp.f_path)); }",
 			},
 			Func: &check.Func{MustUse: true, Params: params(req("path", check.AnyArg), opt("size", check.IntLiteral)), Result: pathResult},

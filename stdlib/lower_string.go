@@ -414,10 +414,9 @@ func lowerPath(g *lower.Gen, c *check.Call) lower.Operand {
 	if g.Hook.AttachType == ebpf.AttachTraceIter && !g.Target.Features.Has(target.IterPath) {
 		g.Errorf(codeNoMeans, c.Node, "this kernel does not give paths in iterators").Hint("use a kernel from 5.12 on")
 	}
-	o := g.Expr(c.Args[0])
 	dst := g.Dest(t)
 	g.B.Zero(dst.Ptr, int(dst.Off), t.Size)
-	if !g.IfBTFPointer(o, func(p *ir.Value) {
+	if !g.IfBTFPointer(c.Args[0], func(p *ir.Value) {
 		rc := g.B.Helper(asm.FnDPath, p, g.Pointer(dst), g.B.Const(int64(t.Size)))
 		g.CheckHelper(rc, "d_path", object.CounterReadFail)
 	}) {

@@ -33,6 +33,7 @@ func TestKernelIterators(t *testing.T) {
 		{`iter:bpf_map { @n = count(); }`, `@n: \d+`},
 		{`iter:bpf_prog { @n = count(); }`, `@n: \d+`},
 		{fmt.Sprintf(`iter:task_vma /ctx.task.tgid == %d/ { @n = count(); }`, pid), `@n: \d+`},
+		{fmt.Sprintf(`iter:task_vma /ctx.task.tgid == %d/ { @[path(ctx->vma->vm_file->f_path)] = count(); @n[path(ctx.vma.vm_mm.exe_file.f_path)] = count(); }`, pid), `(?s)@\[\]: \d+.*@n\[/`},
 		{`iter:cgroup { @n = count(); }`, `@n: \d+`},
 	} {
 		t.Run(strings.Fields(c.prog)[0], func(t *testing.T) {

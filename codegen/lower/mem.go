@@ -399,23 +399,6 @@ func (g *Gen) BTFPointer(o Operand) (*ir.Value, bool) {
 	return g.B.PtrAddImm(o.P.Ptr, int64(o.P.Off)), true
 }
 
-// IfBTFPointer calls then with what BTFPointer gives, where a pointer that may be nil is not. It reports whether o is such a pointer.
-func (g *Gen) IfBTFPointer(o Operand, then func(p *ir.Value)) bool {
-	base, off := o.V, int64(0)
-	if base == nil {
-		base, off = o.P.Ptr, int64(o.P.Off)
-	}
-	if base.Type == ir.BTFNil {
-		g.B.IfNonNil(base, func(q *ir.Value) { then(g.B.PtrAddImm(q, off)) }, nil)
-		return true
-	}
-	p, ok := g.BTFPointer(o)
-	if ok {
-		then(p)
-	}
-	return ok
-}
-
 // TAIOffset gives TAI minus the clock that nanoseconds come from, as the runtime measured it.
 func (g *Gen) TAIOffset() *ir.Value {
 	g.u.global(0, 1)

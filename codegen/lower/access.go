@@ -217,6 +217,9 @@ func (g *Gen) index(e *ast.Index, t *types.Type) Operand {
 // element gives element i of the array at p; n is its length, -1 when it is not known. Behind the end of the program's own memory lies
 // its last element.
 func (g *Gen) element(p Place, i *ir.Value, size, n int, o Operand) Place {
+	if p.IsPlain() && n < 0 && o.V != nil { // a pointer into memory of the program does not say how much there is
+		p.Ptr, p.Base, p.Off = g.asInt(g.pointer(p)), nil, 0
+	}
 	if i.Op == ir.OpConst && (n < 0 || i.Imm >= 0 && i.Imm < int64(n) || !p.IsPlain()) {
 		if off := i.Imm * int64(size); off > -1<<24 && off < 1<<24 {
 			if n < 0 && p.Ptr.Type == ir.BTF && off != 0 {

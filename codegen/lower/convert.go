@@ -115,10 +115,30 @@ func (g *Gen) cast(e *ast.Cast, t *types.Type) Operand {
 	w := g.want
 	g.want = want{}
 	from := g.Type(e.X)
+	if from != nil && from.Kind == types.String && t != nil && t.Kind == types.Pointer {
+		return g.addressOfString(e.X, t)
+	}
 	if from != nil && !from.IsScalar() && t != nil && !t.IsScalar() {
 		return g.Convert(g.exprWant(e.X, want{dest: w.dest}), t)
 	}
 	return g.Convert(g.Expr(e.X), t)
+}
+
+// addressOfString gives the address of a string as type t. What is in no place of its own is copied to one that lives as long as the program.
+func (g *Gen) addressOfString(e ast.Expr, t *types.Type) Operand {
+	if v, ok := unparen(e).(*ast.Var); ok && t.Space == types.SpaceBPF {
+		return Operand{Type: t, V: g.pointer(g.varPlace(g.Body.Vars[v]))}
+	}
+	o := g.Expr(e)
+	if t.Space != types.SpaceBPF && o.P.Space == t.Space {
+		return Scalar(t, g.Address(o.P))
+	}
+	p := g.Keep("text", o.Type.Size, ir.SlotAuto)
+	g.StoreValue(p, o.Type, o)
+	if t.Space != types.SpaceBPF {
+		return Scalar(t, g.Address(p))
+	}
+	return Operand{Type: t, V: g.pointer(p)}
 }
 
 // StoreValue puts an operand into memory as a value of type t: integers cut or extended, strings and buffers padded with zeros. When the

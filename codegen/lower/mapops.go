@@ -282,9 +282,11 @@ func (g *Gen) Delete(m *Map, keys []ast.Expr) *ir.Value {
 	switch m.plan.store {
 	case storeGlobal:
 		p := g.globalPlace(m)
+		mark := m.Spec.Global.SetOff - m.Spec.Global.Off
+		missing := g.B.CmpImm(ir.OpEq, g.B.Load(p.Ptr, mark, 8, false), 0)
 		g.B.Store(p.Ptr, 0, 8, g.B.Const(0))
-		g.B.Store(p.Ptr, m.Spec.Global.SetOff-m.Spec.Global.Off, 8, g.B.Const(0))
-		return g.B.Const(0)
+		g.B.Store(p.Ptr, mark, 8, g.B.Const(0))
+		return missing
 	case storeLines:
 		s := m.Spec.Global
 		for i := range s.Copies {

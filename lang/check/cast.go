@@ -88,8 +88,8 @@ func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 	if t.Kind == types.String && t.Size == 0 {
 		t = types.StringOf(max(x.Size, 1))
 	}
-	if t.Kind == types.String && t.Size > b.c.info.Config.MaxStrlen {
-		d := b.errorf(CodeStringTooLong, e.Sp, "`%s` is longer than the limit of %d bytes", t, b.c.info.Config.MaxStrlen)
+	if limit := b.c.info.Config.MaxStrlen; t.Kind == types.String && limit > 0 && t.Size > limit {
+		d := b.errorf(CodeStringTooLong, e.Sp, "`%s` is longer than the limit of %d bytes", t, limit)
 		d.Hint("raise `max_strlen` in the config block")
 		return types.TInvalid
 	}
@@ -125,6 +125,8 @@ func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 			return b.c.pool.withSpace(t, space, prov)
 		case x.IsInteger() || isCastable(x):
 			return b.c.pool.withSpace(t, space, prov)
+		case x.Kind == types.String:
+			return b.addressOfString(e, t, x)
 		case x.Kind == types.KSym:
 			return b.c.pool.withSpace(t, types.SpaceKernel, prov)
 		case x.Kind == types.Array && x.Size == 8:
@@ -148,6 +150,20 @@ func (b *body) castTo(e *ast.Cast, t, x *types.Type) *types.Type {
 		return t
 	}
 	return fail()
+}
+
+// addressOfString is the type of the address of a string: in the kernel or the process if the string is a field there, else in memory of the
+// program, which for a variable is that of the variable.
+func (b *body) addressOfString(e *ast.Cast, t, x *types.Type) *types.Type {
+	switch v := unparen(e.X).(type) {
+	case *ast.Var:
+		b.Vars[v].Addr = true
+	case *ast.Field:
+		if x.Space != types.SpaceNone {
+			return b.c.pool.withSpace(t, x.Space, types.ProvRaw)
+		}
+	}
+	return types.PointerTo(t.Elem, types.SpaceBPF, types.ProvBPF)
 }
 
 // castSpace is the address space of a pointer made from x: that of the value, else the one of the probe.

@@ -3,6 +3,7 @@ package value
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf8"
 )
 
 // AppendJSON appends the JSON form of a value: tuples and arrays as arrays without spaces, records as objects, symbols by number,
@@ -71,12 +72,20 @@ func AppendJSONUint(dst []byte, v uint64) []byte {
 	return strconv.AppendUint(dst, v, 10)
 }
 
-// AppendJSONString appends a quoted string. Bytes that are not UTF-8 are passed through, as bpftrace does.
+// AppendJSONString appends a quoted string. JSON is UTF-8: a byte that belongs to no character becomes the code point of its number, \u00ff.
 func AppendJSONString(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			if _, n := utf8.DecodeRuneInString(s[i:]); n > 1 {
+				dst = append(dst, s[i:i+n]...)
+				i += n - 1
+				continue
+			}
+		}
+		switch {
 		case c == '"', c == '\\':
 			dst = append(dst, '\\', c)
 		case c == '\n':
@@ -85,7 +94,7 @@ func AppendJSONString(dst []byte, s string) []byte {
 			dst = append(dst, `\r`...)
 		case c == '\t':
 			dst = append(dst, `\t`...)
-		case c < 0x20:
+		case c < 0x20, c >= utf8.RuneSelf:
 			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		default:
 			dst = append(dst, c)

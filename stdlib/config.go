@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/sonde-sh/sonde/lang/check"
 )
+
+// longestString is the limit of max_strlen, in bytes with the NUL.
+const longestString = 1 << 20
 
 // setInt, setBool and one of make the Set of a config key.
 func intKey(lo, hi int64, set func(*check.Config, int)) func(*check.Config, string) error {
@@ -53,6 +57,17 @@ func oneOf(words []string, message string, set func(*check.Config, string)) func
 			}
 		}
 		return errors.New(strings.ReplaceAll(message, "%s", text))
+	}
+}
+
+// exactly accepts one of some words as they are written; anything else is answered with message.
+func exactly(words []string, message string, set func(*check.Config, string)) func(*check.Config, string) error {
+	return func(c *check.Config, text string) error {
+		if !slices.Contains(words, text) {
+			return errors.New(strings.ReplaceAll(message, "%s", text))
+		}
+		set(c, text)
+		return nil
 	}
 }
 
@@ -116,9 +131,9 @@ func configKeys() []ConfigEntry {
 			"Otherwise the symbols of running processes are read before tracing starts, which keeps those of processes that end meanwhile.",
 			boolKey(func(c *check.Config, v bool) { c.LazySymbols = v })),
 		key("license", "GPL", "license of the programs that are loaded", "Some functions of the kernel are only there for programs with a license compatible with the GPL.",
-			oneOf(licenses, "Invalid value for license. Found: %s. Valid values: Dual MIT/GPL, Dual BSD/GPL, Dual MPL/GPL, GPL and additional rights, GPL v2, GPL. "+
+			exactly(licenses, "Invalid value for license. Found: %s. Valid values: Dual MIT/GPL, Dual BSD/GPL, Dual MPL/GPL, GPL and additional rights, GPL v2, GPL. "+
 				"Read more about BPF programs and licensing: https://docs.kernel.org/bpf/bpf_licensing.html#using-bpf-programs-in-the-linux-kernel", func(c *check.Config, v string) { c.License = v })),
-		key("log_size", "1000000", "bytes of the verifier's log", "", intKey(1, 1<<30, func(c *check.Config, v int) { c.LogSize = v })),
+		key("log_size", "1000000", "bytes of the verifier's log", "", intKey(0, 1<<30, func(c *check.Config, v int) { c.LogSize = v })),
 		key("max_bpf_progs", "1024", "how many BPF programs a script may become", "Guards against wildcards that match more than was meant.",
 			intKey(0, maxInt, func(c *check.Config, v int) { c.MaxBPFProgs = v })),
 		key("max_cat_bytes", "10240", "how many bytes `cat` prints", "", intKey(0, maxInt, func(c *check.Config, v int) { c.MaxCatBytes = v }), "cat_bytes_max"),
@@ -126,8 +141,12 @@ func configKeys() []ConfigEntry {
 			intKey(1, maxInt, func(c *check.Config, v int) { c.MaxMapKeys = v }), "map_keys_max"),
 		key("max_probes", "1024", "how many attach points a script may have", "Guards against wildcards that match more than was meant. Functions that one link attaches count only when it is set.",
 			intKey(0, maxInt, func(c *check.Config, v int) { c.MaxProbes = v })),
-		key("max_strlen", "1024", "limit of strings, in bytes with the NUL", "The most that `str`, `buf` and `path` read when no length is given.",
-			intKey(1, 1<<20, func(c *check.Config, v int) { c.MaxStrlen = v }), "strlen"),
+		key("max_strlen", "1024", "limit of strings, in bytes with the NUL", "The most that `str`, `buf` and `path` read when no length is given. What is above 1 MiB, or below zero, counts as 1 MiB; with 0 `str` reads nothing.",
+			intKey(math.MinInt64, math.MaxInt64, func(c *check.Config, v int) {
+				if c.MaxStrlen = min(v, longestString); v < 0 {
+					c.MaxStrlen = longestString
+				}
+			}), "strlen"),
 		key("missing_probes", "error", "what happens when an attach point does not exist", "`error` ends the run, `warn` says so and goes on, `ignore` goes on.",
 			oneOf([]string{"error", "warn", "ignore"}, "Invalid value for missing_probes: valid values are ignore, warn, and error.", func(c *check.Config, v string) { c.MissingProbes = v })),
 		key("on_stack_limit", "32", "largest object on the BPF stack, in bytes", "Kept for compatibility: where objects live is decided by the compiler.",
@@ -139,7 +158,7 @@ func configKeys() []ConfigEntry {
 			boolKey(func(c *check.Config, v bool) { c.ShowDebugInfo = v })),
 		key("stack_mode", "bpftrace", "how stacks print", "`bpftrace`, `perf` or `raw`; `build_id` for stacks of user space. A call of `kstack` or `ustack` may choose another.",
 			func(c *check.Config, v string) error {
-				m, ok := stackModes[strings.ToLower(strings.TrimSpace(v))]
+				m, ok := stackModes[v]
 				if !ok {
 					return errors.New("Invalid value for stack_mode: valid values are bpftrace, raw, perf, and build_id.") //nolint:staticcheck // a message for the user
 				}

@@ -57,7 +57,7 @@ func actionFuncs() []Builtin {
 				Text:    "Detaches the watchpoint at an address.",
 				Example: "watchpoint:0x10000000:8:w { unwatch(0x10000000); }",
 			},
-			Func: &check.Func{Params: params(req("addr", check.Integer))},
+			Func: &check.Func{Params: params(req("addr", check.Number))},
 		},
 		{
 			Name: "path", Doc: Doc{
@@ -128,7 +128,7 @@ func pathResult(c *check.Call) *types.Type {
 	if t.Kind != types.Struct || t.Struct == nil || t.Struct.Name != "path" {
 		return typeError(c, 0, "struct path")
 	}
-	size := c.Info.Config.MaxStrlen
+	size := stringLimit(c)
 	if n, ok := c.Int(1); ok {
 		if n <= 0 {
 			c.Diags.Errorf(check.CodeLiteralRange, c.Node.Sp, "Builtin path requires a non-negative size argument").Hint("%d is none", n)

@@ -189,7 +189,7 @@ func getoptResult(c *check.Call) *types.Type {
 				return badDefault(c)
 			}
 			opt.Kind, opt.Default = "string", s
-			t = types.StringOf(c.Info.Config.MaxStrlen)
+			t = types.StringOf(stringLimit(c))
 		case types.Bool:
 			v, ok := c.Int(1)
 			if !ok {

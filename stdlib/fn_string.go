@@ -37,7 +37,7 @@ func stringFuncs() []Builtin {
 		{
 			Name: "strcap", Doc: Doc{
 				Group: "string", Summary: "number of bytes that a string value can hold",
-				Text:    "The size of the object, not the length of what is in it: 16 for `comm`. For a plain pointer it is the default limit of strings.",
+				Text:    "The size of the object, not the length of what is in it: 16 for `comm`. Behind a plain pointer it is the length of the string.",
 				Example: "BEGIN { print(strcap(comm)); }", SeeAlso: []string{"strlen"},
 			},
 			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("s", check.StringLike)), Result: func(c *check.Call) *types.Type {
@@ -45,7 +45,7 @@ func stringFuncs() []Builtin {
 				case types.String, types.Array:
 					return setInt(c, int64(t.Size), types.TInt64)
 				}
-				return setInt(c, int64(c.Info.Config.MaxStrlen), types.TInt64)
+				return types.TInt64
 			}},
 		},
 		{
@@ -102,7 +102,7 @@ func stringFuncs() []Builtin {
 				Text:    "The message of an `errno` value, whatever its sign: `strerror(2)` is `\"No such file or directory\"`.",
 				Example: "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("error", check.Number)), Result: always(tName)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("error", check.AnyArg)), Result: nameOfNumber},
 		},
 		{
 			Name: "syscall_name", Doc: Doc{
@@ -110,7 +110,7 @@ func stringFuncs() []Builtin {
 				Text:    "The name that belongs to a system call number on this architecture.",
 				Example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tName)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.AnyArg)), Result: nameOfNumber},
 		},
 		{
 			Name: "signal_name", Doc: Doc{
@@ -118,9 +118,17 @@ func stringFuncs() []Builtin {
 				Text:    "What strsignal(3) says about a signal number: `signal_name(15)` is `\"Terminated\"`.",
 				Example: "tracepoint:signal:signal_deliver { @[signal_name(args.sig)] = count(); }",
 			},
-			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.Number)), Result: always(tName)},
+			Func: &check.Func{Macro: true, MustUse: true, Params: params(req("number", check.AnyArg)), Result: nameOfNumber},
 		},
 	}
+}
+
+// nameOfNumber is the type of the name of a number, which may be anything that can be cast to an int32.
+func nameOfNumber(c *check.Call) *types.Type {
+	if t := c.Type(0); !t.IsInteger() && t.Kind != types.Bool && t.Kind != types.Pointer {
+		return argError(c, "Cannot cast from \"%s\" to \"int32\"", t)
+	}
+	return tName
 }
 
 // literalLength reads an optional length argument: ok is false after an error.
@@ -141,15 +149,15 @@ const maxLength = 1 << 30
 
 func strResult(c *check.Call) *types.Type {
 	t := c.Type(0)
-	size := c.Info.Config.MaxStrlen
+	size := stringLimit(c)
 	n, known, ok := literalLength(c, 1)
 	if !ok {
 		return types.TInvalid
 	}
 	if known {
-		if n > int64(size) {
+		if n >= int64(size) {
 			given, _ := c.Int(1)
-			c.Diags.Warnf(check.CodeTooLong, c.Args[1].Span(), "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", uint64(given), size).Hint("raise `max_strlen` in the config block")
+			c.Diags.Warnf(check.CodeTooLong, c.Node.Sp, "length param (%d) is too long and will be shortened to %d bytes (see BPFTRACE_MAX_STRLEN)", uint64(given), size).Hint("raise `max_strlen` in the config block")
 		} else {
 			size = max(int(n), 1) // with the NUL
 		}
@@ -169,15 +177,23 @@ func strResult(c *check.Call) *types.Type {
 }
 
 // bufferLimit is the most that buf reads: the length field takes part of the space.
-func bufferLimit(c *check.Call) int { return max(c.Info.Config.MaxStrlen-4, 1) }
+func bufferLimit(c *check.Call) int {
+	if c.Info.Config.MaxStrlen == 0 { // not limited by the config
+		return longestString - 4
+	}
+	return max(c.Info.Config.MaxStrlen-4, 1)
+}
+
+// stringLimit is the size of strings whose length is not given.
+func stringLimit(c *check.Call) int { return max(c.Info.Config.MaxStrlen, 1) }
 
 func bufResult(c *check.Call) *types.Type {
 	t, limit := c.Type(0), bufferLimit(c)
-	if (!isInt(t) || t.Kind == types.Bool) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array && t.Kind != types.Struct {
+	if (!isInt(t) || t.Kind == types.Bool) && t.Kind != types.Pointer && t.Kind != types.String && t.Kind != types.Array {
 		return argError(c, "buf() expects an integer, string, or array argument but saw %s", check.KindWord(t))
 	}
 	if len(c.Args) == 1 {
-		if t.Kind != types.Array && t.Kind != types.Struct {
+		if t.Kind != types.Array {
 			c.Diags.Errorf(check.CodeArgCount, c.Node.Sp, "buf() expects a length argument for non-array type %s", check.KindWord(t))
 			return types.TInvalid
 		}
@@ -202,7 +218,7 @@ func concatResult(c *check.Call) *types.Type {
 		case textArg(t):
 			size += max(t.Size-1, 0)
 		case t.Kind == types.Pointer && t.Elem != nil && t.Elem.Kind == types.Int && t.Elem.Size == 1:
-			size += c.Info.Config.MaxStrlen - 1
+			size += stringLimit(c) - 1
 		default:
 			return notString(c)
 		}

@@ -31,7 +31,7 @@ func lowerFuncs() map[string]any {
 
 		"assert_str": lowerNothing, "static_assert": lowerNothing, "fail": lowerNothing,
 
-		"str": lowerStr, "str_concat": lowerStrConcat, "globmatch": lower.Searcher(lowerGlobmatch), "buf": lowerBuf, "strlen": lowerStrlen, "strncmp": lower.Searcher(lowerStrncmp), "memcmp": lower.Searcher(lowerMemcmp),
+		"str": lowerStr, "str_concat": lowerStrConcat, "globmatch": lower.Searcher(lowerGlobmatch), "buf": lowerBuf, "strlen": lowerStrlen, "strcap": lowerStrlen, "strncmp": lower.Searcher(lowerStrncmp), "memcmp": lower.Searcher(lowerMemcmp),
 		"strcontains": lower.Searcher(lowerStrcontains), "strstr": lower.Searcher(lowerStrstr), "path": lowerPath,
 		"strerror": lowerStrerror, "signal_name": lowerSignalName, "syscall_name": lowerSyscallName,
 

@@ -142,14 +142,20 @@ func parseFlags(argv []string) (*options, error) {
 		o.debugDirs = append(o.debugDirs, filepath.SplitList(d)...)
 	}
 	n, _ := fs.GetCount("keep")
-	o.helperErr = n > 0
+	if o.helperErr = n > 0; n > 1 {
+		return nil, usagef("USAGE: -kk has been deprecated. Use a single -k for runtime warnings for errors in map lookups and probe reads.")
+	}
 	if fs.Changed("pid") {
 		p, err := strconv.ParseInt(*pid, 0, 64)
 		switch {
 		case errors.Is(err, strconv.ErrRange) || err == nil && (p < 0 || p > 4<<20):
 			return nil, usagef("Pid out of range: %s", *pid)
 		case err != nil:
-			return nil, usagef("Failed to parse pid: invalid integer: %s", *pid)
+			what := "integer"
+			if *pid != strings.TrimLeft(*pid, "0123456789") {
+				what = "trailing bytes"
+			}
+			return nil, usagef("Failed to parse pid: invalid %s: %s", what, *pid)
 		case p == 0:
 			return nil, usagef("Failed to attach to pid: Unable to open pidfd (Invalid argument)")
 		}
@@ -229,6 +235,9 @@ func parseFlags(argv []string) (*options, error) {
 		o.file, before = before[0], before[1:]
 	} else if !o.hasProg && len(after) > 0 {
 		o.file, after = after[0], after[1:]
+	}
+	if !o.hasProg && o.file == "" && len(rest) > 0 {
+		return nil, usagef("failed to open file '': No such file or directory")
 	}
 	o.args = before
 	for _, a := range after {

@@ -298,7 +298,7 @@ func bad(t *types.Type) bool { return t != nil && t.Kind == types.Invalid }
 // collectAll lists the units of the body.
 func (b *body) collectAll() {
 	if b.Predicate != nil {
-		b.add(0, nil, func() { b.condition(b.Predicate, "condition") })
+		b.add(0, nil, func() { b.condition(b.Predicate, b.Predicate.Span()) })
 	}
 	b.collect(b.Block, 0, nil)
 }
@@ -348,11 +348,11 @@ func (b *body) collectStmt(s ast.Stmt, loop int, origin []*expansion) {
 			b.jumps = append(b.jumps, pendingIf{s: s, loop: loop, origin: origin})
 			return
 		}
-		b.add(loop, origin, func() { b.condition(s.Cond, "condition") })
+		b.add(loop, origin, func() { b.condition(s.Cond, s.Sp) })
 		b.collect(s.Then, loop, origin)
 		b.collect(s.Else, loop, origin)
 	case *ast.While:
-		b.add(loop, origin, func() { b.condition(s.Cond, "condition") })
+		b.add(loop, origin, func() { b.condition(s.Cond, s.Sp) })
 		b.collect(s.Body, loop+1, origin)
 	case *ast.Unroll:
 		b.add(loop, origin, func() { b.unroll(s) })
@@ -383,11 +383,11 @@ func (b *body) inline(s ast.Stmt) {
 		if s.Comptime && !b.comptimeInline(s) {
 			return
 		}
-		b.condition(s.Cond, "condition")
+		b.condition(s.Cond, s.Sp)
 		b.inlineBlock(s.Then)
 		b.inlineBlock(s.Else)
 	case *ast.While:
-		b.condition(s.Cond, "condition")
+		b.condition(s.Cond, s.Sp)
 		b.inlineBlock(s.Body)
 	case *ast.Unroll:
 		b.unroll(s)

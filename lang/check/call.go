@@ -373,8 +373,11 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 		return b.checkStringLiteral(call, p, x, t)
 	case StringLike:
 		switch {
-		case t.Kind == types.Array && (t.Elem.Kind != types.Int || t.Elem.Size != 1):
+		case t.Kind == types.Array && !isChar(t.Elem):
 			b.errorf(CodeArgType, call.Node.Sp, "string-like arrays must contain a char-like type")
+			return types.TInvalid
+		case t.Kind == types.Pointer && !isChar(t.Elem):
+			b.errorf(CodeArgType, call.Node.Sp, "string-like pointers must point to a char-like type").Hint("cast it: `(int8 *)`")
 			return types.TInvalid
 		case t.Kind != types.String && t.Kind != types.Pointer && t.Kind != types.Array:
 			b.errorf(CodeArgType, call.Node.Sp, "string-like values must be either strings, arrays or pointers")
@@ -393,6 +396,11 @@ func (b *body) checkClass(call *Call, p *Param, i int, x ast.Expr, t *types.Type
 		}
 	}
 	return t
+}
+
+// isChar reports whether t is the type of the characters of a C string: an unsigned byte is not.
+func isChar(t *types.Type) bool {
+	return t != nil && t.Kind == types.Int && t.Size == 1 && t.Signed
 }
 
 func (b *body) checkStringLiteral(call *Call, p *Param, x ast.Expr, t *types.Type) *types.Type {

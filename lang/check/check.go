@@ -313,9 +313,18 @@ func (c *checker) substitute(ap *ast.AttachPoint) {
 		return
 	}
 	ap.Raw = c.substituteText(ap.Raw)
-	for i := range ap.Segments {
-		ap.Segments[i].Text = c.substituteText(ap.Segments[i].Text)
+	var segments []ast.Segment
+	for _, s := range ap.Segments {
+		parts := []string{s.Text}
+		if text := c.substituteText(s.Text); text != s.Text {
+			parts = strings.Split(text, ":") // a parameter may be more than one part: ms:10
+		}
+		for _, p := range parts {
+			s.Text = p
+			segments = append(segments, s)
+		}
 	}
+	ap.Segments = segments
 }
 
 func (c *checker) substituteText(s string) string {

@@ -598,8 +598,11 @@ func (x *expander) positionalText(a ast.Expr) ast.Expr {
 // parseInt reads an integer as the language writes it; neg is set for a minus sign.
 func parseInt(text string) (v uint64, neg, ok bool) {
 	s := strings.TrimSpace(text)
-	if strings.HasPrefix(s, "-") {
+	switch {
+	case strings.HasPrefix(s, "-"):
 		neg, s = true, s[1:]
+	case strings.HasPrefix(s, "+"):
+		s = s[1:]
 	}
 	s = strings.ReplaceAll(s, "_", "")
 	if s == "" || s[0] == '+' || s[0] == '-' {
@@ -621,7 +624,7 @@ func parseInt(text string) (v uint64, neg, ok bool) {
 	}
 	s = strings.TrimRight(s, "uUlL")
 	v, err := strconv.ParseUint(s, 0, 64)
-	if err != nil || (neg && v > 1<<63) || strings.HasPrefix(s, "0b") || strings.HasPrefix(s, "0o") {
+	if err != nil || (neg && v > 1<<63) || strings.HasPrefix(s, "0o") || strings.HasPrefix(s, "0O") {
 		return 0, false, false
 	}
 	return v, neg && v != 0, true

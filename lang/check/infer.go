@@ -78,7 +78,7 @@ func (b *body) typeOf(e ast.Expr) *types.Type {
 		return types.TBool
 	case *ast.StrLit:
 		b.setLit(e, strVal(e.Value))
-		if limit := b.c.info.Config.MaxStrlen; len(e.Value) >= limit && b.anyLength == 0 {
+		if limit := b.c.info.Config.MaxStrlen; limit > 0 && len(e.Value) >= limit && b.anyLength == 0 {
 			b.errorf(CodeStringTooLong, e.Sp, "String is too long (over %d bytes): %s", limit, e.Value).Hint("raise `max_strlen` in the config block")
 		}
 		return types.StringOf(len(e.Value) + 1)
@@ -307,10 +307,10 @@ func argIndex(name string) (int, bool) {
 func (b *body) ternary(e *ast.Ternary) *types.Type {
 	if e.X == nil { // c ?: y
 		x, y := b.value(e.Cond), b.infer(e.Y)
-		b.checkCondition(e.Cond, x, "condition")
+		b.checkCondition(e.Cond, x, e.Sp)
 		return b.joinBranches(e, x, y)
 	}
-	b.condition(e.Cond, "condition")
+	b.condition(e.Cond, e.Sp)
 	x, y := b.infer(e.X), b.infer(e.Y)
 	if c, ok := b.Consts[e.Cond]; ok && !c.IsString {
 		if c.Int != 0 {
@@ -382,7 +382,7 @@ func (b *body) ifExpr(e *ast.IfExpr) *types.Type {
 	if s.Comptime && !b.comptimeInline(s) {
 		return nil
 	}
-	b.condition(s.Cond, "condition")
+	b.condition(s.Cond, s.Sp)
 	branch := func(blk *ast.Block) *types.Type {
 		if blk == nil {
 			return types.TVoid

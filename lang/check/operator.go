@@ -499,13 +499,13 @@ func (b *body) symbolName(t *types.Type) string {
 	return "ksym_t"
 }
 
-// condition checks an expression that is tested.
-func (b *body) condition(e ast.Expr, what string) {
+// condition checks an expression that is tested; a mistake is reported at the whole statement or expression.
+func (b *body) condition(e ast.Expr, whole source.Span) {
 	t := b.value(e)
-	b.checkCondition(e, t, what)
+	b.checkCondition(e, t, whole)
 }
 
-func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
+func (b *body) checkCondition(e ast.Expr, t *types.Type, whole source.Span) {
 	if t == nil || bad(t) || isCondition(t) && (!isCastable(t) || b.c.pool.old) {
 		return
 	}
@@ -516,7 +516,7 @@ func (b *body) checkCondition(e ast.Expr, t *types.Type, what string) {
 	if t.Kind == types.String {
 		name = "string"
 	}
-	d := b.errorf(CodeCondition, e.Span(), "Invalid %s: %s", what, name)
+	d := b.errorf(CodeCondition, whole, "Invalid condition: %s", name)
 	if t.Kind == types.String {
 		d.Hint("compare it: `... != \"\"`")
 	}

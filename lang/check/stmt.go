@@ -97,7 +97,7 @@ func (b *body) checkDeclType(st *varState) {
 	case bad(t):
 	case t.Kind == types.Void || t.IsAggregation() || t.Kind == types.TypeValue:
 		b.errorf(CodeDeclType, st.spec.Sp, "a variable cannot have the type `%s`", t)
-	case t.Kind == types.String && t.Size > b.c.info.Config.MaxStrlen:
+	case t.Kind == types.String && b.c.info.Config.MaxStrlen > 0 && t.Size > b.c.info.Config.MaxStrlen:
 		b.errorf(CodeStringTooLong, st.spec.Sp, "`%s` is longer than the limit of %d bytes", t, b.c.info.Config.MaxStrlen).
 			Hint("raise `max_strlen` in the config block")
 	}
@@ -346,7 +346,7 @@ func (b *body) forMap(s *ast.ForMap) {
 // comptimeCond types the condition of `if comptime`.
 func (b *body) comptimeCond(s *ast.If) {
 	if s.Comptime {
-		b.condition(s.Cond, "condition")
+		b.condition(s.Cond, s.Sp)
 	}
 }
 
@@ -355,7 +355,7 @@ func (b *body) comptimeInline(s *ast.If) bool {
 	if b.pending == nil {
 		b.pending = map[*ast.If]bool{}
 	}
-	b.condition(s.Cond, "condition")
+	b.condition(s.Cond, s.Sp)
 	if !b.pending[s] && !b.final {
 		b.pending[s] = true
 		b.jumps = append(b.jumps, pendingIf{s: s, inline: true})

@@ -34,7 +34,7 @@ func syntaxCodes() []Entry {
 		},
 		{
 			"E0107", "nested too deep",
-			"Blocks may nest 256 levels deep, brackets and operators 200. No script written by a person gets there; generated ones should use intermediate variables.",
+			"Blocks, brackets and operators may nest 1000 levels deep. No script written by a person gets there; generated ones should use intermediate variables.",
 			"",
 		},
 		{

@@ -17,9 +17,9 @@ func (s *scanner) directive() {
 	end := start + len(strings.TrimRight(s.src[start:s.pos], " \t\r"))
 	s.pos, end = end, s.pos
 	s.emit(Directive, start)
-	if strings.Count(s.src[start:s.pos], "(") > 10*MaxBrackets {
+	if strings.Count(s.src[start:s.pos], "(") > maxDefineParens {
 		s.item.Broken = true
-		s.errorf("E0107", start, s.pos, "preprocessor line has more than %d parentheses", 10*MaxBrackets)
+		s.errorf("E0107", start, s.pos, "preprocessor line has more than %d parentheses", maxDefineParens)
 	}
 	s.noteDefine(s.src[start:s.pos])
 	s.pos = end
@@ -107,9 +107,9 @@ func (s *scanner) cDefinition() {
 				s.pos++
 			}
 		case c == '{' || c == '(':
-			if depth++; depth > MaxBrackets && !s.item.Broken {
+			if depth++; depth > maxCNesting && !s.item.Broken {
 				s.item.Broken = true // the C front end recurses without a limit of its own
-				s.errorf("E0107", s.pos, s.pos+1, "C definition is nested deeper than %d levels", MaxBrackets)
+				s.errorf("E0107", s.pos, s.pos+1, "C definition is nested deeper than %d levels", maxCNesting)
 			}
 		case c == '}' || c == ')':
 			depth--

@@ -8,10 +8,13 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 )
 
-// Nesting limits. They keep recursion in the parser bounded; real scripts stay below 10.
+// Nesting limits. They keep recursion in the parser bounded; real scripts stay below 10, generated ones have chains of `else if`.
 const (
-	MaxBlocks   = 256 // nested { }
-	MaxBrackets = 200 // nested ( ) and [ ]
+	MaxBlocks   = 1000 // nested { }
+	MaxBrackets = 1000 // nested ( ) and [ ]
+
+	maxCNesting     = 200  // nested { } and ( ) of a C definition, whose parser is not ours
+	maxDefineParens = 2000 // parentheses in a preprocessor line
 )
 
 // Lex scans a whole file. Faults go to diags; the result is always usable.

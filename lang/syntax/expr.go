@@ -10,7 +10,7 @@ import (
 )
 
 // maxDepth limits the nesting of operators in one expression; brackets and blocks are limited by the lexer.
-const maxDepth = 200
+const maxDepth = 1000
 
 // parser parses what the grammar leaves to hand-written code. It stops at the first fault by panicking with it; run and
 // rescue turn that into an error, and nothing outside sees the panic.

@@ -114,8 +114,8 @@ func convertProbe(p *gProbe, b ast.Base) (ast.Item, *fault) {
 			continue
 		}
 		a := attachPoint(t)
-		if i == 0 {
-			n.Name = splitName(a)
+		if name := splitName(a); i == 0 {
+			n.Name = name
 		}
 		n.Attach = append(n.Attach, a)
 	}

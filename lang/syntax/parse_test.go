@@ -140,10 +140,10 @@ var rejected = []struct{ text, code, message string }{
 	{"BEGIN { $ = 1 }", "E0103", ""},
 	{"BEGIN { a # b }", "E0103", "preprocessor"},
 	{"BEGIN { a ` b }", "E0103", ""},
-	{"BEGIN { " + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300) + " }", "E0107", "nested deeper"},
-	{"BEGIN { " + strings.Repeat("{", 300) + "1" + strings.Repeat("}", 300) + " }", "E0107", "nested deeper"},
-	{"BEGIN { " + strings.Repeat("!", 300) + "1 }", "E0107", "nested deeper"},
-	{"BEGIN { " + strings.Repeat("1 ? 2 : ", 300) + "1 }", "E0107", "nested deeper"},
+	{"BEGIN { " + strings.Repeat("(", 1100) + "1" + strings.Repeat(")", 1100) + " }", "E0107", "nested deeper"},
+	{"BEGIN { " + strings.Repeat("{", 1100) + "1" + strings.Repeat("}", 1100) + " }", "E0107", "nested deeper"},
+	{"BEGIN { " + strings.Repeat("!", 1100) + "1 }", "E0107", "nested deeper"},
+	{"BEGIN { " + strings.Repeat("1 ? 2 : ", 1100) + "1 }", "E0107", "nested deeper"},
 }
 
 func TestRejects(t *testing.T) {

@@ -2,7 +2,7 @@ package kernel
 
 import "strings"
 
-// Glob is a compiled name pattern: `*` stands for any run of characters (also none), `?` for exactly one. Every other
+// Glob is a compiled name pattern: `*` stands for any run of characters (also none). Every other
 // character stands for itself, so a name without wildcards matches only itself. The empty pattern matches every name,
 // which is what a listing without an argument wants. The zero Glob is the empty pattern.
 type Glob struct {
@@ -15,7 +15,7 @@ type Glob struct {
 // CompileGlob prepares a pattern. It cannot fail: every string is a valid pattern.
 func CompileGlob(pattern string) Glob {
 	g := Glob{pattern: pattern}
-	i := strings.IndexAny(pattern, "*?")
+	i := strings.IndexByte(pattern, '*')
 	switch {
 	case pattern == "":
 		g.all = true
@@ -29,7 +29,7 @@ func CompileGlob(pattern string) Glob {
 }
 
 // HasWildcard tells whether the pattern can match more than one name.
-func HasWildcard(pattern string) bool { return strings.ContainsAny(pattern, "*?") }
+func HasWildcard(pattern string) bool { return strings.Contains(pattern, "*") }
 
 // String returns the pattern as it was written.
 func (g Glob) String() string { return g.pattern }
@@ -60,7 +60,7 @@ func globMatch(pat, s string) bool {
 		case p < len(pat) && pat[p] == '*':
 			star, mark = p, i
 			p++
-		case p < len(pat) && (pat[p] == '?' || pat[p] == s[i]):
+		case p < len(pat) && pat[p] == s[i]:
 			p++
 			i++
 		case star >= 0:

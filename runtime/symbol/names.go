@@ -215,9 +215,9 @@ func (f *File) sectionEnd(section uint16) uint64 {
 	return s.Addr + s.Size
 }
 
-// Match reports whether name matches a pattern in which * stands for any characters and ? for one.
+// Match reports whether name matches a pattern in which * stands for any characters.
 func Match(pattern, name string) bool {
-	if !strings.ContainsAny(pattern, "*?") {
+	if !strings.Contains(pattern, "*") {
 		return pattern == name
 	}
 	p, n, star, mark := 0, 0, -1, 0
@@ -226,7 +226,7 @@ func Match(pattern, name string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, n
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+		case p < len(pattern) && pattern[p] == name[n]:
 			p++
 			n++
 		case star >= 0:

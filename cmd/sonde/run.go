@@ -68,7 +68,12 @@ func run(ctx context.Context, argv []string, std stdio) int {
 	o.name = name
 	switch {
 	case o.help && !o.hasProg && o.file == "":
-		printHelp(std.out, fmt.Sprintf(usageText, name))
+		text := fmt.Sprintf(usageText, name)
+		if name != "sonde" { // which has no prompt
+			first := strings.SplitAfterN(text, "\n", 3)
+			text = first[0] + first[2]
+		}
+		printHelp(std.out, text)
 		return exitOK
 	case o.version:
 		fmt.Fprintf(std.out, "%s %s\n", name, versionText())

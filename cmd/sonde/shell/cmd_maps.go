@@ -205,7 +205,7 @@ func topTable(name string, list []entry, n, width int, rate map[string]float64) 
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	if more := len(list) - len(shown); more > 0 {
-		fmt.Fprintf(&b, "... %d more\n", more)
+		fmt.Fprintf(&b, "... %s more\n", group(more))
 	}
 	return b.String()
 }

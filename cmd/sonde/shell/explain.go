@@ -119,6 +119,13 @@ func (sh *Shell) explain(text string, session *runtime.Session, stats []runtime.
 	u := newUnit("prompt", text)
 	u.filter = filter
 	u.parse()
+	if u.diags.HasErrors() && session == nil {
+		// Statements alone are the body of a probe, as at the prompt.
+		body := newUnit("prompt", "begin { "+text+" }")
+		if body.parse(); !body.diags.HasErrors() {
+			body.filter, u = filter, body
+		}
+	}
 	if u.diags.HasErrors() {
 		return nil, sh.report(u.set, u.diags)
 	}

@@ -113,6 +113,23 @@ func TestKernelSession(t *testing.T) {
 	}
 }
 
+// What is looked up is found once, by its name, its code, or as statements that stand alone.
+func TestKernelLookUp(t *testing.T) {
+	sh, out := newShell(t)
+	for _, c := range []struct{ line, want string }{
+		{`\explain @[comm] = count()`, "PROGRAM begin"},
+		{`\explain E0305`, "E0305: unknown field"},
+		{`\help [W0211]`, "W0211: macro defined again"},
+		{`\help E9999`, "there is no code `E9999`"},
+		{`\d sched_process_exec`, "tracepoint:sched:sched_process_exec"},
+		{`\help hist`, "example: "},
+	} {
+		if got := run(t, sh, out, c.line); strings.Count(got, c.want) != 1 {
+			t.Errorf("%s: wanted %q once in\n%s", c.line, c.want, got)
+		}
+	}
+}
+
 func near(prefix string) []string {
 	_, n := findCommand(prefix)
 	return n

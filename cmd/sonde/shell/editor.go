@@ -192,7 +192,7 @@ func (e *editor) setBlock(text string) {
 
 func (sh *Shell) greet() {
 	release, _ := sh.cfg.Kernel.Release()
-	sh.say("sonde %s, Linux %s. \\help lists the commands, Ctrl-D leaves.", sh.cfg.Version, release)
+	sh.say("sonde %s, Linux %s\n\\help lists the commands, \\triage takes a first look, Ctrl-D leaves.", sh.cfg.Version, release)
 }
 
 // runPlain is the prompt of a terminal that cannot move its cursor.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/sonde-sh/sonde/lang/check"
@@ -40,6 +41,8 @@ func (a *app) listProbes() error {
 	switch {
 	case errors.As(err, &unknown): // as in bpftrace: nothing to list is no failure
 		a.nothingListed(unknown.Error())
+	case errors.Is(err, fs.ErrPermission):
+		return &userError{err.Error(), "run as root"}
 	case err != nil:
 		return &userError{err.Error(), ""}
 	case !found && a.opts.file != "":

@@ -154,7 +154,7 @@ func runtimeCodes() []Entry {
 		},
 		{
 			"E0804", "cannot make a map",
-			"The kernel refused a map, mostly because its size exceeds the memory limits. Lower `max_map_keys` or declare the map smaller.",
+			"The kernel refused a map: because the program may not use BPF (run it as root, or with CAP_BPF and CAP_PERFMON), or because its size exceeds the memory limits (lower `max_map_keys`, or declare the map smaller).",
 			"",
 		},
 		{

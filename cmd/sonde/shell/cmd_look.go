@@ -14,7 +14,7 @@ import (
 func lookCommands() []command {
 	return []command{
 		{
-			name: "help", aliases: []string{"h", "?"}, args: "[TOPIC]", group: groupLearn, takes: "topic", summary: "this list, or what a command, function, variable, probe kind, config key or code of a message (E0305) is",
+			name: "help", aliases: []string{"h", "?"}, args: "[TOPIC | all]", group: groupLearn, takes: "topic", summary: "this list, or what a command, function, variable, probe kind, config key or code of a message (E0305) is",
 			run: (*Shell).cmdHelp,
 		},
 		{
@@ -27,7 +27,15 @@ func lookCommands() []command {
 
 func (sh *Shell) cmdHelp(_ context.Context, args string) error {
 	topic := strings.TrimPrefix(strings.TrimSuffix(strings.TrimSpace(args), "()"), `\`)
-	if topic == "" {
+	switch topic {
+	case "":
+		text := helpText(sh.width())
+		if rows := sh.height(); rows > 0 && strings.Count(text, "\n") >= rows {
+			text = helpBrief(sh.width())
+		}
+		sh.write(text)
+		return nil
+	case "all":
 		sh.write(helpText(sh.width()))
 		return nil
 	}
@@ -126,6 +134,46 @@ func (sh *Shell) helpDoc(d stdlib.Doc) {
 	}
 }
 
+// lineForms are what a line of the prompt may be, beside a command.
+var lineForms = [][2]string{
+	{"PROBE { ACTION }", "attaches at once as an item, which runs on"},
+	{"EXPRESSION", "is evaluated in the kernel and printed: pid, kstack, @"},
+	{"STATEMENT", "runs once in the kernel; $x = ... is kept"},
+	{"macro, struct, #define", "are definitions for the items that follow"},
+}
+
+var commandGroups = []string{groupItems, groupMaps, groupLearn, groupScreen, groupWork}
+
+// helpBrief is the help for a screen that the list of commands does not fit on: their names.
+func helpBrief(width int) string {
+	var b strings.Builder
+	for _, l := range lineForms {
+		fmt.Fprintf(&b, "  %-24s%s\n", l[0], l[1])
+	}
+	b.WriteByte('\n')
+	const left = 30
+	for _, g := range commandGroups {
+		var names []string
+		for _, c := range commands() {
+			if c.group == g {
+				names = append(names, `\`+c.name)
+			}
+		}
+		title := "  " + g
+		for _, l := range fold(strings.Join(names, " "), width-left-1) {
+			fmt.Fprintf(&b, "%-*s%s\n", left, title, l)
+			title = ""
+		}
+	}
+	for _, l := range fold("`\\help all` says what each does (longer than this screen), `\\help NAME` explains a command, function, variable, probe kind, config key or the code of a message.", width-1) {
+		b.WriteString(l + "\n")
+	}
+	for _, l := range fold("Tab completes, Ctrl-R searches the history, Ctrl-C cancels a line or a view, Ctrl-D leaves.", width-1) {
+		b.WriteString(l + "\n")
+	}
+	return b.String()
+}
+
 // helpText lists the commands by group, for a terminal of a width.
 func helpText(width int) string {
 	var b strings.Builder
@@ -142,11 +190,10 @@ func helpText(width int) string {
 			form = ""
 		}
 	}
-	row("PROBE { ACTION }", "attaches at once as an item, which runs on")
-	row("EXPRESSION", "is evaluated in the kernel and printed: pid, kstack, @")
-	row("STATEMENT", "runs once in the kernel; $x = ... is kept")
-	row("macro, struct, #define", "are definitions for the items that follow")
-	for _, g := range []string{groupItems, groupMaps, groupLearn, groupScreen, groupWork} {
+	for _, l := range lineForms {
+		row(l[0], l[1])
+	}
+	for _, g := range commandGroups {
 		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g))
 		for _, c := range commands() {
 			if c.group == g {

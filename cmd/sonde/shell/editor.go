@@ -313,3 +313,12 @@ func (sh *Shell) width() int {
 	}
 	return 100
 }
+
+// height is how many rows the terminal has; 0 without one.
+func (sh *Shell) height() int {
+	if f, ok := sh.cfg.Out.(*os.File); ok && sh.cfg.Terminal {
+		_, rows := screenSize(f)
+		return rows
+	}
+	return 0
+}

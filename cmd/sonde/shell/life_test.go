@@ -113,14 +113,21 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			}
 			seen[n] = c.name
 		}
-		if !strings.Contains(helpText(80), `\`+c.name) {
+		if !strings.Contains(helpText(80), `\`+c.name) || !strings.Contains(helpBrief(80), `\`+c.name) {
 			t.Errorf("the help lacks \\%s", c.name)
 		}
 	}
-	for line := range strings.Lines(helpText(80)) {
+	for line := range strings.Lines(helpText(80) + helpBrief(80)) {
 		if n := len([]rune(strings.TrimRight(line, "\n"))); n > 80 {
 			t.Errorf("%d columns: %s", n, line)
 		}
+	}
+}
+
+// The help of a small screen fits on it, with the line that asks for it.
+func TestHelpFitsTheScreen(t *testing.T) {
+	if n := strings.Count(helpBrief(80), "\n"); n > 22 {
+		t.Errorf("%d lines", n)
 	}
 }
 

@@ -191,13 +191,16 @@ func (sh *Shell) cmdLoad(ctx context.Context, args string) error {
 	if sh.depth > 16 {
 		return hintf("a file must not load itself", "files that load files are nested too deeply")
 	}
-	b, err := os.ReadFile(args)
+	b, err := os.ReadFile(homePath(args))
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
 		return hintf("give the path of a script or of a file with lines of a session", "cannot read `%s`: %v", args, err)
+	}
+	if bytes.IndexByte(b, 0) >= 0 {
+		return hintf("give the path of a script or of a file with lines of a session", "`%s` is no text", args)
 	}
 	sh.depth++
 	defer func() { sh.depth-- }()
@@ -230,7 +233,7 @@ func (sh *Shell) cmdRecord(_ context.Context, args string) error {
 		sh.say("transcript is in %s", name)
 		return err
 	}
-	f, err := os.OpenFile(args, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(homePath(args), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return hintf("choose a place that can be written", "cannot write `%s`: %v", args, errors.Unwrap(err))
 	}

@@ -239,7 +239,7 @@ func (sh *Shell) cmdTriage(ctx context.Context, args string) error {
 		sh.write(text)
 		return nil
 	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // a report is there to be read
+	if err := os.WriteFile(homePath(file), []byte(text), 0o644); err != nil { //nolint:gosec // a report is there to be read
 		return fmt.Errorf("triage: %w", err)
 	}
 	sh.write(report.Text(sh.width()))

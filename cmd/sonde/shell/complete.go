@@ -302,13 +302,18 @@ func (c *completer) binaries(prefix string) []string {
 	return list
 }
 
+// homePath puts the home directory in the place of a leading ~, as completion offers it.
+func homePath(path string) string {
+	if home, err := os.UserHomeDir(); err == nil && strings.HasPrefix(path, "~/") {
+		return home + path[1:]
+	}
+	return path
+}
+
 // paths completes a path; finish may change a name that is complete.
 func paths(prefix string, finish func(name string, dir bool) string) []string {
 	dir, _ := filepath.Split(prefix)
-	where := dir
-	if home, err := os.UserHomeDir(); err == nil && strings.HasPrefix(where, "~/") {
-		where = home + where[1:]
-	}
+	where := homePath(dir)
 	if where == "" {
 		where = "."
 	}

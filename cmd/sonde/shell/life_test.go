@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,5 +147,39 @@ func TestBrief(t *testing.T) {
 		if got := brief(c.text, c.width); got != c.want {
 			t.Errorf("%q in %d columns: %q, wanted %q", c.text, c.width, got, c.want)
 		}
+	}
+}
+
+// Ctrl-C ends the loading of a file, not only the line of it that runs; what is no text is no file of lines; ~ is the home directory.
+func TestKernelLoadFiles(t *testing.T) {
+	sh, out := newShell(t)
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("binary", "\x7fELF\x00\x01\n")
+	write("slow", "\\sleep 600\n1 + 1\n")
+	if got := run(t, sh, out, `\load ~/binary`); !strings.Contains(got, "`~/binary` is no text") {
+		t.Error(got)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sh.Line(context.Background(), `\load ~/slow`)
+	}()
+	until(t, "the end of the loading", func() bool {
+		sh.Interrupt()
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	if strings.Contains(out.String(), "2") {
+		t.Errorf("the rest of the file ran: %s", out)
 	}
 }

@@ -146,7 +146,7 @@ func (sh *Shell) cmdSave(_ context.Context, args string) error {
 	sh.mu.Lock()
 	s := sh.script()
 	sh.mu.Unlock()
-	if err := os.WriteFile(args, []byte(s.text), 0o755); err != nil { //nolint:gosec // a script is there to be run
+	if err := os.WriteFile(homePath(args), []byte(s.text), 0o755); err != nil { //nolint:gosec // a script is there to be run
 		return hintf("choose a place that can be written", "cannot write `%s`: %v", args, errors.Unwrap(err))
 	}
 	sh.say("saved %d item%s to %s", s.items, plural(s.items), args)

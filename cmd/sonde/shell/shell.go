@@ -248,7 +248,11 @@ func (sh *Shell) Line(ctx context.Context, text string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sh.mu.Lock()
+	outer := sh.cancel // of the line that loads a file with this one
 	sh.cancel = cancel
+	if outer != nil {
+		sh.cancel = func() { cancel(); outer() }
+	}
 	if sh.interrupted {
 		sh.interrupted = false
 		cancel()
@@ -256,7 +260,7 @@ func (sh *Shell) Line(ctx context.Context, text string) {
 	sh.mu.Unlock()
 	defer func() {
 		sh.mu.Lock()
-		sh.cancel = nil
+		sh.cancel = outer
 		sh.mu.Unlock()
 	}()
 	text = strings.TrimSpace(text)

@@ -5,6 +5,9 @@ import "github.com/sonde-sh/sonde/codegen/ir"
 // maxTracked is the size of the largest slot whose bytes deadStores follows.
 const maxTracked = 512
 
+// mostFollowed bounds the sets of all blocks together, in words: in a function of thousands of statements only the first slots are followed.
+const mostFollowed = 4 << 20
+
 // byteSet is a set of bytes of all followed slots.
 type byteSet []uint64
 
@@ -22,7 +25,7 @@ func deadStores(c *context, f *ir.Func) bool {
 	tame := tameSlots(f)
 	sb := &slotBytes{base: map[*ir.Slot]int{}}
 	for _, s := range f.Slots {
-		if tame[s] && s.Size <= maxTracked {
+		if tame[s] && s.Size <= maxTracked && (sb.total+s.Size)/64*len(f.Blocks) <= mostFollowed {
 			sb.base[s] = sb.total
 			sb.total += s.Size
 		}

@@ -1,6 +1,8 @@
 package opt
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -68,10 +70,13 @@ func forward(c *context, f *ir.Func) bool {
 		return false
 	}
 	preds := c.preds(f)
+	order := c.dom(f).Order
+	last := lastLoads(order)
 	end := make([]knownEnd, f.NumBlocks())
 	r := &rewriter{f: f, c: c, by: map[*ir.Value]*ir.Value{}}
-	for _, b := range c.dom(f).Order {
+	for i, b := range order {
 		known := atStart(preds[b.Seq], end)
+		known = slices.DeleteFunc(known, func(k stored) bool { return last[k.slot] < i })
 		r.start(b)
 		for _, v := range b.Values {
 			r.at = v
@@ -93,6 +98,23 @@ func forward(c *context, f *ir.Func) bool {
 	return len(r.by) > 0
 }
 
+// lastLoads gives the place in the order of the last block that loads from a slot. What is known of the slot is of no use later: it does not
+// come along an edge back.
+func lastLoads(order []*ir.Block) map[*ir.Slot]int {
+	last := map[*ir.Slot]int{}
+	for i, b := range order {
+		for _, v := range b.Values {
+			if v.Op != ir.OpLoad {
+				continue
+			}
+			if s, _ := slotOf(v.Args[0], v.Off); s != nil {
+				last[s] = i
+			}
+		}
+	}
+	return last
+}
+
 // knownEnd is what is known at the end of a block, when that was looked at.
 type knownEnd struct {
 	stored []stored
@@ -111,16 +133,15 @@ func atStart(preds []*ir.Block, end []knownEnd) []stored {
 			known = append(known, at...)
 			continue
 		}
-		kept := known[:0]
-		for _, k := range known {
-			for _, o := range at {
-				if k == o {
-					kept = append(kept, k)
-					break
-				}
+		next := 0 // the order is the same, mostly
+		known = slices.DeleteFunc(known, func(k stored) bool {
+			n := slices.Index(at[next:], k)
+			if n >= 0 {
+				next += n + 1
+				return false
 			}
-		}
-		known = kept
+			return !slices.Contains(at[:next], k)
+		})
 	}
 	return known
 }
@@ -157,16 +178,13 @@ func (r *rewriter) forwarded(v *ir.Value, known []stored) *ir.Value {
 	return nil
 }
 
-// learn updates what is known by what v writes.
+// mostKnown bounds what is known at a time, so that a pass over thousands of statements takes linear time: the oldest of twice as much is forgotten.
+const mostKnown = 128
+
+// learn updates what is known by what v writes. The list is the caller's own.
 func learn(v *ir.Value, known []stored, tame map[*ir.Slot]bool) []stored {
 	forget := func(s *ir.Slot, off, size int) {
-		kept := known[:0:0]
-		for _, k := range known {
-			if k.slot != s || off >= k.off+k.size || k.off >= off+size {
-				kept = append(kept, k)
-			}
-		}
-		known = kept
+		known = slices.DeleteFunc(known, func(k stored) bool { return k.slot == s && off < k.off+k.size && k.off < off+size })
 	}
 	switch {
 	case ir.Ops[v.Op].Call:
@@ -182,6 +200,9 @@ func learn(v *ir.Value, known []stored, tame map[*ir.Slot]bool) []stored {
 	s, off := slotOf(v.Args[0], v.Off)
 	if s == nil || !tame[s] {
 		return known
+	}
+	if len(known) >= 2*mostKnown {
+		known = slices.Delete(known, 0, len(known)-mostKnown)
 	}
 	switch v.Op {
 	case ir.OpStore:

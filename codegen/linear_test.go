@@ -36,6 +36,9 @@ var statements = []struct {
 	{"keyed histograms", func(i int) string { return fmt.Sprintf("@l[%d] = lhist(nsecs, 0, 100, 10);", i%7) }},
 	{"statistics", func(i int) string { return fmt.Sprintf("@st[pid] = stats(%d);", i) }},
 	{"arguments", func(i int) string { return fmt.Sprintf(`printf("%%d %%s %%d %%s\n", pid, comm, %d, "s%d");`, i, i) }},
+	{"texts", func(i int) string { return fmt.Sprintf(`$s%d = str((uint8*)%d); print($s%d);`, i, 4096*i, i) }},
+	{"printed tuples", func(i int) string { return fmt.Sprintf(`$t%d = (pid, comm, %d); print($t%d);`, i, i, i) }},
+	{"keys of tuples", func(i int) string { return fmt.Sprintf(`@a[pid, comm, %d] = avg(pid);`, i) }},
 	{"loops", func(int) string { return "for ($i : 0..10) { @n += $i; }" }},
 }
 

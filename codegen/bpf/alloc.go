@@ -87,6 +87,7 @@ type allocator struct {
 	looped  []bool // used inside of a loop
 	moves   []move
 	moveOf  [][]int32
+	active  []bool // a move of the node may be mvActive
 	noSpill map[reg]bool
 
 	simplify, freeze, spill []reg // worklists; entries may be stale, state decides
@@ -99,7 +100,7 @@ func newAllocator(f *function, noSpill map[reg]bool) *allocator {
 	n := int(f.nregs)
 	a := &allocator{
 		f: f, adj: make([][]reg, n), mask: make([]uint32, n), degree: make([]int, n), state: make([]uint8, n),
-		alias: make([]reg, n), color: make([]reg, n), cost: make([]float64, n), looped: make([]bool, n), moveOf: make([][]int32, n), noSpill: noSpill,
+		alias: make([]reg, n), color: make([]reg, n), cost: make([]float64, n), looped: make([]bool, n), moveOf: make([][]int32, n), active: make([]bool, n), noSpill: noSpill,
 	}
 	for i := range a.alias {
 		a.alias[i], a.color[i] = reg(i), noReg
@@ -349,6 +350,10 @@ func (a *allocator) decrement(r reg) {
 }
 
 func (a *allocator) enableMoves(r reg) {
+	if !a.active[r] { // mostly: a value that lives through the program has thousands of moves and neighbours
+		return
+	}
+	a.active[r] = false
 	for _, m := range a.moveOf[r] {
 		if a.moves[m].state == mvActive {
 			a.moves[m].state = mvWorklist
@@ -389,6 +394,7 @@ func (a *allocator) coalesce() {
 		a.unfreeze(x)
 	default:
 		m.state = mvActive
+		a.active[x], a.active[y] = true, true
 	}
 }
 
@@ -435,6 +441,7 @@ func (a *allocator) combine(u, v reg) {
 	a.state[v] = stCoalesced
 	a.alias[v] = u
 	a.moveOf[u] = append(a.moveOf[u], a.moveOf[v]...)
+	a.active[u] = a.active[u] || a.active[v]
 	a.enableMoves(v)
 	if !isPhys(u) {
 		a.cost[u] += a.cost[v]

@@ -133,14 +133,25 @@ type placer struct {
 	f        *ir.Func
 	derived  [][]*ir.Slot // the slots that a value points into, by its ID
 	ranges   map[*ir.Slot][]span
-	pinned   map[*ir.Slot]bool // holds pointers, which must stay in the frame
-	variable map[*ir.Slot]bool // reached with variable offsets
-	escapes  map[*ir.Slot]bool // its address is in memory: live all the time
-	off      map[*ir.Slot]int  // result of pack
+	pinned   map[*ir.Slot]bool       // holds pointers, which must stay in the frame
+	variable map[*ir.Slot]bool       // reached with variable offsets
+	escapes  map[*ir.Slot]bool       // its address is in memory: live all the time
+	off      map[*ir.Slot]int        // result of pack
+	beside   map[*ir.Slot][]*ir.Slot // see conflicts
 }
 
-// span is a part of a block in which a slot is live: from the value at lo to that at hi. Spans of a slot are in the order of the blocks.
-type span struct{ block, lo, hi int }
+// span is a part of a function in which a slot is live, from one place to another; see places. Spans of a slot are in order, and none touches
+// the next.
+type span struct{ lo, hi int }
+
+// places numbers the values and the terminators of a function's blocks, block by block: value i of block b is at places[b]+i.
+func places(f *ir.Func) []int {
+	at := make([]int, len(f.Blocks)+1)
+	for i, b := range f.Blocks {
+		at[i+1] = at[i] + len(b.Values) + 1
+	}
+	return at
+}
 
 func newPlacer(f *ir.Func) *placer {
 	p := derivePlacer(f)
@@ -230,18 +241,18 @@ func carries(v *ir.Value) bool {
 // used before and may be used again.
 func (p *placer) live() {
 	p.ranges = map[*ir.Slot][]span{}
-	touched := map[*ir.Slot]*[]span{}
+	touched := map[*ir.Slot]*[]use{}
 	touch := func(s *ir.Slot, b, i int) {
 		l := touched[s]
 		if l == nil {
-			l = new([]span)
+			l = new([]use)
 			touched[s] = l
 		}
 		if n := len(*l); n > 0 && (*l)[n-1].block == b {
 			(*l)[n-1].hi = i
 			return
 		}
-		*l = append(*l, span{b, i, i})
+		*l = append(*l, use{b, i, i})
 	}
 	touchAll := func(v *ir.Value, b, i int) {
 		for _, s := range p.derived[v.ID] {
@@ -273,10 +284,7 @@ func (p *placer) live() {
 			delete(touched, s)
 		}
 	}
-	w := &flooder{f: p.f, preds: p.f.Preds(), seq: make([]int, p.f.NumBlocks()), after: make([]bool, len(p.f.Blocks)), before: make([]bool, len(p.f.Blocks))}
-	for i, b := range p.f.Blocks {
-		w.seq[b.Seq] = i
-	}
+	w := newFlooder(p.f)
 	for s, l := range touched {
 		if p.escapes[s] {
 			p.ranges[s] = p.everywhere()
@@ -288,90 +296,36 @@ func (p *placer) live() {
 
 // everywhere is the range of a slot that is always live.
 func (p *placer) everywhere() []span {
-	all := make([]span, len(p.f.Blocks))
-	for i, b := range p.f.Blocks {
-		all[i] = span{i, 0, len(b.Values)}
-	}
-	return all
+	return []span{{0, places(p.f)[len(p.f.Blocks)]}}
 }
 
-// flooder finds where control may go to and come from.
-type flooder struct {
-	f             *ir.Func
-	preds         [][]*ir.Block
-	seq           []int  // position in f.Blocks, by Block.Seq
-	after, before []bool // by position
-	work          []int
-}
-
-// between gives where a slot is live that is used in the given places: there, and on every way from one to another.
-func (w *flooder) between(used []span) []span {
-	clear(w.after)
-	clear(w.before)
-	enter := func(seen []bool, b *ir.Block) {
-		if i := w.seq[b.Seq]; !seen[i] {
-			seen[i] = true
-			w.work = append(w.work, i)
+// conflicts returns for each slot the others that are live at a place where it is.
+func (p *placer) conflicts() map[*ir.Slot][]*ir.Slot {
+	if p.beside != nil {
+		return p.beside
+	}
+	type life struct {
+		span
+		slot *ir.Slot
+	}
+	var lives []life
+	for _, s := range p.f.Slots {
+		for _, r := range p.ranges[s] {
+			lives = append(lives, life{r, s})
 		}
 	}
-	drain := func(next func(*ir.Block)) {
-		for _, u := range used {
-			next(w.f.Blocks[u.block])
+	slices.SortStableFunc(lives, func(a, b life) int { return a.lo - b.lo })
+	p.beside = map[*ir.Slot][]*ir.Slot{}
+	var open []life // those that go on at the place that is looked at
+	for _, l := range lives {
+		open = slices.DeleteFunc(open, func(o life) bool { return o.hi < l.lo })
+		for _, o := range open {
+			p.beside[l.slot] = append(p.beside[l.slot], o.slot)
+			p.beside[o.slot] = append(p.beside[o.slot], l.slot)
 		}
-		for len(w.work) > 0 {
-			i := w.work[len(w.work)-1]
-			w.work = w.work[:len(w.work)-1]
-			next(w.f.Blocks[i])
-		}
+		open = append(open, l)
 	}
-	drain(func(b *ir.Block) {
-		for i := range b.Term.Succs {
-			enter(w.after, b.Term.Succs[i].To)
-		}
-	})
-	drain(func(b *ir.Block) {
-		for _, e := range w.preds[b.Seq] {
-			enter(w.before, e)
-		}
-	})
-	out := make([]span, 0, len(used))
-	for i, b := range w.f.Blocks {
-		in, on := w.after[i], w.before[i] // used on the way here, and further on
-		has := len(used) > 0 && used[0].block == i
-		r := span{i, 0, len(b.Values)}
-		if has {
-			if !in {
-				r.lo = used[0].lo
-			}
-			if !on {
-				r.hi = used[0].hi
-			}
-			used = used[1:]
-		}
-		if has || in && on {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-// conflict reports whether two slots are live at the same place.
-func (p *placer) conflict(s, t *ir.Slot) bool {
-	a, b := p.ranges[s], p.ranges[t]
-	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0].block < b[0].block:
-			a = a[1:]
-		case a[0].block > b[0].block:
-			b = b[1:]
-		default:
-			if a[0].lo <= b[0].hi && b[0].lo <= a[0].hi {
-				return true
-			}
-			a, b = a[1:], b[1:]
-		}
-	}
-	return false
+	return p.beside
 }
 
 // align returns the alignment that a slot gets: that of the largest access its size allows.
@@ -392,22 +346,25 @@ func (p *placer) arrange(slots []*ir.Slot) (map[*ir.Slot]int, int) {
 		}
 		return order[i].Size > order[j].Size
 	})
-	off := map[*ir.Slot]int{}
+	off := make(map[*ir.Slot]int, len(order))
 	size := 0
-	for n, s := range order {
-		at := 0
-		for again := true; again; {
-			again = false
-			for _, t := range order[:n] {
-				if at < off[t]+t.Size && off[t] < at+s.Size && p.conflict(s, t) {
-					at = off[t] + t.Size
-					again = true
-				}
+	beside := p.conflicts()
+	var near []*ir.Slot
+	for _, s := range order {
+		near = near[:0]
+		for _, t := range beside[s] {
+			if _, placed := off[t]; placed {
+				near = append(near, t)
 			}
-			a := align(s)
-			if r := (at + a - 1) &^ (a - 1); r != at {
-				at = r
-				again = true
+		}
+		slices.SortFunc(near, func(a, b *ir.Slot) int { return off[a] - off[b] })
+		at, a := 0, align(s)
+		for _, t := range near {
+			if off[t] >= at+s.Size {
+				break
+			}
+			if end := off[t] + t.Size; at < end {
+				at = (end + a - 1) &^ (a - 1)
 			}
 		}
 		off[s] = at
@@ -451,27 +408,32 @@ func (p *placer) classify(opts *Options, limit int) error {
 			return fmt.Errorf("%s: slot %s holds pointers and cannot be in scratch memory", p.f.Name, s.Name)
 		}
 	}
-	for {
-		stack := p.onStack()
-		size := p.pack(stack)
-		for _, s := range p.f.Slots {
-			if s.Class == ir.SlotScratch && p.ranges[s] != nil {
-				size += claimBytes
-				break
-			}
+	frame := func() int {
+		size := p.pack(p.onStack())
+		if slices.ContainsFunc(p.f.Slots, func(s *ir.Slot) bool { return s.Class == ir.SlotScratch && p.ranges[s] != nil }) {
+			size += claimBytes
 		}
-		if size <= limit {
-			return nil
-		}
-		var largest *ir.Slot
-		for _, s := range stack {
-			if s.Class == ir.SlotAuto && !p.pinned[s] && (largest == nil || s.Size > largest.Size) {
-				largest = s
-			}
-		}
-		if largest == nil {
-			return &Error{Msg: fmt.Sprintf("%s needs %d bytes of stack, the kernel allows %d", p.f.Name, size, limit)}
-		}
-		largest.Class = ir.SlotScratch
+		return size
 	}
+	var movable []*ir.Slot
+	for _, s := range p.onStack() {
+		if s.Class == ir.SlotAuto && !p.pinned[s] {
+			movable = append(movable, s)
+		}
+	}
+	slices.SortStableFunc(movable, func(a, b *ir.Slot) int { return b.Size - a.Size })
+	moveTo := func(n int) int {
+		for i, s := range movable {
+			s.Class = ir.SlotAuto
+			if i < n {
+				s.Class = ir.SlotScratch
+			}
+		}
+		return frame()
+	}
+	n := sort.Search(len(movable), func(n int) bool { return moveTo(n) <= limit })
+	if size := moveTo(n); size > limit {
+		return &Error{Msg: fmt.Sprintf("%s needs %d bytes of stack, the kernel allows %d", p.f.Name, size, limit)}
+	}
+	return nil
 }

@@ -39,6 +39,7 @@ type app struct {
 	machine *stdlib.Machine
 	set     *source.Set
 	child   *runtime.Child
+	starts  func() bool // to be called when a script begins to run; see exitOnSignal
 	closers []func() error
 	// collect takes the diagnostics in place of standard error; nil prints them.
 	collect func(*diag.Diagnostic)
@@ -199,6 +200,8 @@ func (a *app) main(ctx context.Context) (int, error) {
 	if err := a.checkPID(); err != nil {
 		return 0, err
 	}
+	a.starts = exitOnSignal(ctx)
+	defer a.starts()
 	set, file, err := a.script()
 	if err != nil {
 		return 0, err
@@ -409,6 +412,7 @@ func (a *app) trace(ctx context.Context, obj *object.Object) (int, error) {
 		return 0, kernelError{err}
 	}
 	defer s.Close()
+	a.starts()
 	if a.opts.test || a.opts.bench {
 		return a.special(ctx, s, out)
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -19,8 +20,29 @@ func init() { runtime.LockOSThread() }
 
 func main() {
 	lab.Init() // this program can also be the init of a lab guest
-	// Ctrl-C ends the run and prints the maps; a second one ends the process at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	// Ctrl-C ends the run and prints the maps; a second one, or the first before anything runs, ends the process at once.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		sig := <-signals
+		signal.Stop(signals)
+		cancel(signalError{sig.(syscall.Signal)})
+	}()
 	os.Exit(run(ctx, os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ sig syscall.Signal }
+
+func (e signalError) Error() string { return e.sig.String() }
+
+// exitOnSignal ends the process when a signal ends ctx, with the status that shells give for it, until the function that it returns is called:
+// what is compiled or loaded does nothing yet and cannot be interrupted.
+func exitOnSignal(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if e := (signalError{}); errors.As(context.Cause(ctx), &e) {
+			os.Exit(128 + int(e.sig))
+		}
+	})
 }

@@ -16,7 +16,7 @@ COLD     := modernc.org/... github.com/ianlancetaylor/... golang.org/x/arch/... 
 	github.com/sonde-sh/sonde/stdlib github.com/sonde-sh/sonde/codegen/lower github.com/sonde-sh/sonde/lang/check github.com/sonde-sh/sonde/runtime/symbol \
 	github.com/sonde-sh/sonde/runtime/attach github.com/sonde-sh/sonde/runtime github.com/sonde-sh/sonde/runtime/kernel github.com/google/... text/... compress/... internal/zstd github.com/fatih/... github.com/alecthomas/... \
 	github.com/sonde-sh/sonde/lang/syntax github.com/sonde-sh/sonde/lang/diag github.com/sonde-sh/sonde/codegen/object \
-	github.com/sonde-sh/sonde/lang/ast github.com/sonde-sh/sonde/codegen/target github.com/sonde-sh/sonde/codegen/bpf github.com/sonde-sh/sonde/codegen/ir github.com/sonde-sh/sonde/codegen/ir/interp \
+	github.com/sonde-sh/sonde/lang/ast github.com/sonde-sh/sonde/codegen/target github.com/sonde-sh/sonde/codegen/ir/interp \
 	golang.org/x/... io/fs path/... time net/... os/... go/... html hash/crc64 log/... github.com/remyoudompheng/... fmt reflect strings
 GCFLAGS  := $(foreach p,$(COLD),-gcflags=$(p)=-l)
 # The limit of the static binary, in bytes.

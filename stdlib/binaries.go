@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -200,7 +201,7 @@ func (m *Machine) mappedFiles(pid int) ([]binary, error) {
 			out = append(out, binary{mp.Path, pathHere(root, mp.Path), root, mp.Path})
 		}
 	}
-	slices.SortFunc(out, func(a, b binary) int { return strings.Compare(a.path, b.path) })
+	sort.Slice(out, func(i, j int) bool { return out[i].path < out[j].path })
 	return out, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -63,11 +64,11 @@ func bpfFuncs(id ebpf.ProgramID, pattern string) ([]bpfFunc, error) {
 		}
 		_ = add(next) // gone in the meantime
 	}
-	slices.SortFunc(out, func(a, b bpfFunc) int {
-		if c := strings.Compare(a.name, b.name); c != 0 {
-			return c
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].name != out[j].name {
+			return out[i].name < out[j].name
 		}
-		return int(a.id) - int(b.id)
+		return out[i].id < out[j].id
 	})
 	return slices.Compact(out), nil
 }

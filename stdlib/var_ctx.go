@@ -1,7 +1,7 @@
 package stdlib
 
 import (
-	"slices"
+	"sort"
 
 	"github.com/sonde-sh/sonde/codegen/lower"
 	"github.com/sonde-sh/sonde/lang/check"
@@ -76,7 +76,7 @@ func registerFields(arch string) []types.Field {
 		off, _ := lower.RegisterOffset(arch, name)
 		out = append(out, types.Field{Name: name, Type: types.TUint64, Offset: off, ArgIndex: -1})
 	}
-	slices.SortFunc(out, func(a, b types.Field) int { return a.Offset - b.Offset })
+	sort.Slice(out, func(i, j int) bool { return out[i].Offset < out[j].Offset })
 	return out
 }
 

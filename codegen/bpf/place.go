@@ -314,7 +314,7 @@ func (p *placer) conflicts() map[*ir.Slot][]*ir.Slot {
 			lives = append(lives, life{r, s})
 		}
 	}
-	slices.SortStableFunc(lives, func(a, b life) int { return a.lo - b.lo })
+	sort.SliceStable(lives, func(i, j int) bool { return lives[i].lo < lives[j].lo })
 	p.beside = map[*ir.Slot][]*ir.Slot{}
 	var open []life // those that go on at the place that is looked at
 	for _, l := range lives {
@@ -357,7 +357,7 @@ func (p *placer) arrange(slots []*ir.Slot) (map[*ir.Slot]int, int) {
 				near = append(near, t)
 			}
 		}
-		slices.SortFunc(near, func(a, b *ir.Slot) int { return off[a] - off[b] })
+		sort.Slice(near, func(i, j int) bool { return off[near[i]] < off[near[j]] })
 		at, a := 0, align(s)
 		for _, t := range near {
 			if off[t] >= at+s.Size {
@@ -421,7 +421,7 @@ func (p *placer) classify(opts *Options, limit int) error {
 			movable = append(movable, s)
 		}
 	}
-	slices.SortStableFunc(movable, func(a, b *ir.Slot) int { return b.Size - a.Size })
+	sort.SliceStable(movable, func(i, j int) bool { return movable[i].Size > movable[j].Size })
 	moveTo := func(n int) int {
 		for i, s := range movable {
 			s.Class = ir.SlotAuto

@@ -2,7 +2,7 @@ package diag
 
 import (
 	"slices"
-	"strings"
+	"sort"
 )
 
 // Entry documents a code. Doc is a paragraph of Markdown; Example is the shortest script that makes sonde report the
@@ -19,7 +19,7 @@ type Entry struct {
 // E09 internal; W likewise for warnings. The caller must not change it.
 func Codes() []Entry {
 	all := slices.Concat(syntaxCodes(), cdefCodes(), checkCodes(), runtimeCodes())
-	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(string(a.Code), string(b.Code)) })
+	sort.Slice(all, func(i, j int) bool { return all[i].Code < all[j].Code })
 	return all
 }
 

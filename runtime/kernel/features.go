@@ -3,7 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -174,7 +174,7 @@ func FeatureNames() []FeatureInfo {
 	for _, r := range featureRows() {
 		out = append(out, FeatureInfo{r.name, r.since, r.about})
 	}
-	slices.SortFunc(out, func(a, b FeatureInfo) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
 

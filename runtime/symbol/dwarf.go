@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 )
@@ -164,7 +165,7 @@ func loadDWARF(f *File, mu *sync.Mutex) (*dwarfIndex, error) {
 		}
 		r.SkipChildren()
 	}
-	slices.SortFunc(ix.ranges, func(a, b unitRange) int { return cmp.Compare(a.low, b.low) })
+	sort.Slice(ix.ranges, func(i, j int) bool { return ix.ranges[i].low < ix.ranges[j].low })
 	return ix, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -133,7 +134,7 @@ func readProcess(proc string, pid int) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Namespace: ns, Mappings: maps, proc: proc, start: startTime(proc, pid)}
-	slices.SortFunc(p.Mappings, func(a, b Mapping) int { return cmp.Compare(a.Start, b.Start) })
+	sort.Slice(p.Mappings, func(i, j int) bool { return p.Mappings[i].Start < p.Mappings[j].Start })
 	p.images = make([]*image, len(maps))
 	if exe, err := os.Readlink(filepath.Join(proc, strconv.Itoa(pid), "exe")); err == nil {
 		p.Exe = strings.TrimSuffix(exe, " (deleted)")

@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -255,7 +256,7 @@ func (f *File) FindLine(file string, line, column int) ([]SourceAddress, error) 
 		}
 	}
 	if len(out) > 0 {
-		slices.SortFunc(out, func(a, b SourceAddress) int { return cmp.Compare(a.Addr, b.Addr) })
+		sort.Slice(out, func(i, j int) bool { return out[i].Addr < out[j].Addr })
 		return slices.CompactFunc(out, func(a, b SourceAddress) bool { return a.Addr == b.Addr }), nil
 	}
 	switch {

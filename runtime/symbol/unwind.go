@@ -1,12 +1,11 @@
 package symbol
 
 import (
-	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 )
 
 // ErrNoUnwind is wrapped by the errors about images without unwind information that a program in the kernel can use.
@@ -198,7 +197,7 @@ func (p *frameParser) fde(c *frameCIE, at, end int) {
 
 // table puts the rows of all functions in order; between functions nothing is known.
 func (p *frameParser) table() *UnwindTable {
-	slices.SortFunc(p.funcs, func(a, b funcRows) int { return cmp.Compare(a.start, b.start) })
+	sort.Slice(p.funcs, func(i, j int) bool { return p.funcs[i].start < p.funcs[j].start })
 	t := &UnwindTable{Base: p.funcs[0].start}
 	last := UnwindRow{CFA: -1} // none
 	put := func(addr uint64, r UnwindRow) {

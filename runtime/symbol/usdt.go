@@ -2,10 +2,11 @@ package symbol
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -98,14 +99,12 @@ func (f *File) Markers() ([]Marker, error) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b Marker) int {
-		if c := strings.Compare(a.Provider, b.Provider); c != 0 {
-			return c
+	sort.Slice(out, func(i, j int) bool {
+		a, b := &out[i], &out[j]
+		if c := cmp.Or(strings.Compare(a.Provider, b.Provider), strings.Compare(a.Name, b.Name)); c != 0 {
+			return c < 0
 		}
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return int(int64(a.Addr - b.Addr))
+		return a.Addr < b.Addr
 	})
 	return out, nil
 }

@@ -321,7 +321,7 @@ func (b *body) varArgument(call *Call, p *Param, x ast.Expr) *types.Type {
 	st := b.states[lv]
 	if m, ok := call.Args[0].(*ast.MapRef); ok {
 		if val := b.c.mapOf(m).m.Value; val != nil {
-			b.storeVar(st, val, v, v.Sp)
+			b.storeVar(st, val, false, v.Sp, v.Sp)
 		}
 	}
 	if lv.Type == nil {

@@ -9,8 +9,8 @@
 // units, which reports. Types only grow, so this is linear in the script. `if comptime` waits until the types that it asks for
 // are known, and fixes them.
 //
-// Integers whose sign is still open are a matter of this package alone (promote.go): a literal that fits both signs, and the difference of two
-// unsigned values. [Info] shows none of them.
+// Integers whose sign is still open are a matter of this package alone (promote.go): a literal that fits both signs, and what is computed from
+// literals alone. [Info] shows none of them.
 //
 // Read [Check] first. Imports: lang/ast, lang/types, lang/diag, lang/source. Check may run concurrently for different source sets; what it
 // returns is only read afterwards.

@@ -217,13 +217,12 @@ func (b *body) integerOp(e ast.Node, op string, x, y *types.Type) *types.Type {
 		b.warnf(CodeSpaceMix, e.Span(), "Addrspace mismatch")
 		space = types.SpaceNone
 	}
-	// What is computed from literals alone is signed, as they are by themselves. The difference of unsigned values may be negative. Both count as
-	// signed, but still fit an unsigned variable.
-	loose := loose(x) && (loose(y) || op == "<<" || op == ">>")
-	if op == "-" && !signed || loose {
+	// What is computed from literals alone is signed, as they are by themselves, but still fits an unsigned variable.
+	if loose(x) && (loose(y) || op == "<<" || op == ">>") {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: space, open: true})
 	}
-	return b.c.pool.get(intKey{size: 8, signed: signed, space: space})
+	// The difference of unsigned values may be negative.
+	return b.c.pool.get(intKey{size: 8, signed: signed || op == "-", space: space})
 }
 
 // loose tells whether an integer comes from literals alone, so that it is signed unless something unsigned is beside it.
@@ -402,10 +401,10 @@ func (b *body) incrementVar(e *ast.Unary, v *ast.Var) *types.Type {
 // stepType is what an integer becomes by counting: 64 bits, signed when it was, when it counts down or when it comes from literals.
 func (b *body) stepType(op string, x *types.Type) *types.Type {
 	closed := x.Signed && !isOpen(x)
-	if op == "--" && !closed || loose(x) {
+	if loose(x) {
 		return b.c.pool.get(intKey{size: 8, signed: true, space: x.Space, open: true})
 	}
-	return b.c.pool.get(intKey{size: 8, signed: closed, space: x.Space})
+	return b.c.pool.get(intKey{size: 8, signed: closed || op == "--", space: x.Space})
 }
 
 func (b *body) incrementMap(e *ast.Unary, x *types.Type, ref *ast.MapRef) *types.Type {

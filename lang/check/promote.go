@@ -5,7 +5,7 @@ import "github.com/sonde-sh/sonde/lang/types"
 // Integers of the checker carry two things that types.Equal does not see: the address space that they point into when they are used as
 // an address, and whether their sign is still open. Both are interned here, so that the same integer is the same pointer.
 //
-// The sign is open for a literal that fits both signs of its size, and for the difference of two unsigned values. A wide literal fits its
+// The sign is open for a literal that fits both signs of its size, and for what is computed from literals alone. A wide literal fits its
 // size only without a sign: 200 is an int16 by itself, but fits a uint8.
 type intKey struct {
 	size   int
@@ -105,7 +105,7 @@ func (p intPool) literalInt(v int64) *types.Type {
 	return p.literal(uint64(v), false)
 }
 
-// closed returns t with its sign decided: an open literal is unsigned, an open difference signed.
+// closed returns t with its sign decided: that of an open literal is unsigned, that of what is computed from literals signed.
 func (p intPool) closed(t *types.Type) *types.Type {
 	if t == nil || !isOpen(t) && !isWide(t) {
 		return t

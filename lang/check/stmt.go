@@ -164,7 +164,12 @@ func (b *body) assignVar(s *ast.Assign, v *ast.Var) {
 		st.poisoned = true
 		return
 	}
-	b.storeVar(st, value, s.Value, assignSpan(s))
+	_, lit := b.lits[s.Value]
+	shown := operandSpan(s.Value)
+	if s.Op != "=" { // what is stored is the result
+		lit, shown = false, source.Span{Start: s.OpSp.Start, End: s.Value.Span().End}
+	}
+	b.storeVar(st, value, lit, shown, assignSpan(s))
 }
 
 // assignSpan is an assignment without its semicolon.
@@ -185,19 +190,17 @@ func (b *body) compound(s *ast.Assign, target, value *types.Type) *types.Type {
 	if v, ok := unparen(s.Target).(*ast.Var); ok && (target.Kind == types.Tuple || target.Kind == types.Record) && isNumber(value) {
 		return b.invalid(CodeMismatch, assignSpan(s), "Type mismatch for %s: trying to assign value of type 'int64' when variable already has a type '%s'", displayName(v.Name), b.name(target))
 	}
-	t := b.operate(s, s.Op, target, value)
-	// An unsigned target stays unsigned when it is only reduced.
-	return t
+	return b.operate(s, s.Op, target, value)
 }
 
-// storeVar makes a variable hold the value e of type t too; sp is what assigns it.
-func (b *body) storeVar(st *varState, t *types.Type, e ast.Expr, sp source.Span) {
+// storeVar makes a variable hold a value of type t too, which may be a literal; shown is where its conversion is reported, sp what assigns it.
+func (b *body) storeVar(st *varState, t *types.Type, lit bool, shown, sp source.Span) {
 	t = b.localValue(decay(t))
 	cur := st.v.Type
 	joined, ok := b.c.pool.promote(cur, t)
 	switch {
 	case ok && st.declared != nil:
-		ok = types.Equal(b.c.closeType(joined), st.declared) || b.convertsTo(e, t, st.declared)
+		ok = types.Equal(b.c.closeType(joined), st.declared) || !lit && convertsTo(t, st.declared)
 		joined = cur
 	case ok && st.locked && !types.Equal(joined, cur):
 		b.errorf(CodeLocked, sp, "`%s` does not fit the type `%s` of `%s`, which a decision at compile time was based on", b.name(t), b.name(cur), displayName(st.v.Name))
@@ -214,7 +217,7 @@ func (b *body) storeVar(st *varState, t *types.Type, e ast.Expr, sp source.Span)
 		b.setVar(st, joined)
 		return
 	}
-	b.warnConversion(operandSpan(e), t, st.v.Type)
+	b.warnConversion(shown, t, st.v.Type)
 }
 
 // operandSpan is where a conversion of a value is shown: at the type of a cast, else at the whole expression.
@@ -226,9 +229,8 @@ func operandSpan(e ast.Expr) source.Span {
 }
 
 // convertsTo tells whether an integer is made to fit a variable with a declared type: literals must fit by themselves.
-func (b *body) convertsTo(e ast.Expr, t, declared *types.Type) bool {
-	_, lit := b.lits[e]
-	return !lit && t.Kind == types.Int && declared.Kind == types.Int
+func convertsTo(t, declared *types.Type) bool {
+	return t.Kind == types.Int && declared.Kind == types.Int
 }
 
 // warnConversion warns of an integer that becomes one which does not hold all of its values.

@@ -144,6 +144,9 @@ var semanticsTable = []semantics{
 	{name: "current task", body: `printf("%d %d\n", curtask.tgid == pid, curtask.comm == comm);`, want: "1 1\n", kernelOnly: true},
 	{name: "time", body: `$a = nsecs; $b = nsecs; printf("%d %d\n", $b >= $a, elapsed < 3600000000000);`, want: "1 1\n", kernelOnly: true},
 	{name: "stack length", body: `printf("%d %d\n", len(kstack) > 1, len(kstack(2)));`, want: "1 2\n", kernelOnly: true},
+	{name: "string as a pointer", body: `$s = "hello"; $p = (int8 *)$s; $i = (uint64)1; printf("%d %d %s\n", $p[0], $p[$i], str($p + 3)); $s = "HELLO"; printf("%s\n", str($p));`, want: "104 101 lo\nHELLO\n", kernelOnly: true},
+	{name: "address of a string without a variable", body: `$p = (uint32 *)"abcdefgh"; @[1] = "xyz"; $q = (int8 *)@[1]; printf("%d %s %d\n", *$p, str($q), strcap((int8 *)comm) > 0); clear(@);`, want: "1684234849 xyz 1\n", kernelOnly: true},
+	{name: "elements of a pointer to a variable", body: `$x = 1684234849; $p = (int8 *)&$x; for ($i : 0..4) { printf("%d ", $p[$i]); } printf("\n");`, want: "97 98 99 100 \n", kernelOnly: true},
 	{name: "pointers into the kernel", body: `$t = (struct task_struct *)curtask; $p = $t.real_parent; printf("%d\n", $p.tgid == ppid);`, want: "1\n", kernelOnly: true},
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
 func addressFuncs() []Builtin {
@@ -174,7 +175,7 @@ func regResult(c *check.Call) *types.Type {
 		arch = "amd64"
 	}
 	if names := registers[arch]; names != "" && (strings.Contains(name, " ") || !strings.Contains(names, " "+name+" ")) {
-		d := c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "'%s' is not a valid register on this architecture (%s)", name, archName(arch))
+		d := c.Diags.Errorf(check.CodeSymbol, c.Node.Sp, "'%s' is not a valid register on this architecture (%s)", name, kernel.MachineName(arch))
 		d.Hint("choose one of %s", strings.Join(strings.Fields(names), ", "))
 		return types.TInvalid
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sonde-sh/sonde/lang/check"
 	"github.com/sonde-sh/sonde/lang/types"
+	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
 // probeVars depend on the probe.
@@ -132,17 +133,6 @@ func maxArgs(arch string) int {
 	return 6
 }
 
-// archName is the kernel's own name of an architecture.
-func archName(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return arch
-}
-
 func argNType(u *check.VarUse) *types.Type {
 	for _, p := range u.Body.Points {
 		if k := p.Kind.Name(); p.NumArgs < 0 || k == "fentry" || k == "fexit" {
@@ -164,7 +154,7 @@ func argNType(u *check.VarUse) *types.Type {
 		if u.Index >= limit {
 			message, what := "`%s` does not exist: `%s` has fewer arguments", p.Name
 			if u.Index >= maxArgs(u.Env.Arch) {
-				message, what = "%[2]s doesn't support %[1]s", archName(u.Env.Arch)
+				message, what = "%[2]s doesn't support %[1]s", kernel.MachineName(u.Env.Arch)
 			}
 			u.Diags.Errorf(check.CodeUnavailable, u.Node.Sp, message, u.Node.Name, what).Hint("`%s` has arguments up to `arg%d`", p.Name, limit-1)
 			return types.TInvalid

@@ -190,7 +190,7 @@ func (a *app) main(ctx context.Context) (int, error) {
 	}
 	switch {
 	case a.opts.info:
-		_, err := fmt.Fprint(a.std.out, a.kernel.Info())
+		_, err := fmt.Fprint(a.std.out, a.kernel.Info(versionText()))
 		return exitOK, err
 	case a.opts.list:
 		return exitOK, a.listProbes()

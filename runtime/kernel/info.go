@@ -10,10 +10,21 @@ import (
 )
 
 // Info is a report on the machine for `sonde --info`: what it is, what is allowed, and every feature with its answer. It probes
-// everything, which takes some milliseconds, and changes nothing.
-func (k *Kernel) Info() string {
+// everything, which takes some milliseconds, and changes nothing. It begins as bpftrace's report does, with the same names.
+func (k *Kernel) Info(version string) string {
 	w := &infoWriter{}
 	w.section("System")
+	if k.Running() {
+		w.pair("OS", systemText())
+	}
+	w.pair("Arch", MachineName(k.Arch()))
+	w.section("Build")
+	w.pair("version", version)
+	w.pair("libdw (DWARF support)", "yes")
+	w.pair("dwunwind (DWARF stack unwinding)", yes(k.Arch() == "amd64", nil))
+	k.bpftraceInfo(w)
+
+	w.section("Machine")
 	w.fact("kernel", text(k.Release()))
 	w.fact("architecture", k.Arch())
 	w.fact("CPUs", k.cpuText())
@@ -177,6 +188,20 @@ func (w *infoWriter) section(title string) {
 	w.WriteString(title + "\n")
 }
 
+// pair writes a line as bpftrace does.
+func (w *infoWriter) pair(name, value string) { fmt.Fprintf(w, "  %s: %s\n", name, value) }
+
 func (w *infoWriter) fact(name, value string) {
 	fmt.Fprintf(w, "  %-36s %s\n", name+":", value)
+}
+
+// MachineName is what uname(2) calls an architecture of Go: x86_64 is its amd64.
+func MachineName(arch string) string {
+	switch arch {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return arch
 }

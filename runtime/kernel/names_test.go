@@ -127,14 +127,14 @@ func TestInfo(t *testing.T) {
 		want []string
 	}{
 		{fixture(t), []string{"6.1.0-13-amd64", "integrity", "4 in testdata/machine/sys/kernel/tracing", "from available_filter_functions", "cannot tell"}},
-		{host(t), []string{"kernel:", "map_ringbuf:", "bpf_loop:", "Helpers"}},
+		{host(t), []string{"kernel:", "map_ringbuf:", "bpf_loop:", "Helpers", "  OS: Linux ", "  version: 1.2.3\n", "  Instruction limit: 1000000\n", "\nProbe types\n", "  uprobe_multi: "}},
 	} {
-		got := c.k.Info()
+		got := c.k.Info("1.2.3")
 		for _, w := range c.want {
 			if !strings.Contains(got, w) {
 				t.Errorf("no %q in\n%s", w, got)
 			}
 		}
 	}
-	t.Log("\n" + host(t).Info())
+	t.Log("\n" + host(t).Info("1.2.3"))
 }

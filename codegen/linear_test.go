@@ -102,3 +102,11 @@ func BenchmarkStatements(b *testing.B) {
 		})
 	}
 }
+
+// An address that is a sum of shared sums is not followed along all of their ways.
+func TestAddressOfSharedSums(t *testing.T) {
+	text := "kprobe:f { $x = arg0; " + strings.Repeat("$x = $x + $x; ", 60) + "@ = *(uint8 *)$x; }"
+	if took := compileTime(t, text); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+}

@@ -104,6 +104,10 @@ func Diagnose(err error) *diag.Diagnostic {
 	if off >= 0 {
 		d.Span = p.SpanOf(asm.RawInstructionOffset(off))
 	}
+	if strings.Contains(complaint, "helper call is not allowed in probe") && strings.Contains(le.Log, "bpf_d_path") {
+		d.Message = "helper bpf_d_path not allowed in probe"
+		return d.Hint("the kernel gives paths in iter probes, in lsm hooks that may sleep, and in these functions: %s", pathFunctions)
+	}
 	d.Message = fmt.Sprintf("the kernel's verifier refused this: %s", complaint)
 	for _, h := range verifierHints {
 		if strings.Contains(le.Log, h.match) {
@@ -119,6 +123,10 @@ func Diagnose(err error) *diag.Diagnostic {
 	}
 	return d
 }
+
+// pathFunctions are the functions in which the kernels known allow bpf_d_path (btf_allowlist_d_path). Only a refusal says so of the running one.
+const pathFunctions = "filp_close, dentry_open, vfs_fallocate, vfs_getattr, vfs_truncate, security_file_open, security_file_permission, " +
+	"security_inode_getattr, security_path_truncate"
 
 // maxProgramMaps is the kernel's MAX_USED_MAPS. Before Linux 6.13 it says nothing about it.
 const maxProgramMaps = 64

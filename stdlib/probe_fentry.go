@@ -93,9 +93,6 @@ func (k *fentry) Expand(ap *ast.AttachPoint, env *check.Env, diags *diag.List) [
 	}
 	var points []*check.Point
 	for _, f := range found {
-		if k.exit && slices.Contains(neverReturning, f.fn) {
-			continue
-		}
 		if p := k.point(r, f); p != nil {
 			points = append(points, p)
 		}
@@ -113,7 +110,7 @@ var neverReturning = []string{
 	"__module_put_and_kthread_exit", "__do_sys_exit", "__do_sys_exit_group",
 }
 
-// find lists the functions that match and that BTF describes.
+// find lists the functions that match, that BTF describes, and that can be traced.
 func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
 	funcs, _, err := traceable(k.m, module, fn, true)
 	if err != nil {
@@ -125,9 +122,14 @@ func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
 		if err != nil {
 			continue
 		}
-		if _, ok := b.TypeByName(f.Name, kernel.KindFunc); ok {
-			found = append(found, fentryPoint{module: trimVmlinux(f.Module), fn: f.Name})
+		id, ok := b.TypeByName(f.Name, kernel.KindFunc)
+		if !ok || k.exit && kernel.HasWildcard(fn) && slices.Contains(neverReturning, f.Name) {
+			continue
 		}
+		if proto, err := funcProto(b, id); err == nil && k.refused(b, proto) != "" {
+			continue
+		}
+		found = append(found, fentryPoint{module: trimVmlinux(f.Module), fn: f.Name})
 	}
 	return found, nil
 }

@@ -76,6 +76,7 @@ var kernelScripts = []struct {
 	{name: "profile", prog: `profile:hz:99 { @ = count(); } interval:ms:300 /@ > 0/ { exit(); }`, want: `@: \d+`},
 	{name: "syscall tracepoints", prog: `tracepoint:syscalls:sys_enter_getpid { @ = count(); } tracepoint:syscalls:sys_exit_openat /args.ret >= 0/ { @o = count(); }`, want: `@o: \d+`, work: true},
 	{name: "argument string", prog: `tracepoint:syscalls:sys_enter_openat { @[str(args.filename, 64)] = count(); }`, want: `@\[/proc/self/stat\]: \d+`, work: true},
+	{name: "keys of 512 bytes", prog: `config = { max_strlen = 512 } tracepoint:syscalls:sys_enter_openat { @[str(args.filename)] = count(); }`, want: `@\[/proc/self/stat\]: \d+`, work: true},
 	{
 		name: "arguments of system calls by name",
 		prog: `syscall:openat /pid == SELF && args.filename == "/proc/self/stat"/ { printf("%s %s %s %d\n", args.filename, args.flags, args.dfd, args.flags & 3); @[str(args.filename, 64), args.flags] = count(); exit(); }`,

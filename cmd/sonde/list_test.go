@@ -19,7 +19,7 @@ func TestKernelLists(t *testing.T) {
 		t.Skip("needs the kernel's type information")
 	}
 	functions := filepath.Join(t.TempDir(), "functions")
-	if err := os.WriteFile(functions, []byte("vfs_read [vmlinux]\n"), 0o600); err != nil {
+	if err := os.WriteFile(functions, []byte("vfs_read [vmlinux]\nseq_path [vmlinux]\nseq_printf [vmlinux]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args, ret := `\n    struct file \* %\n    char \* %\n    size_t %\n    loff_t \* %\n`, `    ssize_t retval\n`
@@ -38,6 +38,7 @@ func TestKernelLists(t *testing.T) {
 		{"a kretprobe", `^kretprobe:vfs_read\n` + ret + `$`, []string{"-lv", "kretprobe:vfs_read"}},
 		{"fentry", `^fentry:vmlinux:vfs_read` + named("file", "buf", "count", "pos") + `$`, []string{"-lv", "fentry:vfs_read"}},
 		{"fexit", `^fexit:vmlinux:vfs_read` + named("file", "buf", "count", "pos") + ret + `$`, []string{"-lv", "fexit:vfs_read"}},
+		{"what can be traced with types", `^fentry:vmlinux:seq_path\n$`, []string{"-l", "fentry:seq_p*"}},
 		{"a name of any kind", `^rawtracepoint:vmlinux:sched_switch\ntracepoint:sched:sched_switch\n$`, []string{"-l", "sched_switch"}},
 		{"a script", `^tracepoint:sched:sched_process_exec\n    __data_loc char\[\] filename\n    pid_t pid\n`, []string{"-lv", "-e", "tracepoint:sched:sched_process_exec { }"}},
 		{"an iterator", `^iter:task\n    struct task_struct \* task\niter:task_file\n(?s:.*)$`, []string{"-lv", "iter:task*"}},

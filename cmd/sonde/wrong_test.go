@@ -80,3 +80,16 @@ func dataAddress(t *testing.T) uint64 {
 	}
 	return s.Addr
 }
+
+// TestKernelPathRefused tells where the kernel gives paths, in place of the verifier's words.
+func TestKernelPathRefused(t *testing.T) {
+	k := openKernel(t)
+	if !k.Features().Has(kernel.FeatureFentry) {
+		t.Skip("needs " + kernel.FeatureFentry)
+	}
+	var out, errs bytes.Buffer
+	code := run(context.Background(), []string{"sonde", "-e", "fentry:vfs_read { print(path(args.file->f_path)); }"}, stdio{strings.NewReader(""), &out, &errs})
+	if code == exitOK || !strings.Contains(errs.String(), "helper bpf_d_path not allowed in probe") || !strings.Contains(errs.String(), "filp_close") {
+		t.Errorf("status %d\n%s", code, errs.String())
+	}
+}

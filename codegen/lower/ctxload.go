@@ -42,7 +42,7 @@ func (g *Gen) throughContext(p Place) Place {
 	if p.Ptr.Type != ir.I64 || !g.hasRegisters() {
 		return p
 	}
-	if base, off, ok := contextOffset(p.Ptr); ok && off == int64(int32(off)) {
+	if base, off, ok := contextOffset(p.Ptr, addressDepth); ok && off == int64(int32(off)) {
 		p.Ptr, p.Off, p.Space = base, p.Off+int32(off), types.SpaceKernel
 	} else if base != nil {
 		g.needMemory(Place{Ptr: base})
@@ -57,17 +57,21 @@ func (g *Gen) memory(src Place) Place {
 	return src
 }
 
+// addressDepth is how many operations back an address is followed: values are shared, so that what is looked at doubles with each.
+const addressDepth = 8
+
 // contextOffset finds the context in an address: base is nil when it is not there, ok false when the distance is not constant.
-func contextOffset(v *ir.Value) (base *ir.Value, off int64, ok bool) {
+func contextOffset(v *ir.Value, depth int) (base *ir.Value, off int64, ok bool) {
 	switch {
 	case v.Type == ir.Ctx:
 		return v, 0, true
+	case depth == 0:
 	case v.Op == ir.OpPtrInt:
-		return contextOffset(v.Args[0])
+		return contextOffset(v.Args[0], depth-1)
 	case v.Op == ir.OpAdd:
 		for i, x := range v.Args {
-			if base, off, ok = contextOffset(x); base != nil {
-				n, known := constant(v.Args[1-i])
+			if base, off, ok = contextOffset(x, depth-1); base != nil {
+				n, known := constant(v.Args[1-i], depth-1)
 				return base, off + n, ok && known
 			}
 		}
@@ -76,29 +80,28 @@ func contextOffset(v *ir.Value) (base *ir.Value, off int64, ok bool) {
 }
 
 // constant computes what pointer arithmetic makes of constants.
-func constant(v *ir.Value) (int64, bool) {
-	var args [2]int64
-	if len(v.Args) > len(args) {
+func constant(v *ir.Value, depth int) (int64, bool) {
+	if v.Op == ir.OpConst {
+		return v.Imm, true
+	}
+	if depth == 0 || v.Op != ir.OpMul && v.Op != ir.OpAdd && v.Op != ir.OpNeg {
 		return 0, false
 	}
+	var args [2]int64
 	for i, x := range v.Args {
-		n, ok := constant(x)
+		n, ok := constant(x, depth-1)
 		if !ok {
 			return 0, false
 		}
 		args[i] = n
 	}
 	switch v.Op {
-	case ir.OpConst:
-		return v.Imm, true
 	case ir.OpMul:
 		return args[0] * args[1], true
 	case ir.OpAdd:
 		return args[0] + args[1], true
-	case ir.OpNeg:
-		return -args[0], true
 	}
-	return 0, false
+	return -args[0], true
 }
 
 // loadContext loads an integer from the context; nil when p is not there, or is behind registers that can be read as memory.
@@ -144,7 +147,7 @@ func (g *Gen) strayContext(o Operand) bool {
 	if e == nil || e.Kind != types.Struct || e.Struct.Name != perfContext || o.V.Op == ir.OpConst {
 		return false
 	}
-	if base, _, _ := contextOffset(o.V); base != nil {
+	if base, _, _ := contextOffset(o.V, addressDepth); base != nil {
 		return false
 	}
 	g.u.Diags.Errorf(CodeContext, g.B.Span, "only `ctx` itself gives the members of `%s`", e).

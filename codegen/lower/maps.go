@@ -7,6 +7,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/check"
+	"github.com/sonde-sh/sonde/lang/types"
 )
 
 // Map is a map of the script with its place in the kernel.
@@ -183,8 +184,7 @@ func (u *Unit) planHash(m *check.Map, p *mapPlan) {
 	if m.Key != nil {
 		s.KeySize = max(m.Key.Size, 1)
 		if s.KeySize > shortKey && !u.Target.Features.Has(target.LongKeys) {
-			u.Diags.Errorf("E0710", m.Span, "the keys of `%s` take %d bytes, and this kernel allows %d", m.Name, s.KeySize, shortKey).
-				Hint("make them shorter, as in `str(x, 64)`, or set max_strlen=256; since Linux 5.11 there is no such limit")
+			u.longKey(m, s.KeySize)
 		}
 		s.MaxEntries = m.Max
 		if s.MaxEntries == 0 && u.Info.Config != nil {
@@ -216,6 +216,36 @@ func (u *Unit) planHash(m *check.Map, p *mapPlan) {
 	if !lru && large && u.allocatesSafely() {
 		s.Flags |= flagNoPrealloc
 	}
+}
+
+// longKey reports a key that this kernel does not take, and what makes it fit. Strings are not shortened unasked: a script would count things
+// together here that it tells apart elsewhere.
+func (u *Unit) longKey(m *check.Map, size int) {
+	d := u.Diags.Errorf("E0710", m.Span, "the keys of `%s` take %d bytes, and this kernel allows %d", m.Name, size, shortKey)
+	const since = "since Linux 5.11 there is no such limit"
+	if c := u.Info.Config; c != nil {
+		if n := stringsOf(m.Key, c.MaxStrlen); n > 0 {
+			if fit := (shortKey - (size - n*c.MaxStrlen)) / n &^ 7; fit >= 16 {
+				d.Hint("set it to what fits: `config = { max_strlen = %d }` or SONDE_MAX_STRLEN=%d; or shorten the strings, as in `str(x, 64)`; %s", fit, fit, since)
+				return
+			}
+		}
+	}
+	d.Hint("make them shorter, as in `str(x, 64)`; %s", since)
+}
+
+// stringsOf counts the strings of a size in a key.
+func stringsOf(t *types.Type, size int) int {
+	if t.Kind == types.String && t.Size == size {
+		return 1
+	}
+	n := 0
+	if t.Kind == types.Tuple || t.Kind == types.Record {
+		for _, f := range t.Fields {
+			n += stringsOf(f.Type, size)
+		}
+	}
+	return n
 }
 
 // allocatesSafely reports whether hashes without preallocation are safe in tracing programs: since 6.1, which brought the allocator

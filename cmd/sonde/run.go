@@ -30,6 +30,9 @@ const (
 	exitInternal = 4
 )
 
+// languageVersion is the bpftrace whose language and options these are.
+const languageVersion = "v0.27.1"
+
 // version is set by the linker; a build from a module knows its own.
 var version = ""
 
@@ -76,7 +79,11 @@ func run(ctx context.Context, argv []string, std stdio) int {
 		printHelp(std.out, text)
 		return exitOK
 	case o.version:
-		fmt.Fprintf(std.out, "%s %s\n", name, versionText())
+		text := "sonde " + versionText()
+		if name == "bpftrace" { // wrappers read the version of the language here
+			text = fmt.Sprintf("bpftrace %s (%s)", languageVersion, text)
+		}
+		fmt.Fprintln(std.out, text)
 		return exitOK
 	}
 	a := &app{opts: o, std: std}

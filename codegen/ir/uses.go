@@ -81,9 +81,10 @@ func (f *Func) DropTrivialParams() bool {
 			}
 			return v
 		}
+		var kept []int
 		for _, b := range f.Blocks[1:] {
-			for i := 0; i < len(b.Params); i++ {
-				p := b.Params[i]
+			kept = kept[:0]
+			for i, p := range b.Params {
 				var same *Value
 				trivial := true
 				if used[p.ID] {
@@ -100,18 +101,20 @@ func (f *Func) DropTrivialParams() bool {
 					}
 					trivial = trivial && same != nil
 				}
-				if !trivial {
-					continue
-				}
-				if same != nil {
+				switch {
+				case !trivial:
+					kept = append(kept, i)
+				case same != nil:
 					by[p] = same
 				}
-				b.Params = append(b.Params[:i:i], b.Params[i+1:]...)
-				for _, e := range into[b.Seq] {
-					e.Args = append(e.Args[:i:i], e.Args[i+1:]...)
-				}
-				i--
-				any = true
+			}
+			if len(kept) == len(b.Params) {
+				continue
+			}
+			any = true
+			b.Params = pick(b.Params, kept)
+			for _, e := range into[b.Seq] {
+				e.Args = pick(e.Args, kept)
 			}
 		}
 		if len(by) == 0 {
@@ -119,6 +122,15 @@ func (f *Func) DropTrivialParams() bool {
 		}
 		f.Replace(by)
 	}
+}
+
+// pick returns the chosen elements of a list that others may share.
+func pick(list []*Value, chosen []int) []*Value {
+	out := make([]*Value, len(chosen))
+	for i, n := range chosen {
+		out[i] = list[n]
+	}
+	return out
 }
 
 // edgesInto returns the edges to each block that has parameters, indexed by Block.Seq.

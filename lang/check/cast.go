@@ -54,9 +54,12 @@ func sameTarget(t, x *types.Type) bool {
 	return t.Kind == types.Pointer && (t.Elem == x.Elem || types.Equal(t.Elem, x.Elem))
 }
 
-// literalOf tells whether t is the type of an integer literal: the smallest signed one that holds it.
+// literalOf tells whether t is the type of an integer literal: the smallest signed one that holds it, or uint64.
 func literalOf(v value, t *types.Type) bool {
-	if v.kind != intValue || t.Kind != types.Int || !t.Signed || !v.neg && v.bits>>63 != 0 {
+	if v.kind == intValue && !v.neg && v.bits>>63 != 0 {
+		return t.Kind == types.Int && !t.Signed && t.Size == 8
+	}
+	if v.kind != intValue || t.Kind != types.Int || !t.Signed {
 		return false
 	}
 	fits := func(size int) bool { return truncate(int64(v.bits), size, true) == int64(v.bits) }

@@ -103,7 +103,7 @@ func appendSeriesJSON(dst []byte, points []Point) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = p.Start.Local().AppendFormat(append(dst, `{"interval_start":"`...), "2006-01-02T15:04:05.000000000")
+		dst = p.Start.Local().AppendFormat(append(dst, `{"interval_start":"`...), "2006-01-02 15:04:05.000000000")
 		dst = append(AppendJSON(append(dst, `","value":`...), p.Value), '}')
 	}
 	return append(dst, ']')

@@ -136,7 +136,10 @@ func (k *fentry) find(module, fn string) ([]fentryPoint, error) {
 
 func (k *fentry) one(r *request, at int, module, fn string) []*check.Point {
 	if module != "" && module != "vmlinux" && !moduleLoaded(k.m, module) {
-		d := r.segErrorf(0, codeTarget, "specified module %s in probe %s:%s:%s is not loaded.", module, k.name, module, fn)
+		d := r.noMatch(0, strings.Join(r.seg, ":"), nil)
+		if d == nil {
+			return nil
+		}
 		if mods, err := k.m.Kernel.Modules(); err == nil {
 			suggest(d, nearest(module, slices.Values(mods)))
 		}

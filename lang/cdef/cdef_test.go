@@ -146,6 +146,10 @@ func TestStructs(t *testing.T) {
 			"anonymous members", "struct s { int a; union { int b; char c[8]; }; struct { short d; } e; };",
 			"16: a@0:int32 @4:union(anonymous) e@12:struct(anonymous)",
 		},
+		{
+			"members that declare nothing", "struct s { int a; struct s; uint16_t b; struct q; };",
+			"8: a@0:int32 b@4:uint16",
+		},
 		{"union", "union s { char a; long b; int c[3]; };", "16: a@0:int8 b@0:int64 c@0:int32[3]"},
 		{
 			"bit-fields", "struct s { unsigned a:1, b:2; unsigned :0; unsigned long c:40; char d; };",

@@ -261,6 +261,9 @@ func (c *converter) record(t structLike, tagToken cc.Token, union bool) *types.T
 	seen := map[string]bool{}
 	unnamed := c.attrs[t].unnamed
 	for i := range t.NumFields() {
+		if c.declaresNothing(t.FieldByIndex(i)) {
+			continue
+		}
 		m := c.member(t, t.FieldByIndex(i))
 		if m.bits >= 0 && m.name == "" && len(unnamed) > 0 {
 			m.bits, unnamed = unnamed[0], unnamed[1:]
@@ -276,6 +279,15 @@ func (c *converter) record(t structLike, tagToken cc.Token, union bool) *types.T
 	def.Resolve = func() []types.Field { return fields }
 	c.aligns[out] = align
 	return out
+}
+
+// declaresNothing reports whether a member only names a struct that is not defined, or is being defined: `struct s { int a; struct s; }`.
+func (c *converter) declaresNothing(f *cc.Field) bool {
+	t, ok := f.Type().(structLike)
+	if !ok || f.Name() != "" || f.IsBitfield() {
+		return false
+	}
+	return isDeclaredOnly(t) || c.filled[t] && c.aligns[c.memo[t]] == 0
 }
 
 // place is the type of a struct or union, whose members may follow later.

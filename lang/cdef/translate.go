@@ -23,6 +23,9 @@ const expansionLimit = 20_000_000
 // prelude made from Base and the table of constants. When that does not do, the installed headers are tried as well.
 func (d *Defs) translate(texts []Text, diags *diag.List) {
 	files := d.assemble(texts, false)
+	if nameless(files, diags) {
+		return
+	}
 	prelude := d.makePrelude(files)
 	first, errs := d.runFrontEnd(builtins+prelude.text, files, prelude)
 	if errs == nil {
@@ -36,6 +39,19 @@ func (d *Defs) translate(texts []Text, diags *diag.List) {
 		}
 	}
 	d.report(errs, files, diags)
+}
+
+// nameless reports pointers without a name, as in `int *;`: the front end looks for what follows them behind the end of the text, for ever.
+func nameless(files []cFile, diags *diag.List) bool {
+	blank := func(s string) string { return strings.Repeat(" ", len(s)) }
+	for _, f := range files {
+		text := directivePattern().ReplaceAllStringFunc(quotePattern().ReplaceAllStringFunc(f.text, blank), blank)
+		if at := namelessPattern().FindStringSubmatchIndex(text); at != nil && at[2] < len(f.file.Text) {
+			diags.Errorf("E0201", f.file.Span(at[2], at[2]+1), "C definition: a pointer without a name").Hint("write a name behind the `*`")
+			return true
+		}
+	}
+	return false
 }
 
 // adopt takes over what a run found, and the values of macros that only the front end could evaluate.
@@ -119,6 +135,9 @@ func isInclude(text string) bool {
 	return strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(text, "#")), "include")
 }
 
+// lastWord is behind everything: what the front end looks for after a pointer is a name, and it looks for ever at the end of the text.
+const lastWord = "extern int __sonde_last;\n"
+
 // runFrontEnd translates one unit and converts what it defines. prelude tells which typedefs stand for types of Base; nil
 // for none.
 func (d *Defs) runFrontEnd(head string, files []cFile, prelude *prelude) (u *unit, err error) {
@@ -142,6 +161,7 @@ func (d *Defs) runFrontEnd(head string, files []cFile, prelude *prelude) (u *uni
 	for _, f := range files {
 		sources = append(sources, cc.Source{Name: f.file.Name, Value: f.text})
 	}
+	sources = append(sources, cc.Source{Name: "<end>", Value: lastWord})
 	// The front end is large; a fault of its own must not take the session down.
 	defer func() {
 		if r := recover(); r != nil {
@@ -163,7 +183,10 @@ var (
 	wordPattern   = lazyPattern(`[A-Za-z_]\w*`)
 	tagPattern    = lazyPattern(`\b(struct|union|enum)\s+([A-Za-z_]\w*)(\s*\{)?`)
 	definePattern = lazyPattern(`(?m)^\s*#\s*define\s+(\w+)`)
-	quotePattern  = lazyPattern(`"(\\.|[^"\\])*"|//[^\n]*|(?s:/\*.*?\*/)`)
+	// A directive goes on behind a backslash at the end of its line.
+	directivePattern = lazyPattern(`(?m)^[ \t]*#(?:[^\n\\]|\\.|\\\n)*`)
+	namelessPattern  = lazyPattern(`([*^])(?:\s|(?:const|volatile|restrict|__restrict|_Atomic)\b)*(?:[;}]|\z)`)
+	quotePattern     = lazyPattern(`"(\\.|[^"\\])*"|//[^\n]*|(?s:/\*.*?\*/)`)
 )
 
 func lazyPattern(expr string) func() *regexp.Regexp {

@@ -48,6 +48,7 @@ type Link struct {
 
 	mu       sync.Mutex
 	links    []int   // BPF links: closing one stops the program
+	unlinked bool    // perf events hold the program themselves
 	events   []int   // perf events: closing one is slow
 	last     *uint64 // missed runs, once detached
 	detached bool    // closing the links stopped the program

@@ -9,11 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Detach stops the programs of many links at once. After it no new run begins, except where a perf event has no BPF link.
+// Detach stops the programs of many links at once. After it no new run begins. Perf events without a BPF link (before Linux 5.15) are closed for
+// that, as by [CloseAll].
 func Detach(links []*Link) error {
 	errs := make([]error, len(links))
 	// These waits need no lock of the kernel: hundreds of them end together.
 	parallel(len(links), 512, func(i int) { errs[i] = links[i].Detach() })
+	var events []int
+	for _, l := range links {
+		if l.unlinked {
+			events = append(events, l.takeEvents()...)
+		}
+	}
+	return errors.Join(append(errs, closeEvents(events))...)
+}
+
+// closeEvents closes perf events, so many at a time that the kernel's waits overlap.
+func closeEvents(events []int) error {
+	errs := make([]error, len(events))
+	parallel(len(events), maxParallel, func(i int) { errs[i] = closeFDs(events[i : i+1]) })
 	return errors.Join(errs...)
 }
 
@@ -25,9 +39,7 @@ func CloseAll(links []*Link) error {
 	for _, l := range links {
 		events = append(events, l.takeEvents()...)
 	}
-	errs := make([]error, len(events))
-	parallel(len(events), maxParallel, func(i int) { errs[i] = closeFDs(events[i : i+1]) })
-	return errors.Join(append(errs, err)...)
+	return errors.Join(err, closeEvents(events))
 }
 
 // Leave gives up many links for good, at the end of the process, and does not wait: all descriptors are given to the kernel, which closes them

@@ -92,11 +92,13 @@ func (t *Attacher) bind(l *Link, event, prog int, cookie uint64) error {
 		t.mu.Lock()
 		t.noLink = true
 		t.mu.Unlock()
+		l.unlinked = true
 		return ioctl(event, unix.PERF_EVENT_IOC_ENABLE, 0)
 	}
 	if err := ioctl(event, unix.PERF_EVENT_IOC_SET_BPF, prog); err != nil {
 		return err
 	}
+	l.unlinked = true
 	return ioctl(event, unix.PERF_EVENT_IOC_ENABLE, 0)
 }
 

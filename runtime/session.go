@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -568,11 +567,9 @@ func (s *Session) finish() (int, error) {
 	}
 	// The first exit() of an end probe takes the place of the one that ended the run.
 	before, calls := s.exitCode.Swap(0), s.exits.Load()
-	rest := noLimit // what an end program prints may wait for a reader
-	if s.left > 0 { // the flood may go on: the kernel takes a probe away when nothing refers to it any more
-		rest = backlogTime
+	if s.reader != nil {
+		s.reader.Drain(s.handleRest)
 	}
-	s.handleFor(rest, s.handleRest)
 	if s.exits.Load() == calls {
 		s.exitCode.Store(before)
 	}
@@ -597,27 +594,20 @@ func (s *Session) finish() (int, error) {
 const (
 	backlogTime       = 3 * time.Second
 	backlogTimePrompt = time.Second
-	noLimit           = time.Duration(math.MaxInt64)
 )
 
 // handleBacklog handles what was sent before the probes were detached, for a limited time. What is left is counted.
 func (s *Session) handleBacklog() {
+	if s.reader == nil {
+		return
+	}
 	limit := backlogTime
 	if s.opts.Hub != nil {
 		limit = backlogTimePrompt
 	}
-	s.handleFor(limit, s.handle)
-}
-
-// handleFor hands what was sent to fn until there is no more, fn gives false or the time is over. What is left then is dropped, and counted when it
-// was the time.
-func (s *Session) handleFor(limit time.Duration, fn func([]byte) bool) {
-	if s.reader == nil {
-		return
-	}
 	end, goesOn := time.Now().Add(limit), true
 	s.reader.Drain(func(rec []byte) bool {
-		goesOn = fn(rec)
+		goesOn = s.handle(rec)
 		return goesOn && time.Now().Before(end)
 	})
 	if left := s.reader.Drain(func([]byte) bool { return true }); goesOn {

@@ -24,9 +24,9 @@ func TestKernelCommand(t *testing.T) {
 		name, prog, command, want string // want is for the output and the messages
 		code                      int
 	}{
-		{"the first call", enter + `printf("%s %s %d\n", comm, syscall_name(args.id), tid == pid); }`, command + " -test.run=^$", `(?m)^sonde execve 1$`, exitOK},
-		{"the execve", exec + `printf("%s %d\n", str(args.bprm->filename), pid == cpid); }`, command + " -test.run=^$", `(?m)^` + command + ` 1$`, exitOK},
-		{"its name", `tracepoint:syscalls:sys_enter_exit_group /pid == cpid/ { printf("%s.\n", comm); }`, command + " -test.run=^$", `(?m)^exe\.$`, exitOK},
+		{"the first call", enter + `printf("%s %s %d\n", comm, syscall_name(args.id), tid == pid); }`, command + " -test.list=^$", `(?m)^sonde execve 1$`, exitOK},
+		{"the execve", exec + `printf("%s %d\n", str(args.bprm->filename), pid == cpid); }`, command + " -test.list=^$", `(?m)^` + command + ` 1$`, exitOK},
+		{"its name", `tracepoint:syscalls:sys_enter_exit_group /pid == cpid/ { printf("%s.\n", comm); }`, command + " -test.list=^$", `(?m)^exe\.$`, exitOK},
 		{"a file that is no program", exec + `}`, text, `(?i)exec format error\nHINT: give a command that can be run`, exitUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -58,6 +58,19 @@ func (t *tool) open() (err error) {
 	return err
 }
 
+// parse reads the command line. done tells that there is nothing more to do, because help was asked for or the line is wrong.
+func (t *tool) parse(argv []string, usage string) (code int, done bool) {
+	err := t.fs.Parse(argv)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		printHelp(t.std.out, usage)
+		return exitOK, true
+	case err != nil:
+		return t.wrongUsage(err.Error(), usage), true
+	}
+	return exitOK, false
+}
+
 // wrongUsage says what is wrong with the command line.
 func (t *tool) wrongUsage(what, usage string) int {
 	fmt.Fprintf(t.std.err, "ERROR: %s\n%s", what, usage)
@@ -84,13 +97,10 @@ func (t *tool) fails(err error) int {
 func runExplain(_ context.Context, argv []string, std stdio) int {
 	t := newTool("explain", std)
 	defer t.close()
-	err := t.fs.Parse(argv)
+	if code, done := t.parse(argv, explainUsage); done {
+		return code
+	}
 	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		printHelp(std.out, explainUsage)
-		return exitOK
-	case err != nil:
-		return t.wrongUsage(err.Error(), explainUsage)
 	case t.fs.NArg() == 0:
 		return t.wrongUsage("no program given", explainUsage)
 	case t.fs.NArg() > 1:

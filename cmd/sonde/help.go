@@ -3,18 +3,15 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/sonde-sh/sonde/cmd/sonde/shell"
 )
 
 // printHelp prints a help text, folded to the terminal's width where it goes to a terminal.
 func printHelp(w io.Writer, text string) {
-	if f, ok := w.(*os.File); ok {
-		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col >= 40 {
-			text = foldHelp(text, int(ws.Col))
-		}
+	if cols, _, ok := shell.TerminalSize(w); ok && cols >= 40 {
+		text = foldHelp(text, cols)
 	}
 	fmt.Fprint(w, text)
 }

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/spf13/pflag"
 )
 
 const triageUsage = `USAGE: sonde triage [-d DURATION] [-f text|json|html] [-o FILE]
@@ -20,13 +17,10 @@ func runTriage(ctx context.Context, argv []string, std stdio) int {
 	t := newTool("triage", std)
 	defer t.close()
 	length := t.fs.DurationP("duration", "d", 60*time.Second, "")
-	err := t.fs.Parse(argv)
+	if code, done := t.parse(argv, triageUsage); done {
+		return code
+	}
 	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		printHelp(std.out, triageUsage)
-		return exitOK
-	case err != nil:
-		return t.wrongUsage(err.Error(), triageUsage)
 	case t.fs.NArg() > 0:
 		return t.wrongUsage(fmt.Sprintf("`%s` is not understood", t.fs.Arg(0)), triageUsage)
 	case *t.format != "text" && *t.format != "json" && *t.format != "html":

@@ -415,6 +415,9 @@ func (p *placer) classify(opts *Options, limit int) error {
 		}
 		return size
 	}
+	if frame() <= limit {
+		return nil
+	}
 	var movable []*ir.Slot
 	for _, s := range p.onStack() {
 		if s.Class == ir.SlotAuto && !p.pinned[s] {

@@ -140,14 +140,8 @@ func RegisterNames(arch string) []string {
 	return out
 }
 
-// RegisterOffset gives where a register lies in the kernel's struct of registers, in bytes.
-func RegisterOffset(arch, name string) (int, bool) {
-	off, ok := registers[arch][name]
-	return off, ok
-}
-
-// RegistersSize is the size of the struct of registers that programs are given, in bytes.
-func RegistersSize(arch string) int {
+// registersSize is the size of the struct of registers that programs are given, in bytes.
+func registersSize(arch string) int {
 	size := 0
 	for _, off := range registers[arch] {
 		size = max(size, off+8)

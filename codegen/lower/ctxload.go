@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"sort"
+
 	"github.com/cilium/ebpf"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -15,8 +17,52 @@ import (
 // CodeContext is the code of reads of a context that no load can do.
 const CodeContext = "E0729"
 
-// perfContext is the struct that the context of a perf event looks like.
-const perfContext = "bpf_perf_event_data"
+// The structs that a context looks like: the registers where a function was hit, and those of a perf event with more behind them.
+const (
+	FunctionContext = "pt_regs"
+	PerfContext     = "bpf_perf_event_data"
+)
+
+// ContextStruct is the kernel's definition of a context. Where the kernel's types are not known, the registers are those of the architecture, as
+// programs are given them.
+func ContextStruct(source types.Source, arch, name string) *types.Type {
+	if source != nil {
+		if t := source.StructType(name); t != nil && t.Size > 0 {
+			return t
+		}
+	}
+	regs := &types.Type{Kind: types.Struct, Size: registersSize(arch)}
+	regs.Struct = &types.StructDef{Name: FunctionContext, Size: regs.Size, Resolve: func() []types.Field { return registerFields(arch) }}
+	if name == FunctionContext {
+		return regs
+	}
+	size := regs.Size + 16
+	return &types.Type{Kind: types.Struct, Size: size, Struct: &types.StructDef{Name: name, Size: size, Resolve: func() []types.Field {
+		return []types.Field{
+			{Name: "regs", Type: regs, ArgIndex: -1},
+			{Name: "sample_period", Type: types.TUint64, Offset: regs.Size, ArgIndex: -1},
+			{Name: "addr", Type: types.TUint64, Offset: regs.Size + 8, ArgIndex: -1},
+		}
+	}}}
+}
+
+// registerFields are the members of the struct of registers.
+func registerFields(arch string) []types.Field {
+	if arch == "arm64" {
+		return []types.Field{
+			{Name: "regs", Type: types.ArrayOf(types.TUint64, 31), ArgIndex: -1},
+			{Name: "sp", Type: types.TUint64, Offset: 248, ArgIndex: -1},
+			{Name: "pc", Type: types.TUint64, Offset: 256, ArgIndex: -1},
+			{Name: "pstate", Type: types.TUint64, Offset: 264, ArgIndex: -1},
+		}
+	}
+	var out []types.Field
+	for name, off := range registers[arch] {
+		out = append(out, types.Field{Name: name, Type: types.TUint64, Offset: off, ArgIndex: -1})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Offset < out[j].Offset })
+	return out
+}
 
 // hasRegisters reports whether the program's context is registers, maybe with more behind them.
 func (g *Gen) hasRegisters() bool {
@@ -25,16 +71,11 @@ func (g *Gen) hasRegisters() bool {
 
 // contextSize is how many bytes of the context can be loaded.
 func (g *Gen) contextSize() int {
-	name, size := "pt_regs", RegistersSize(g.Target.Arch)
+	name := FunctionContext
 	if g.Hook.Type == ebpf.PerfEvent {
-		name, size = perfContext, size+16
+		name = PerfContext
 	}
-	if g.Target.Types != nil {
-		if t := g.Target.Types.StructType(name); t != nil && t.Size > 0 {
-			return t.Size
-		}
-	}
-	return size
+	return ContextStruct(g.Target.Types, g.Target.Arch, name).Size
 }
 
 // throughContext turns a place at an address that was computed from the context into one in the context.
@@ -144,7 +185,7 @@ func (g *Gen) copyContext(dst, src Place) bool {
 // strayContext reports a pointer to what only the context of a perf event is, that was kept where it is an address like others.
 func (g *Gen) strayContext(o Operand) bool {
 	e := o.Type.Elem
-	if e == nil || e.Kind != types.Struct || e.Struct.Name != perfContext || o.V.Op == ir.OpConst {
+	if e == nil || e.Kind != types.Struct || e.Struct.Name != PerfContext || o.V.Op == ir.OpConst {
 		return false
 	}
 	if base, _, _ := contextOffset(o.V, addressDepth); base != nil {

@@ -46,12 +46,10 @@ type Link struct {
 	// Attach is what was asked for; Used is what was made: the same, or one of its fallbacks.
 	Attach, Used *object.Attach
 
-	mu       sync.Mutex
-	links    []int   // BPF links: closing one stops the program
-	unlinked bool    // perf events hold the program themselves
-	events   []int   // perf events: closing one is slow
-	last     *uint64 // missed runs, once detached
-	detached bool    // closing the links stopped the program
+	mu     sync.Mutex
+	links  []int   // closing one stops the program: BPF links, and before 5.15 perf events, which hold the program themselves
+	events []int   // perf events that have a BPF link: closing one is slow
+	last   *uint64 // missed runs, once detached
 }
 
 // Attach attaches prog as a says. When the kernel refuses the mechanism, the fallbacks of a are tried in order. The error is an *[Error].
@@ -109,21 +107,17 @@ func (l *Link) link(fd int, err error) error {
 	return err
 }
 
-// Detach closes the BPF links: no new run of the program begins after it. Perf events stay open until Close; where a perf event has no BPF link
-// (before 5.15) its program runs until then.
-func (l *Link) Detach() error {
+// Close detaches the program and closes everything. It blocks until the kernel is done; see [CloseAll] for many links.
+func (l *Link) Close() error { return CloseAll([]*Link{l}) }
+
+// takeLinks gives up the descriptors that hold the program, and keeps the count of missed runs.
+func (l *Link) takeLinks() []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.remember()
-	err := closeFDs(l.links)
+	fds := l.links
 	l.links = nil
-	return err
-}
-
-// Close detaches the program and closes everything. It blocks until the kernel is done; see [CloseAll] for many links.
-func (l *Link) Close() error {
-	err := l.Detach()
-	return errors.Join(err, closeFDs(l.takeEvents()))
+	return fds
 }
 
 func (l *Link) takeEvents() []int {

@@ -141,7 +141,7 @@ func TestKernelAttachAndDetach(t *testing.T) {
 			defer l.Close()
 			until(t, "the program runs", func() bool { c.hit(); return count() > 0 })
 			start := time.Now()
-			if err := l.Detach(); err != nil {
+			if err := Detach([]*Link{l}); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("detached in %v", time.Since(start))
@@ -152,7 +152,7 @@ func TestKernelAttachAndDetach(t *testing.T) {
 					c.hit()
 				}
 				time.Sleep(5 * time.Millisecond)
-				return count() == n || !l.detached
+				return count() == n
 			})
 			start = time.Now()
 			if err := l.Close(); err != nil {

@@ -9,26 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Detach stops the programs of many links at once. After it no new run begins. Perf events without a BPF link (before Linux 5.15) are closed for
-// that, as by [CloseAll].
+// Detach stops the programs of many links: after it no new run begins. Perf events stay open until they are closed, but for those without a BPF link
+// (before Linux 5.15), which are closed to stop the program.
 func Detach(links []*Link) error {
-	errs := make([]error, len(links))
-	// These waits need no lock of the kernel: hundreds of them end together.
-	parallel(len(links), 512, func(i int) { errs[i] = links[i].Detach() })
-	var events []int
+	var fds []int
 	for _, l := range links {
-		if l.unlinked {
-			events = append(events, l.takeEvents()...)
-		}
+		fds = append(fds, l.takeLinks()...)
 	}
-	return errors.Join(append(errs, closeEvents(events))...)
-}
-
-// closeEvents closes perf events, so many at a time that the kernel's waits overlap.
-func closeEvents(events []int) error {
-	errs := make([]error, len(events))
-	parallel(len(events), maxParallel, func(i int) { errs[i] = closeFDs(events[i : i+1]) })
-	return errors.Join(errs...)
+	return closeTogether(fds, 512) // these waits need no lock of the kernel: hundreds of them end together
 }
 
 // CloseAll detaches and closes many links at once and waits for the kernel to be done. Closing perf events one by one costs 65 to 115 ms
@@ -39,7 +27,14 @@ func CloseAll(links []*Link) error {
 	for _, l := range links {
 		events = append(events, l.takeEvents()...)
 	}
-	return errors.Join(err, closeEvents(events))
+	return errors.Join(err, closeTogether(events, maxParallel))
+}
+
+// closeTogether closes descriptors, up to limit of them at a time.
+func closeTogether(fds []int, limit int) error {
+	errs := make([]error, len(fds))
+	parallel(len(fds), limit, func(i int) { errs[i] = closeFDs(fds[i : i+1]) })
+	return errors.Join(errs...)
 }
 
 // Leave gives up many links for good, at the end of the process, and does not wait: all descriptors are given to the kernel, which closes them
@@ -51,16 +46,9 @@ func CloseAll(links []*Link) error {
 func Leave(links []*Link) error {
 	var fds []int
 	for _, l := range links {
-		l.mu.Lock()
-		l.remember()
-		fds = append(append(fds, l.links...), l.events...)
-		l.links, l.events = nil, nil
-		l.mu.Unlock()
+		fds = append(append(fds, l.takeLinks()...), l.takeEvents()...)
 	}
-	left := discard(fds)
-	errs := make([]error, len(left))
-	parallel(len(left), maxParallel, func(i int) { errs[i] = closeFDs(left[i : i+1]) })
-	return errors.Join(errs...)
+	return closeTogether(discard(fds), maxParallel)
 }
 
 // maxSocketFDs is how many descriptors one message carries (SCM_MAX_FD is 253).
@@ -140,10 +128,6 @@ func (l *Link) Missed() (n uint64, ok bool) {
 
 // remember keeps the count of missed runs of links that are about to be closed. l.mu is held.
 func (l *Link) remember() {
-	if len(l.links) == 0 {
-		return
-	}
-	l.detached = true
 	var sum uint64
 	known := false
 	for _, fd := range l.links {

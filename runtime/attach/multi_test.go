@@ -60,7 +60,7 @@ func TestKernelManyFunctions(t *testing.T) {
 	defer l.Close()
 	until(t, "the program runs", func() bool { _, _ = os.ReadFile("/proc/self/stat"); return count() > 0 })
 	start = time.Now()
-	if err := l.Detach(); err != nil {
+	if err := Detach([]*Link{l}); err != nil {
 		t.Fatal(err)
 	}
 	detached := time.Since(start)

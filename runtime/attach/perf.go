@@ -67,39 +67,36 @@ func (t *Attacher) open(l *Link, attr *unix.PerfEventAttr, pid, cpu, prog int, c
 	if err != nil {
 		return err
 	}
-	l.events = append(l.events, fd)
-	return t.bind(l, fd, prog, cookie)
+	link, err := t.bind(fd, prog, cookie)
+	if err != nil {
+		return errors.Join(err, closeFDs([]int{fd}))
+	}
+	l.links = append(l.links, link)
+	if link != fd {
+		l.events = append(l.events, fd)
+	}
+	return ioctl(fd, unix.PERF_EVENT_IOC_ENABLE, 0)
 }
 
-// bind attaches a program to an open event and enables the event, by a BPF link where there is one: it detaches at once.
-func (t *Attacher) bind(l *Link, event, prog int, cookie uint64) error {
+// bind attaches a program to an open event and returns what has to be closed to stop it: a BPF link, which detaches at once, or the event itself.
+func (t *Attacher) bind(event, prog int, cookie uint64) (int, error) {
 	t.mu.Lock()
 	noLink := t.noLink
 	t.mu.Unlock()
 	if !noLink || cookie != 0 {
 		fd, err := perfLink(prog, event, cookie)
-		switch {
-		case err == nil:
-			l.links = append(l.links, fd)
-			return ioctl(event, unix.PERF_EVENT_IOC_ENABLE, 0)
-		case cookie != 0 || !errors.Is(err, unix.EINVAL):
-			return err
+		if err == nil || cookie != 0 || !errors.Is(err, unix.EINVAL) {
+			return fd, err
 		}
-		// Before 5.15 the kernel knows no such link; EINVAL has other causes too, so the old way decides.
-		if err := ioctl(event, unix.PERF_EVENT_IOC_SET_BPF, prog); err != nil {
-			return err
-		}
-		t.mu.Lock()
-		t.noLink = true
-		t.mu.Unlock()
-		l.unlinked = true
-		return ioctl(event, unix.PERF_EVENT_IOC_ENABLE, 0)
 	}
+	// Before 5.15 the kernel knows no such link; EINVAL has other causes too, so this way decides.
 	if err := ioctl(event, unix.PERF_EVENT_IOC_SET_BPF, prog); err != nil {
-		return err
+		return 0, err
 	}
-	l.unlinked = true
-	return ioctl(event, unix.PERF_EVENT_IOC_ENABLE, 0)
+	t.mu.Lock()
+	t.noLink = true
+	t.mu.Unlock()
+	return event, nil
 }
 
 func ioctl(fd int, req uint, arg int) error {

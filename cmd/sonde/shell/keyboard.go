@@ -160,10 +160,21 @@ func (k *keyboard) rawMode() (restore func(), err error) {
 
 // screenSize gives the columns and rows of a terminal, 80 by 24 where it does not tell.
 func screenSize(w io.Writer) (cols, rows int) {
-	if f, ok := w.(*os.File); ok {
-		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 && ws.Row > 0 {
-			return int(ws.Col), int(ws.Row)
-		}
+	if cols, rows, ok := TerminalSize(w); ok {
+		return cols, rows
 	}
 	return 80, 24
+}
+
+// TerminalSize gives the columns and rows of the terminal that w writes to; not ok when it is none, or does not tell.
+func TerminalSize(w io.Writer) (cols, rows int, ok bool) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0, 0, false
+	}
+	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || ws.Col == 0 || ws.Row == 0 {
+		return 0, 0, false
+	}
+	return int(ws.Col), int(ws.Row), true
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -167,7 +166,11 @@ func load(opts Options) (s *Session, err error) {
 		s.resolver = &resolver{kernel: opts.Kernel, obj: s.obj, debugDirs: opts.DebugDirs, stacks: func() *ebpf.Map { return s.mapOf(object.MapStacks) }}
 	}
 	s.values = &value.Decoder{R: s.resolver, Trailer: s.obj.Config.StrTruncTrailer, Indent: 8}
-	s.attacher = attach.New(attach.Config{NoTraceFS: s.traceFS})
+	var cfg attach.Config
+	if opts.Kernel != nil {
+		cfg.NoTraceFS = opts.Kernel.TracefsDir // one that only this process sees
+	}
+	s.attacher = attach.New(cfg)
 	if err := s.createMaps(); err != nil {
 		return s, err
 	}
@@ -185,18 +188,6 @@ func load(opts Options) (s *Session, err error) {
 		s.borrowed[name] = false // they stay now, whatever becomes of the session
 	}
 	return s, nil
-}
-
-// traceFS is the trace file system of a machine where none is mounted: one that only this process sees.
-func (s *Session) traceFS() (string, error) {
-	if s.opts.Kernel == nil {
-		return "", fs.ErrNotExist
-	}
-	t, err := s.opts.Kernel.Tracefs()
-	if err != nil {
-		return "", err
-	}
-	return t.Dir(), nil
 }
 
 func (s *Session) mapOf(role object.MapRole) *ebpf.Map {

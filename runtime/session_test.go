@@ -3,7 +3,6 @@ package runtime
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/source"
 	"github.com/sonde-sh/sonde/lang/types"
 	"github.com/sonde-sh/sonde/runtime/kernel"
+	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // These objects are written by hand: the runtime is tested without the compiler.
@@ -76,6 +76,7 @@ func program(role object.Role, code ...asm.Instructions) *object.Program {
 
 func runObject(t *testing.T, ctx context.Context, obj *object.Object, json bool) (string, int) {
 	t.Helper()
+	needs.BPF(t)
 	k, err := kernel.Open(kernel.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +87,6 @@ func runObject(t *testing.T, ctx context.Context, obj *object.Object, json bool)
 		Object: obj, Kernel: k, Output: NewOutput(&buf, json, BufferLine), Report: func(d *diag.Diagnostic) { t.Log(d) },
 		Attached: func(n int) { buf.WriteString("attached\n") },
 	})
-	if errors.Is(err, os.ErrPermission) {
-		t.Skip("needs rights to load BPF programs")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,6 +154,7 @@ func TestSessionEndsWithItsContext(t *testing.T) {
 }
 
 func TestVerifierRefusalNamesThePlace(t *testing.T) {
+	needs.BPF(t)
 	set, f := source.NewSet("stdin", "BEGIN { bad }")
 	obj := testObject(&object.Program{
 		Name: "bad", Type: ebpf.RawTracepoint, Probe: f.Span(0, 13),
@@ -169,9 +168,6 @@ func TestVerifierRefusalNamesThePlace(t *testing.T) {
 	}
 	defer k.Close()
 	_, err = New(Options{Object: obj, Kernel: k, Output: NewOutput(&bytes.Buffer{}, false, BufferLine)})
-	if errors.Is(err, os.ErrPermission) {
-		t.Skip("needs rights to load BPF programs")
-	}
 	d := Diagnose(err)
 	if d == nil || set.Text(d.Span) != "bad" || !strings.Contains(d.Message, "R0 invalid mem access") {
 		t.Errorf("%v: %+v", err, d)

@@ -101,7 +101,7 @@ func attachAll(t testing.TB, m *Machine, text string, env *check.Env, uses ...st
 		t.Fatalf("%s: %v", text, err)
 	}
 	t.Cleanup(func() { prog.Close() })
-	a := attach.New(attach.Config{})
+	a := attach.New(attach.Config{NoTraceFS: m.Kernel.TracefsDir})
 	for _, plan := range kind.Links(hooks, false, m.Target()) {
 		l, err := a.Attach(plan, prog)
 		if err != nil {

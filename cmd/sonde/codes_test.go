@@ -3,19 +3,24 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
 // Every example of the table of codes reports the code that it documents, and nothing else.
 func TestCodeExamples(t *testing.T) {
-	if _, err := os.ReadDir("/sys/kernel/tracing/events"); err != nil {
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if _, err := k.Tracefs(); err != nil {
 		t.Skip("needs the kernel's list of events: ", err)
 	}
 	able := needs.TryBPF() == nil

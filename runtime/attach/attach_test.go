@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
@@ -82,14 +83,27 @@ func until(t testing.TB, what string, f func() bool) {
 	t.Fatalf("%s: did not happen in a minute", what)
 }
 
-func tracefs(t testing.TB) {
-	if _, err := os.Stat("/sys/kernel/tracing/events/syscalls"); err != nil {
-		t.Skip("needs tracefs at /sys/kernel/tracing with system call events")
+// tracefs gives the configuration and the directory of a machine with events of system calls, mounted or not.
+func tracefs(t testing.TB) (Config, string) {
+	t.Helper()
+	needs.BPF(t)
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { k.Close() })
+	dir, err := k.TracefsDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "events/syscalls")); err != nil {
+		t.Skip("needs events of system calls: ", err)
+	}
+	return Config{NoTraceFS: k.TracefsDir}, dir
 }
 
 func TestKernelAttachAndDetach(t *testing.T) {
-	tracefs(t)
+	cfg, _ := tracefs(t)
 	cases := []struct {
 		name string
 		spec ebpf.ProgramSpec
@@ -134,7 +148,7 @@ func TestKernelAttachAndDetach(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			prog, count := counter(t, c.spec)
-			l, err := New(Config{}).Attach(&c.at, prog)
+			l, err := New(cfg).Attach(&c.at, prog)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,9 +178,9 @@ func TestKernelAttachAndDetach(t *testing.T) {
 }
 
 func TestKernelLeave(t *testing.T) {
-	tracefs(t)
+	cfg, _ := tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.TracePoint})
-	a := New(Config{})
+	a := New(cfg)
 	var links []*Link
 	for _, name := range []string{"getppid", "getpid", "gettid", "getuid", "geteuid", "getgid"} {
 		l, err := a.Attach(&object.Attach{Mechanism: object.PerfTracepoint, Target: "syscalls:sys_enter_" + name}, prog)
@@ -193,7 +207,7 @@ func TestKernelLeave(t *testing.T) {
 }
 
 func TestKernelAttachErrors(t *testing.T) {
-	tracefs(t)
+	cfg, _ := tracefs(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +247,7 @@ func TestKernelAttachErrors(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			prog, _ := counter(t, c.spec)
-			l, err := New(Config{}).Attach(&c.at, prog)
+			l, err := New(cfg).Attach(&c.at, prog)
 			if err == nil {
 				l.Close()
 				t.Fatal("attached")
@@ -250,13 +264,13 @@ func TestKernelAttachErrors(t *testing.T) {
 }
 
 func TestKernelFallback(t *testing.T) {
-	tracefs(t)
+	cfg, _ := tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.RawTracepoint})
 	at := &object.Attach{
 		Mechanism: object.KprobeMulti, Targets: []string{"vfs_read"},
 		Fallback: &object.Attach{Mechanism: object.RawTracepoint, Target: "sys_enter"},
 	}
-	l, err := New(Config{}).Attach(at, prog)
+	l, err := New(cfg).Attach(at, prog)
 	if err != nil {
 		t.Fatal(err)
 	}

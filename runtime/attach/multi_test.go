@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,9 @@ import (
 )
 
 // traceableFunctions lists n functions that may be probed, far apart in the kernel.
-func traceableFunctions(t testing.TB, n int) []string {
+func traceableFunctions(t testing.TB, dir string, n int) []string {
 	t.Helper()
-	f, err := os.Open("/sys/kernel/tracing/available_filter_functions")
+	f, err := os.Open(filepath.Join(dir, "available_filter_functions"))
 	if err != nil {
 		t.Skip("needs the list of traceable functions: ", err)
 	}
@@ -45,11 +46,11 @@ func traceableFunctions(t testing.TB, n int) []string {
 
 // TestKernelManyFunctions attaches one program to 5,000 functions and takes it down again.
 func TestKernelManyFunctions(t *testing.T) {
-	tracefs(t)
+	cfg, dir := tracefs(t)
 	prog, count := counter(t, ebpf.ProgramSpec{Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti})
-	at := &object.Attach{Mechanism: object.KprobeMulti, Targets: traceableFunctions(t, 5000)}
+	at := &object.Attach{Mechanism: object.KprobeMulti, Targets: traceableFunctions(t, dir, 5000)}
 	start := time.Now()
-	l, err := New(Config{}).Attach(at, prog)
+	l, err := New(cfg).Attach(at, prog)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		t.Skip("needs kprobe_multi: ", err)
 	}

@@ -31,6 +31,15 @@ var ErrNoEvent = errors.New("no such trace event")
 // Tracefs is the tracing file system: where it is mounted, else (with CAP_SYS_ADMIN) a mount that only this process sees.
 func (k *Kernel) Tracefs() (*Tracefs, error) { return k.tracefs() }
 
+// TracefsDir is where the trace file system is; see [Tracefs.Dir].
+func (k *Kernel) TracefsDir() (string, error) {
+	t, err := k.Tracefs()
+	if err != nil {
+		return "", err
+	}
+	return t.Dir(), nil
+}
+
 func (k *Kernel) openTracefs() (*Tracefs, error) {
 	dir, err := k.view("tracefs", "events", "/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 	if err != nil {

@@ -59,14 +59,14 @@ kernels-doc: build build-arm64 ## write docs/kernels.md: the examples on every l
 # The programs that tests need and that are not Go's. Missing ones are
 # installed when that is possible; without them the tests say what they need.
 .PHONY: deps
-deps: ## install QEMU when it is missing (as root, with apt)
-	@if ! command -v qemu-system-x86_64 >/dev/null || ! command -v qemu-system-aarch64 >/dev/null; then \
+deps: ## install QEMU and bpftrace when they are missing (as root, with apt)
+	@if ! command -v qemu-system-x86_64 >/dev/null || ! command -v qemu-system-aarch64 >/dev/null || ! command -v bpftrace >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			export DEBIAN_FRONTEND=noninteractive; \
 			apt-get update -qq </dev/null && apt-get install -y -qq --no-install-recommends \
-				qemu-system-x86 qemu-system-arm </dev/null >/dev/null; \
+				qemu-system-x86 qemu-system-arm bpftrace </dev/null >/dev/null; \
 		else \
-			echo 'QEMU is missing and this is not root on a Debian machine: install qemu-system-x86 and qemu-system-arm'; \
+			echo 'QEMU or bpftrace is missing and this is not root on a Debian machine: install qemu-system-x86, qemu-system-arm and bpftrace'; \
 		fi; \
 	fi
 

@@ -94,7 +94,7 @@ type DomTree struct {
 	out      []int
 }
 
-// NewDomTree computes dominators (Cooper, Harvey and Kennedy's iteration).
+// NewDomTree computes dominators (Cooper, Harvey and Kennedy's iteration; without an edge back the first time is the last).
 func NewDomTree(f *Func) *DomTree {
 	n := f.NumBlocks()
 	d := &DomTree{Order: f.ReversePostorder(), idom: make([]*Block, n), num: make([]int, n), in: make([]int, n), out: make([]int, n)}
@@ -107,11 +107,12 @@ func NewDomTree(f *Func) *DomTree {
 	preds := f.Preds()
 	entry := d.Order[0]
 	d.idom[entry.Seq] = entry
-	for changed := true; changed; {
+	for changed, back := true, false; changed; {
 		changed = false
-		for _, b := range d.Order[1:] {
+		for i, b := range d.Order[1:] {
 			var best *Block
 			for _, p := range preds[b.Seq] {
+				back = back || d.num[p.Seq] > i
 				if d.num[p.Seq] < 0 || d.idom[p.Seq] == nil {
 					continue
 				}
@@ -123,7 +124,7 @@ func NewDomTree(f *Func) *DomTree {
 			}
 			if d.idom[b.Seq] != best {
 				d.idom[b.Seq] = best
-				changed = true
+				changed = back
 			}
 		}
 	}

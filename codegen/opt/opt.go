@@ -108,40 +108,62 @@ func Run(m *ir.Module, opts Options) (Counts, error) {
 	return c.counts, nil
 }
 
+// first are the passes that run once before all rounds: what they remove of the code that lowering makes is nothing for the others to look at, and
+// would make them all look again if it were found behind them.
+var first = []string{"constants", "branches", "dead"}
+
 func (c *context) function(f *ir.Func) error {
 	f.DropUnreachable()
 	c.reshaped()
 	passes := slices.DeleteFunc(Passes(), func(p Pass) bool { return !c.wants(p.Name) })
+	for _, p := range passes {
+		if slices.Contains(first, p.Name) {
+			if _, err := c.pass(p, f); err != nil {
+				return err
+			}
+		}
+	}
 	quiet := 0 // passes since the last change: once all have looked at the same code in vain, another look is in vain too
 	for round := 0; round < maxRounds && quiet < len(passes); round++ {
-		changed := false
+		any := false
 		for _, p := range passes {
 			if quiet++; quiet > len(passes) {
 				break
 			}
-			if p.Func(c, f) {
-				quiet = 0
-				if p.Shape {
-					f.DropUnreachable() // branches may have been decided
-					c.reshaped()
-				}
-				c.counts[p.Name]++
-				changed = changed || p.Name != "constants"
-				if c.opts.Trace != nil {
-					c.opts.Trace(p.Name, f)
-				}
+			changed, err := c.pass(p, f)
+			if err != nil {
+				return err
 			}
-			if c.opts.Verify {
-				if err := ir.Verify(f); err != nil {
-					return fmt.Errorf("after pass %s: %w", p.Name, err)
-				}
+			if changed {
+				quiet = 0
+				any = any || p.Name != "constants"
 			}
 		}
-		if !changed {
+		if !any {
 			break
 		}
 	}
 	return nil
+}
+
+// pass runs one pass over a function and tells whether it changed it.
+func (c *context) pass(p Pass, f *ir.Func) (changed bool, err error) {
+	if changed = p.Func(c, f); changed {
+		if p.Shape {
+			f.DropUnreachable() // branches may have been decided
+			c.reshaped()
+		}
+		c.counts[p.Name]++
+		if c.opts.Trace != nil {
+			c.opts.Trace(p.Name, f)
+		}
+	}
+	if c.opts.Verify {
+		if err := ir.Verify(f); err != nil {
+			return changed, fmt.Errorf("after pass %s: %w", p.Name, err)
+		}
+	}
+	return changed, nil
 }
 
 func (c *context) wants(name string) bool {

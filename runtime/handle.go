@@ -140,6 +140,7 @@ func (s *Session) message(d *event.Decoder, rec []byte) error {
 	if d.Event.Kind == object.EvWarnf {
 		s.scriptMessage("warnf", diag.Warning, d.Event.Span, text)
 	} else {
+		s.errors.Add(1)
 		s.scriptMessage("errorf", diag.Error, d.Event.Span, text)
 	}
 	return nil

@@ -91,6 +91,7 @@ type Session struct {
 	exit     chan struct{} // closed by the first exit event
 	exitOnce sync.Once
 	exitCode atomic.Int64
+	errors   atomic.Int32 // calls of errorf
 	exits    atomic.Int64 // calls of exit()
 	stats    io.Closer
 	unwind   *unwinder // nil when there is no dw_ustack

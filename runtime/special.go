@@ -22,10 +22,11 @@ type TestResult struct {
 	Time   time.Duration
 }
 
-// RunTests runs the test: probes in script order. A test fails when it returns a value other than 0, fails an assertion, or calls exit with a
-// value other than 0.
+// RunTests runs the test: probes in script order, between the begin and the end probes. A test fails when it returns a value other than 0,
+// reports an error, fails an assertion, or calls exit with a value other than 0. What begin probes print counts as the first test's.
 func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 	var out []TestResult
+	begun := false
 	for i, p := range s.obj.Programs {
 		if p.Role != object.RoleTest || ctx.Err() != nil || !s.wanted(p.Name) {
 			continue
@@ -33,9 +34,20 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 		var text strings.Builder
 		kept := s.out
 		s.out = NewOutput(&text, kept.json, BufferFull)
+		var err error
+		if !begun {
+			begun = true
+			if err = s.runRole(object.RoleBegin); s.reader != nil {
+				s.reader.Drain(s.handleRest)
+			}
+		}
 		s.exitCode.Store(0)
+		s.errors.Store(0)
 		start := time.Now()
-		ret, err := s.runProgram(i)
+		var ret uint32
+		if err == nil {
+			ret, err = s.runProgram(i)
+		}
 		took := time.Since(start)
 		if s.reader != nil {
 			s.reader.Drain(s.handleRest)
@@ -54,12 +66,23 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 			r.Why = fmt.Sprintf("returned %d", int32(ret))
 		case s.exitCode.Load() != 0:
 			r.Why = fmt.Sprintf("called exit(%d)", s.exitCode.Load())
+		case s.errors.Load() != 0:
+			r.Why = "reported an error"
 		default:
 			r.Passed = true
 		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// EndSpecial runs the end probes behind tests or benchmarks.
+func (s *Session) EndSpecial() error {
+	err := s.runRole(object.RoleEnd)
+	if s.reader != nil {
+		s.reader.Drain(s.handleRest)
+	}
+	return err
 }
 
 // wanted reports whether the filter takes a probe.
@@ -83,6 +106,9 @@ func (s *Session) RunBenchmarks(ctx context.Context) ([]BenchResult, error) {
 		return nil, fmt.Errorf("switch on the kernel's run-time statistics: %w", err)
 	}
 	defer stats.Close()
+	if err := s.runRole(object.RoleBegin); err != nil {
+		return nil, err
+	}
 	var out []BenchResult
 	for i, p := range s.obj.Programs {
 		if p.Role != object.RoleBench || !s.wanted(p.Name) {

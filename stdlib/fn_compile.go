@@ -159,6 +159,8 @@ func literalExpr(c *check.Call, e ast.Expr) bool {
 		return true
 	case *ast.Paren:
 		return literalExpr(c, e.X)
+	case *ast.Call: // the text of a literal
+		return e.Func == "str" && len(e.Args) == 1 && literalExpr(c, e.Args[0])
 	case *ast.Unary:
 		_, ok := c.Body.Consts[e]
 		return ok

@@ -251,7 +251,8 @@ func (a *app) tidy(file *source.File) (int, error) {
 	return exitOK, err
 }
 
-// onlySpecial refuses a script that has nothing but probes of a mode that was not asked for.
+// onlySpecial refuses a script that has nothing but probes of a mode that was not asked for. A script without any of the mode that was asked for
+// runs as always.
 func (a *app) onlySpecial(obj *object.Object) error {
 	tests, benches := 0, 0
 	for _, p := range obj.Programs {
@@ -263,6 +264,8 @@ func (a *app) onlySpecial(obj *object.Object) error {
 		default:
 		}
 	}
+	a.opts.test = a.opts.test && tests > 0
+	a.opts.bench = a.opts.bench && benches > 0
 	switch {
 	case a.opts.test || a.opts.bench || a.opts.dryRun || tests+benches < len(obj.Programs):
 		return nil

@@ -77,6 +77,45 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(f
 // debugStages are the values of -d.
 var debugStages = []string{"tokens", "ast", "checked", "ir", "ir-opt", "bpf", "verifier", "all"}
 
+// bpftraceNames are the long options of bpftrace: an abbreviation that is clear there is clear here, whatever options of ours begin so too.
+var bpftraceNames = []string{
+	"bench", "btf", "cmd", "debug", "debuginfo", "dry-run", "dwarf-pid", "fmt", "help", "include", "info", "list", "mode", "no-feature",
+	"no-warnings", "output", "pid", "probe-filter", "quiet", "test", "traceable-functions", "unsafe", "usdt-file-activation", "verbose",
+	"verify-llvm-ir", "version", "warnings",
+}
+
+// longNames are the names of all options.
+func longNames(fs *pflag.FlagSet) []string {
+	var names []string
+	fs.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// unabbreviate returns the long option that name is the beginning of, or name and the options between which it does not decide.
+func unabbreviate(name string, names []string) (full string, several []string) {
+	if contains(names, name) {
+		return name, nil
+	}
+	for _, list := range [][]string{bpftraceNames, names} {
+		var found []string
+		for _, n := range list {
+			if n == name {
+				return name, nil
+			}
+			if strings.HasPrefix(n, name) {
+				found = append(found, n)
+			}
+		}
+		switch {
+		case len(found) == 1:
+			return found[0], nil
+		case len(found) > 1:
+			return name, found
+		}
+	}
+	return name, nil
+}
+
 func parseFlags(argv []string) (*options, error) {
 	o := &options{named: map[string]string{}, bare: map[string]bool{}}
 	fs := pflag.NewFlagSet("sonde", pflag.ContinueOnError)
@@ -125,16 +164,25 @@ func parseFlags(argv []string) (*options, error) {
 	fs.IntSliceVar(&o.unwind, "dwarf-pid", nil, "")
 	fs.Bool("verify-llvm-ir", false, "") // there is none
 	fs.BoolP("btf", "b", false, "")      // always on
+	names := longNames(fs)
+	ambiguous := ""
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		switch name { // bpftrace's long names
-		case "cmd":
-			name = "command"
-		case "warnings":
-			name = "keep"
+		full, several := unabbreviate(name, names)
+		if len(several) > 0 {
+			ambiguous = fmt.Sprintf("option '--%s' is ambiguous; possibilities: '--%s'", name, strings.Join(several, "' '--"))
 		}
-		return pflag.NormalizedName(name)
+		switch full { // bpftrace's long names
+		case "cmd":
+			full = "command"
+		case "warnings":
+			full = "keep"
+		}
+		return pflag.NormalizedName(full)
 	})
 	if err := fs.Parse(argv); err != nil {
+		if ambiguous != "" {
+			return nil, usagef("%s", ambiguous)
+		}
 		return nil, usagef("%v", err)
 	}
 	o.hasProg = fs.Changed("execute")
@@ -218,6 +266,9 @@ func parseFlags(argv []string) (*options, error) {
 		return nil, usagef("--mode %s is about bpftrace's own compiler; `%s explain` shows what becomes of a program", *mode, "sonde")
 	default:
 		return nil, usagef("USAGE: --mode can only be 'bench', 'test' or 'format'.")
+	}
+	if o.test && o.bench {
+		return nil, usagef("USAGE: --bench conflicts with existing --mode")
 	}
 	if o.filterExpr != "" {
 		var err error

@@ -25,6 +25,9 @@ func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Outp
 			out.Message("", "\n\n")
 		}
 		out.Append(func(dst []byte) []byte { return runtime.AppendBenchmarks(dst, results, out.JSON()) })
+		if err := s.EndSpecial(); err != nil {
+			return 0, kernelError{err}
+		}
 		return exitOK, out.Close()
 	}
 	results, err := s.RunTests(ctx)
@@ -32,6 +35,9 @@ func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Outp
 		return 0, kernelError{err}
 	}
 	failed := printTests(out, results)
+	if err := s.EndSpecial(); err != nil {
+		return 0, kernelError{err}
+	}
 	if err := out.Close(); err != nil {
 		return 0, err
 	}

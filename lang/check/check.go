@@ -128,6 +128,9 @@ func (c *checker) items(items []ast.Item) {
 	for _, d := range decls {
 		c.declareMap(d)
 	}
+	for _, p := range probes {
+		c.substitute(p)
+	}
 	c.modern = len(macros) > 0 || len(decls) > 0 || newDialect(probes)
 	c.pool.old = !c.modern || c.env.Prior != nil
 	c.info.Strict = !c.pool.old
@@ -291,7 +294,6 @@ func (c *checker) probeUsesScope(p *ast.Probe) bool {
 
 // attach expands one attach point.
 func (c *checker) attach(ap *ast.AttachPoint) []*Point {
-	c.substitute(ap)
 	kind := c.u.Kind(ap.Kind)
 	if lower := strings.ToLower(ap.Kind); kind == nil && len(lower) > 2 {
 		kind = c.u.Kind(lower) // names of kinds, but not the short ones, are read in any case
@@ -305,50 +307,6 @@ func (c *checker) attach(ap *ast.AttachPoint) []*Point {
 	env.Config = c.info.Config
 	env.Missed = func(d *diag.Diagnostic) { c.missed = append(c.missed, d) }
 	return kind.Expand(ap, &env, c.diags)
-}
-
-// substitute puts positional parameters into an attach point.
-func (c *checker) substitute(ap *ast.AttachPoint) {
-	if !strings.Contains(ap.Raw, "$") {
-		return
-	}
-	ap.Raw = c.substituteText(ap.Raw)
-	var segments []ast.Segment
-	for _, s := range ap.Segments {
-		parts := []string{s.Text}
-		if text := c.substituteText(s.Text); text != s.Text {
-			parts = strings.Split(text, ":") // a parameter may be more than one part: ms:10
-		}
-		for _, p := range parts {
-			s.Text = p
-			segments = append(segments, s)
-		}
-	}
-	ap.Segments = segments
-}
-
-func (c *checker) substituteText(s string) string {
-	var sb strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '$' || i+1 == len(s) || (s[i+1] != '#' && (s[i+1] < '0' || s[i+1] > '9')) {
-			sb.WriteByte(s[i])
-			continue
-		}
-		if s[i+1] == '#' {
-			sb.WriteString(itoa(len(c.env.Positional)))
-			i++
-			continue
-		}
-		n := 0
-		for i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '9' && n < 1000 {
-			i++
-			n = n*10 + int(s[i]-'0')
-		}
-		if n >= 1 && n <= len(c.env.Positional) {
-			sb.WriteString(c.env.Positional[n-1])
-		}
-	}
-	return sb.String()
 }
 
 // addBody copies the action for one scope and resolves its names.

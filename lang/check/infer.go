@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/lang/types"
@@ -404,10 +406,19 @@ func (b *body) ifExpr(e *ast.IfExpr) *types.Type {
 	return b.joinBranches(e, branch(s.Then), branch(s.Else))
 }
 
+// known tells whether a value is known while compiling: a constant, or a tuple of such.
+func (b *body) known(x ast.Expr) bool {
+	if t, ok := unparen(x).(*ast.Tuple); ok {
+		return !slices.ContainsFunc(t.Elems, func(e ast.Expr) bool { return !b.known(e) })
+	}
+	_, ok := b.Consts[x]
+	return ok
+}
+
 func (b *body) comptime(e *ast.Comptime) *types.Type {
 	t := b.infer(e.X)
 	b.copyConst(e, e.X)
-	if _, ok := b.Consts[e.X]; !ok && t != nil && !bad(t) && t.Kind != types.Record {
+	if t != nil && !bad(t) && t.Kind != types.Record && !b.known(e.X) {
 		return b.invalid(CodeComptime, e.Sp, "Unable to resolve comptime expression")
 	}
 	return t

@@ -167,6 +167,19 @@ func looksLikeCode(text string) bool {
 	return text[i] != '=' || !strings.Contains(text, ":") // `name=kind:...` names a probe
 }
 
+// isParam tells a probe whose first attach point is a positional parameter: `$1 { ... }`, `name=$1, end { ... }`.
+func isParam(tokens []lexer.Token) bool {
+	text := tokens[0].Text
+	if name, rest, ok := strings.Cut(text, "="); ok && !strings.HasPrefix(name, "$") {
+		text = rest
+	}
+	if len(text) < 2 || text[0] != '$' || text[1] < '0' || text[1] > '9' || len(tokens) < 2 {
+		return false
+	}
+	next := &tokens[1]
+	return next.Kind == lexer.PredOpen || next.Kind == lexer.Op && (next.Text == "{" || next.Text == ",")
+}
+
 // reader turns items into tree nodes, one after the other.
 type reader struct {
 	res       *lexer.Result
@@ -263,7 +276,7 @@ func (r *reader) precheck(tokens []lexer.Token) *fault {
 	case t.Kind == lexer.Keyword && t.Text == "let" && (len(tokens) < 2 || tokens[1].Kind != lexer.Map):
 		return newFault("E0117", t.Span, "syntax: root-level let statements need to be map declarations, e.g. let @a = hash(2);").
 			hint("move the scratch variable into a probe")
-	case t.Kind == lexer.AttachPoint && !strings.Contains(t.Text, ":") && looksLikeCode(t.Text):
+	case t.Kind == lexer.AttachPoint && !strings.Contains(t.Text, ":") && looksLikeCode(t.Text) && !isParam(tokens):
 		f := newFault("E0111", t.Span, "`%s` is not an attach point", t.Text).
 			hint("statements belong into the `{ }` of a probe; look for a `}` too many above")
 		f.echo = true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"strings"
@@ -10,7 +11,9 @@ import (
 )
 
 // printBPF prints every program's instructions, each run of them under the script text that they come from.
-func printBPF(w io.Writer, obj *object.Object) {
+func printBPF(out io.Writer, obj *object.Object) {
+	w := bufio.NewWriter(out)
+	defer w.Flush()
 	for _, m := range obj.Maps {
 		if m.Global != nil {
 			fmt.Fprintf(w, "map %s: at byte %d of %s, %d copies\n", m.Name, m.Global.Off, m.Global.Map, max(1, m.Global.Copies))

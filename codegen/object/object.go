@@ -5,6 +5,8 @@
 package object
 
 import (
+	"sort"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
@@ -102,14 +104,11 @@ type SpanAt struct {
 
 // SpanOf returns the script range of a raw instruction offset.
 func (p *Program) SpanOf(off asm.RawInstructionOffset) source.Span {
-	sp := p.Probe
-	for _, s := range p.Spans {
-		if s.Offset > off {
-			break
-		}
-		sp = s.Span
+	n := sort.Search(len(p.Spans), func(i int) bool { return p.Spans[i].Offset > off })
+	if n == 0 {
+		return p.Probe
 	}
-	return sp
+	return p.Spans[n-1].Span
 }
 
 // Mechanism is a way to attach a program.

@@ -94,8 +94,10 @@ func searchDirs(library bool) []string {
 
 // globFiles lists the ELF files that match a path, sorted, links to the same file left out.
 func globFiles(root symbol.Root, pattern string) ([]binary, error) {
+	named := func(path string) string { return path }
 	if !filepath.IsAbs(pattern) && root.Own() {
 		if abs, err := filepath.Abs(pattern); err == nil {
+			named = relativeAs(pattern)
 			pattern = abs
 		}
 	}
@@ -118,9 +120,28 @@ func globFiles(root symbol.Root, pattern string) ([]binary, error) {
 			continue
 		}
 		infos = append(infos, st)
-		out = append(out, binary{strings.TrimPrefix(host, prefix), host, root, strings.TrimPrefix(host, prefix)})
+		path := strings.TrimPrefix(host, prefix)
+		out = append(out, binary{path, host, root, named(path)})
 	}
 	return out, nil
+}
+
+// relativeAs returns a function that names a path as a relative pattern that matched it does.
+func relativeAs(pattern string) func(path string) string {
+	return func(path string) string {
+		here, err := os.Getwd()
+		if err != nil {
+			return path
+		}
+		rel, err := filepath.Rel(here, path)
+		switch {
+		case err != nil:
+			return path
+		case strings.HasPrefix(pattern, "./"):
+			return "./" + rel
+		}
+		return rel
+	}
 }
 
 func isELF(path string) bool {

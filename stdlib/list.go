@@ -52,6 +52,9 @@ func listOne(m *Machine, entries []KindEntry, pattern string, opts ListOptions, 
 		parts[i] = strings.ReplaceAll(parts[i], `"`, "")
 	}
 	kind, segments := parts[0], parts[1:]
+	if len(segments) > 0 && len(kind) > 2 {
+		kind = strings.ToLower(kind) // names of kinds, but not the short ones, are read in any case
+	}
 	switch {
 	case pattern == "" || len(parts) == 1 && pattern == "*":
 		kind, segments = "*", nil

@@ -425,7 +425,7 @@ func (k *uprobe) List(segments []string, opts ListOptions, yield func(Listed) bo
 		syms, _ := k.functions(nil, file, segments[1], lang)
 		for _, s := range syms {
 			l := Listed{Name: k.name + ":" + bin.name + ":" + s.Name}
-			if opts.Verbose && file.HasDebugInfo() {
+			if opts.Verbose && k.name == "uprobe" && file.HasDebugInfo() { // a return probe has no arguments
 				if params, ok := signatureOf(file, s)(); ok {
 					for _, p := range params {
 						l.Args = append(l.Args, strings.ReplaceAll(p.Type.String(), " *", "*")+" "+p.Name)

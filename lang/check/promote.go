@@ -187,7 +187,13 @@ func (p intPool) promote(a, b *types.Type) (*types.Type, bool) {
 	if (a.Kind == types.Bool) != (b.Kind == types.Bool) && !p.old {
 		return nil, false
 	}
-	if a.IsInteger() && b.IsInteger() && (a.Kind != b.Kind || (a.Kind == types.Enum && !types.Equal(a, b))) {
+	if a.Kind == types.Enum && b.Kind == types.Enum && types.SameEnum(a.Enum, b.Enum) {
+		if b.Size > a.Size { // an enumerator by itself has 64 bits, a field as many as in C
+			return b, true
+		}
+		return a, true
+	}
+	if a.IsInteger() && b.IsInteger() && (a.Kind != b.Kind || a.Kind == types.Enum) {
 		return p.promoteInt(plainInt(a), plainInt(b)), true
 	}
 	if a.Kind != b.Kind {

@@ -119,6 +119,8 @@ func (b *body) assign(s *ast.Assign) {
 		b.infer(s.Value)
 		b.infer(t)
 		b.errorf(CodeAssign, s.Target.Span(), "an element of an array or tuple cannot be assigned to")
+	case *ast.Bad: // reported already
+		b.infer(s.Value)
 	default:
 		b.infer(s.Value)
 		if b.final {

@@ -58,6 +58,11 @@ func ArrayOf(elem *Type, n int) *Type {
 }
 
 // TupleOf lays out a tuple as C would a struct: natural alignment (8 at most), size rounded up to the alignment.
+// SameEnum reports whether two definitions are one enum: by name, where they have one.
+func SameEnum(a, b *EnumDef) bool {
+	return a == b || a != nil && b != nil && a.Name != "" && a.Name == b.Name
+}
+
 // Equal values have equal bytes only when padding is zero; lowering zeroes it. Names make it a Record.
 func TupleOf(elems []*Type, names []string) *Type {
 	t := &Type{Kind: Tuple}
@@ -141,7 +146,7 @@ func Equal(a, b *Type) bool {
 	case Struct, Args:
 		return a.Struct == b.Struct || (a.Struct != nil && b.Struct != nil && a.Struct.Name == b.Struct.Name && a.Struct.Name != "")
 	case Enum:
-		return a.Enum == b.Enum || (a.Enum != nil && b.Enum != nil && a.Enum.Name != "" && a.Enum.Name == b.Enum.Name)
+		return SameEnum(a.Enum, b.Enum)
 	case Tuple, Record:
 		for i := range a.Fields {
 			if a.Fields[i].Name != b.Fields[i].Name || !Equal(a.Fields[i].Type, b.Fields[i].Type) {

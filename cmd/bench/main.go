@@ -28,7 +28,13 @@ func main() {
 			os.Exit(runLaunch(os.Args[2:]))
 		case "load":
 			os.Exit(runLoad(os.Stdin, os.Stdout))
+		case "mounted":
+			mountTracing()
+			os.Exit(run(ctx, os.Args[2:], os.Stdout, os.Stderr))
 		}
+	}
+	if lacksTracing() {
+		os.Exit(runMounted(ctx, os.Args[1:]))
 	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

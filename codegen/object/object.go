@@ -298,7 +298,7 @@ const (
 //	u32 tid       thread that the stack was first seen in
 //	u64 addr[]    innermost first
 const (
-	StackMaxFrames  = 127
+	StackMaxFrames  = types.DefaultFrames
 	StackHeader     = 16
 	StackRecordSize = StackHeader + 8*StackMaxFrames
 )

@@ -164,6 +164,8 @@ var kindNames = [...]string{
 	Min: "min_t", Max: "max_t", Stats: "stats_t", Hist: "hist_t", LHist: "lhist_t", TSeries: "tseries_t", MapKind: "map",
 }
 
+var stackModes = [...]string{StackBpftrace: "bpftrace", StackPerf: "perf", StackRaw: "raw", StackBuildID: "build_id"}
+
 // String returns the type as the language writes it: uint64, string[64], struct task_struct *, (int64,string[16]).
 func (t *Type) String() string {
 	if t == nil {
@@ -181,6 +183,15 @@ func (t *Type) String() string {
 			return "enum (anonymous)"
 		}
 		return "enum " + t.Enum.Name
+	case KStack, UStack: // two stacks of one kind are of one type only if they print alike and have as many frames
+		frames := t.Frames
+		switch frames {
+		case 0:
+			frames = DefaultFrames
+		case NoFrames:
+			frames = 0
+		}
+		return fmt.Sprintf("%s_%s_%d", kindNames[t.Kind], stackModes[t.Mode], frames)
 	case String:
 		return fmt.Sprintf("string[%d]", t.Size)
 	case Buffer:

@@ -91,6 +91,9 @@ const (
 // NoFrames is the limit of a stack that keeps nothing: kstack(0).
 const NoFrames = -1
 
+// DefaultFrames is the limit of a stack without one.
+const DefaultFrames = 127
+
 // Type is one type.
 type Type struct {
 	Kind   Kind

@@ -280,6 +280,10 @@ func (s *Session) appendPlace(dst []byte, sp source.Span) []byte {
 }
 
 func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
+	if helper == object.ArrayIndex {
+		s.outOfBounds(sp)
+		return
+	}
 	errno = int64(int32(errno)) // maps have results of 32 bits before Linux 6.4
 	text := fmt.Sprintf("%s\nAdditional Info - helper: %s, retcode: %d", helperText(helper, errno), helper, errno)
 	if !s.out.JSON() {
@@ -291,6 +295,15 @@ func (s *Session) helperFailure(helper string, errno int64, sp source.Span) {
 		dst = value.AppendJSONString(append(dst, `, "helper": `...), helper)
 		return s.appendPlace(fmt.Appendf(dst, `, "retcode": %d`, errno), sp)
 	})
+}
+
+func (s *Session) outOfBounds(sp source.Span) {
+	const text = "Array access out of bounds. This can lead to unexpected results."
+	if s.out.JSON() {
+		s.scriptMessage("runtime_error", diag.Error, sp, text)
+	} else {
+		s.report(diag.Warning, "W0820", sp, text)
+	}
 }
 
 // missingDelete reports whether a helper failed because the key to be deleted was not there.

@@ -2,6 +2,7 @@ package lower
 
 import (
 	"github.com/sonde-sh/sonde/codegen/ir"
+	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/lang/ast"
 	"github.com/sonde-sh/sonde/lang/types"
 )
@@ -194,15 +195,7 @@ func (g *Gen) index(e *ast.Index, t *types.Type) Operand {
 		p.Size = elemSize(xt)
 		return g.Load(g.element(p, i, elemSize(xt), -1, o), t)
 	case types.Array:
-		p, n := o.P, xt.Len
-		if n == 0 { // a flexible array: what follows the struct is read like any other memory
-			n = -1
-			if p.IsPlain() {
-				p.Ptr, p.Base = g.asInt(g.pointer(p)), nil
-				p.Off = 0
-			}
-		}
-		return g.Load(g.element(p, i, xt.Elem.Size, n, o), t)
+		return g.arrayElement(o, xt, i, t)
 	case types.String, types.Buffer:
 		base := 0
 		if xt.Kind == types.Buffer {
@@ -212,6 +205,37 @@ func (g *Gen) index(e *ast.Index, t *types.Type) Operand {
 	}
 	g.bug(e, "%s has no elements", xt)
 	return Operand{}
+}
+
+// arrayElement lowers an element of an array. An index outside of it that only shows at run time is reported; in the program's own memory it gives 0,
+// elsewhere what lies there.
+func (g *Gen) arrayElement(o Operand, array *types.Type, i *ir.Value, t *types.Type) Operand {
+	p, n, size := o.P, array.Len, array.Elem.Size
+	if n == 0 { // a flexible array: what follows the struct is read like any other memory
+		if p.IsPlain() {
+			p.Ptr, p.Base = g.asInt(g.pointer(p)), nil
+			p.Off = 0
+		}
+		return g.Load(g.element(p, i, size, -1, o), t)
+	}
+	if i.Op == ir.OpConst && i.Imm >= 0 && i.Imm < int64(n) {
+		return g.Load(g.element(p, i, size, n, o), t)
+	}
+	const outOfRange = -34 // ERANGE
+	inside := g.B.CmpImm(ir.OpULt, i, int64(n))
+	report := func() { g.scoped(func() { g.failed(g.B.Const(outOfRange), object.ArrayIndex) }) }
+	if !p.IsPlain() || !t.IsInteger() {
+		g.B.Unless(inside, report)
+		return g.Load(g.element(p, i, size, n, o), t)
+	}
+	v := g.B.NewVar("element", ir.I64)
+	g.B.If(inside, func() {
+		g.scoped(func() { g.B.Set(v, g.LoadScalar(g.element(p, i, size, n, o), t)) })
+	}, func() {
+		report()
+		g.B.Set(v, g.B.Const(0))
+	})
+	return Scalar(t, g.B.Get(v))
 }
 
 // element gives element i of the array at p; n is its length, -1 when it is not known. Behind the end of the program's own memory lies

@@ -264,10 +264,18 @@ func (g *Gen) checkHelper(rc *ir.Value, name string, counter int) {
 
 func (g *Gen) helperFailed(rc *ir.Value, name string, counter int) {
 	g.Count(counter)
-	switch {
-	case g.u.Opts.HelperErrors:
+	if counter == object.CounterMapFull {
+		g.failed(rc, name)
+	} else if g.u.Opts.HelperErrors {
 		g.helperEvent(rc, name)
-	case counter == object.CounterMapFull:
+	}
+}
+
+// failed reports a failure: each time with -k, else once.
+func (g *Gen) failed(rc *ir.Value, name string) {
+	if g.u.Opts.HelperErrors {
+		g.helperEvent(rc, name)
+	} else {
 		g.noteFailure(rc, name)
 	}
 }

@@ -28,7 +28,7 @@ type Object struct {
 	Config Config
 	// Budgeted tells that the code depends on the room for loops that was allowed: with less it may be shorter.
 	Budgeted bool
-	// Failures are the places where a map operation may fail without -k: each has a word of the globals that holds the last error.
+	// Failures are the places where a map operation, or an index, may fail without -k: each has a word of the globals that holds the last error.
 	Failures []Failure
 	// Captures are the files that skboutput writes packets to; a packet's record holds an index into it.
 	Captures []string
@@ -36,13 +36,16 @@ type Object struct {
 	Files    *source.Set
 }
 
-// Failure is a place of the script where a helper may fail. The i64 at Off of GlobalsMap is 0 until it does, then the kernel's
-// error in its lower half.
+// Failure is a place of the script where a helper, or what Helper names in its place, may fail. The i64 at Off of GlobalsMap is 0 until it does,
+// then the kernel's error in its lower half.
 type Failure struct {
 	Off    int
 	Helper string
 	Span   source.Span
 }
+
+// ArrayIndex stands for a helper where an index lies outside of its array.
+const ArrayIndex = "array index"
 
 // Config is what the runtime must know of the script's config.
 type Config struct {

@@ -57,12 +57,12 @@ func ArrayOf(elem *Type, n int) *Type {
 	return &Type{Kind: Array, Size: elem.Size * n, Elem: elem, Len: n}
 }
 
-// TupleOf lays out a tuple as C would a struct: natural alignment (8 at most), size rounded up to the alignment.
 // SameEnum reports whether two definitions are one enum: by name, where they have one.
 func SameEnum(a, b *EnumDef) bool {
 	return a == b || a != nil && b != nil && a.Name != "" && a.Name == b.Name
 }
 
+// TupleOf lays out a tuple as C would a struct: natural alignment (8 at most), size rounded up to the alignment.
 // Equal values have equal bytes only when padding is zero; lowering zeroes it. Names make it a Record.
 func TupleOf(elems []*Type, names []string) *Type {
 	t := &Type{Kind: Tuple}

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,7 +14,7 @@ func (c *checker) substitute(p *ast.Probe) {
 		if !strings.Contains(ap.Raw, "$") {
 			return false
 		}
-		if kind := ap.Kind; strings.HasPrefix(kind, "$") && !startsWithParam.MatchString(kind) {
+		if kind := ap.Kind; strings.HasPrefix(kind, "$") && !startsWithParam(kind) {
 			c.diags.Errorf(CodeUnknownProbe, ap.Sp, "invalid trailing character for positional param: %s. Try quoting this entire part if this is intentional e.g. \"%s\".",
 				kind[min(1, len(kind)-1):min(2, len(kind))], kind).Hint("positional parameters are `$1`, `$2` ...")
 			return true
@@ -29,7 +28,8 @@ func (c *checker) substitute(p *ast.Probe) {
 	}
 }
 
-var startsWithParam = regexp.MustCompile(`^\$[1-9]`)
+// startsWithParam reports whether a text begins with $1 ... $9.
+func startsWithParam(s string) bool { return len(s) > 1 && s[0] == '$' && s[1] >= '1' && s[1] <= '9' }
 
 // substitutePoint puts the parameters into one attach point: into its parts as written, the first of which is its kind. A parameter may be more
 // than one part (ms:10). What is quoted stays.
@@ -61,7 +61,7 @@ func (c *checker) substitutePoint(ap *ast.AttachPoint) {
 func (c *checker) substituteText(s string) string {
 	var sb strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] != '$' || i+1 == len(s) || s[i+1] < '1' || s[i+1] > '9' {
+		if !startsWithParam(s[i:]) {
 			sb.WriteByte(s[i])
 			continue
 		}

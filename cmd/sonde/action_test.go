@@ -65,13 +65,7 @@ func beside(t *testing.T, argv []string, do func()) (out, errs string, code int)
 // openKernel gives the running kernel to tests that need root.
 func openKernel(t testing.TB) *kernel.Kernel {
 	t.Helper()
-	needs.BPF(t)
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { k.Close() })
-	return k
+	return needs.Kernel(t)
 }
 
 // canDeny skips where neither security hooks nor the functions that ask them can be answered for.

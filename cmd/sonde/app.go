@@ -222,7 +222,7 @@ func (a *app) main(ctx context.Context) (int, error) {
 	if len(obj.Programs) == 0 || !a.anyWanted(obj) {
 		return 0, &userError{"No probes to attach", "a script needs at least one probe, such as BEGIN { printf(\"hello\\n\"); }"}
 	}
-	if err := a.onlySpecial(obj); err != nil {
+	if err := a.chooseMode(obj); err != nil {
 		return 0, err
 	}
 	return a.trace(ctx, obj)
@@ -251,9 +251,9 @@ func (a *app) tidy(file *source.File) (int, error) {
 	return exitOK, err
 }
 
-// onlySpecial refuses a script that has nothing but probes of a mode that was not asked for. A script without any of the mode that was asked for
-// runs as always.
-func (a *app) onlySpecial(obj *object.Object) error {
+// chooseMode leaves a mode that the script has no probes of: it runs as always then. A script that has nothing but probes of a mode that was not
+// asked for is refused.
+func (a *app) chooseMode(obj *object.Object) error {
 	tests, benches := 0, 0
 	for _, p := range obj.Programs {
 		switch p.Role {

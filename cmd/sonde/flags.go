@@ -93,15 +93,12 @@ func longNames(fs *pflag.FlagSet) []string {
 
 // unabbreviate returns the long option that name is the beginning of, or name and the options between which it does not decide.
 func unabbreviate(name string, names []string) (full string, several []string) {
-	if contains(names, name) {
+	if contains(names, name) || contains(bpftraceNames, name) {
 		return name, nil
 	}
 	for _, list := range [][]string{bpftraceNames, names} {
 		var found []string
 		for _, n := range list {
-			if n == name {
-				return name, nil
-			}
 			if strings.HasPrefix(n, name) {
 				found = append(found, n)
 			}

@@ -15,6 +15,7 @@ import (
 
 // special runs --test and --bench.
 func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Output) (int, error) {
+	failed := 0
 	if a.opts.bench {
 		results, err := s.RunBenchmarks(ctx)
 		if err != nil {
@@ -25,16 +26,13 @@ func (a *app) special(ctx context.Context, s *runtime.Session, out *runtime.Outp
 			out.Message("", "\n\n")
 		}
 		out.Append(func(dst []byte) []byte { return runtime.AppendBenchmarks(dst, results, out.JSON()) })
-		if err := s.EndSpecial(); err != nil {
+	} else {
+		results, err := s.RunTests(ctx)
+		if err != nil {
 			return 0, kernelError{err}
 		}
-		return exitOK, out.Close()
+		failed = printTests(out, results)
 	}
-	results, err := s.RunTests(ctx)
-	if err != nil {
-		return 0, kernelError{err}
-	}
-	failed := printTests(out, results)
 	if err := s.EndSpecial(); err != nil {
 		return 0, kernelError{err}
 	}

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
-	"github.com/sonde-sh/sonde/runtime/kernel"
 	"github.com/sonde-sh/sonde/runtime/kernel/needs"
 )
 
@@ -86,12 +85,7 @@ func until(t testing.TB, what string, f func() bool) {
 // tracefs gives the configuration and the directory of a machine with events of system calls, mounted or not.
 func tracefs(t testing.TB) (Config, string) {
 	t.Helper()
-	needs.BPF(t)
-	k, err := kernel.Open(kernel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { k.Close() })
+	k := needs.Kernel(t)
 	dir, err := k.TracefsDir()
 	if err != nil {
 		t.Fatal(err)

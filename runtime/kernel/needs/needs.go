@@ -9,6 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
+
+	"github.com/sonde-sh/sonde/runtime/kernel"
 )
 
 // BPF skips a test where BPF programs cannot be loaded and attached to the whole machine: without root's rights, and in containers whose root lacks
@@ -25,6 +27,18 @@ func BPF(t testing.TB) {
 	case err != nil:
 		t.Fatal(err)
 	}
+}
+
+// Kernel opens the running kernel for a test that needs BPF, and closes it at the end of the test.
+func Kernel(t testing.TB) *kernel.Kernel {
+	t.Helper()
+	BPF(t)
+	k, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
 }
 
 // TryBPF asks the kernel for a map, a program and an event of all processes, and gives its first refusal.

@@ -336,6 +336,8 @@ func TestFaults(t *testing.T) {
 		{"struct s { int a; int b[; };", "E0201", "", "["},
 		{"struct s { int a; int a; };", "E0205", "twice", "a"},
 		{"struct s { char a[1ul << 40]; };", "E0205", "too large", "["},
+		{"struct s { int a; struct s n; };", "E0202", "not complete before its closing brace", "n"},
+		{"struct s { union { int x; struct s n[2]; } u; };", "E0202", "not complete before its closing brace", "n"},
 		{"struct s { struct nowhere n; };", "E0202", "unknown type `struct nowhere`", "nowhere"},
 	} {
 		_, diags := parse(t, c.text, Options{})

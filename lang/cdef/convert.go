@@ -32,6 +32,7 @@ type conversionFault struct {
 	code diag.Code
 	word string // where to point: its place in the script
 	msg  string
+	hint string
 }
 
 func (f conversionFaults) Error() string { return f[0].msg }
@@ -287,7 +288,12 @@ func (c *converter) declaresNothing(f *cc.Field) bool {
 	if !ok || f.Name() != "" || f.IsBitfield() {
 		return false
 	}
-	return isDeclaredOnly(t) || c.filled[t] && c.aligns[c.memo[t]] == 0
+	return isDeclaredOnly(t) || c.beingDefined(t)
+}
+
+// beingDefined reports whether the members of a struct are being read: it has no size yet.
+func (c *converter) beingDefined(t structLike) bool {
+	return c.filled[t] && !isDeclaredOnly(t) && c.aligns[c.memo[t]] == 0
 }
 
 // place is the type of a struct or union, whose members may follow later.
@@ -332,6 +338,10 @@ func (c *converter) member(t structLike, f *cc.Field) member {
 	if tag, ok := incompleteTag(f.Type()); ok && typ.Size == 0 {
 		c.fault("E0202", tag, "unknown type `struct %s` of member `%s`", tag, m.name)
 	}
+	if s, ok := elemOf(f.Type()).(structLike); ok && c.beingDefined(s) {
+		c.fault("E0202", m.name, "member `%s` is of the type `%s`, which is not complete before its closing brace", m.name, typ)
+		c.faults[len(c.faults)-1].hint = fmt.Sprintf("a pointer can be a member: `%s *%s`", c.convert(elemOf(f.Type())), m.name)
+	}
 	if _, scalar := elemOf(f.Type()).(*cc.PredefinedType); scalar && f.Type().Typedef() == nil {
 		m.align = f.Type().Align() // for floating point, which we keep as bytes
 	}
@@ -371,7 +381,7 @@ func incompleteTag(t cc.Type) (string, bool) {
 }
 
 func (c *converter) fault(code diag.Code, word, format string, args ...any) {
-	c.faults = append(c.faults, conversionFault{code, word, fmt.Sprintf(format, args...)})
+	c.faults = append(c.faults, conversionFault{code, word, fmt.Sprintf(format, args...), "check the definition"})
 }
 
 // alignOf returns the alignment of a converted type.

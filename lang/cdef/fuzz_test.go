@@ -10,7 +10,7 @@ import (
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"struct s { int a; char b[4]; struct s *n; };\nunion u { int a; long b; };", "#define A 1\n#if A > 0\nenum e { X = A, Y };\n#endif",
-		"typedef struct { unsigned a:3, :0, b:7; } __attribute__((packed)) t;", "#ifdef X\n#else\n#include <linux/fs.h>\n#endif", "struct s {", "struct s { int a; int *const; };", "struct s{b[4 bs *", "#define F(x) x##x\nstruct s { int F(a); };",
+		"typedef struct { unsigned a:3, :0, b:7; } __attribute__((packed)) t;", "#ifdef X\n#else\n#include <linux/fs.h>\n#endif", "struct s {", "struct s { int a; int *const; };", "struct s{b[4 bs *", "struct s { int a; char b[4]; struct s n; };", "#define F(x) x##x\nstruct s { int F(a); };",
 	} {
 		f.Add(text)
 	}

@@ -198,7 +198,7 @@ func (d *Defs) report(err error, files []cFile, diags *diag.List) {
 	var faults conversionFaults
 	if errors.As(err, &faults) {
 		for _, f := range faults {
-			diags.Errorf(f.code, findWord(files, f.word), "%s", f.msg).Hint("check the definition")
+			diags.Errorf(f.code, findWord(files, f.word), "%s", f.msg).Hint("%s", f.hint)
 		}
 		return
 	}

@@ -129,8 +129,9 @@ soak-host: ## random scripts and functions on this kernel
 	SONDE_SOAK=1 $(GO) test -timeout 0 ./cmd/sonde/shell ./runtime/symbol
 	SONDE_SOAK=1 $(GO) test -timeout 0 -v -run 'EqualsStrace|Replay|ContainerStarts|ManyProcesses|Cost' ./runtime/seccomp -launches 200
 
-soak-kernels: deps $(BIN)/labrun ## random scripts on SOAKKERNELS
-	$(BIN)/labrun -kernel $(SOAKKERNELS) -timeout 24h -test ./stdlib/scriptgen -- -test.v -test.timeout 24h -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED) -shrink 0
+soak-kernels: deps ## random scripts on SOAKKERNELS, loaded, and run and compared with the interpreter
+	CGO_ENABLED=0 $(GO) test -timeout 0 -v -run Across ./stdlib/scriptgen -across $(SOAKKERNELS) -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED)
+	CGO_ENABLED=0 $(GO) test -timeout 0 -v -run Across ./stdlib/scriptgen -across $(SOAKKERNELS) -scripts $(SOAKSCRIPTS) -seed $(SOAKSEED) -runs
 
 $(BIN)/bench: FORCE
 	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/bench

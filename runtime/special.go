@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/sonde-sh/sonde/codegen/object"
+	"github.com/sonde-sh/sonde/lang/diag"
 	"github.com/sonde-sh/sonde/runtime/value"
 )
 
@@ -32,8 +33,16 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 			continue
 		}
 		var text strings.Builder
-		kept := s.out
-		s.out = NewOutput(&text, kept.json, BufferFull)
+		kept, report := s.out, s.opts.Report
+		s.out = NewOutput(&text, false, BufferFull) // in JSON it is one string, messages with it
+		if kept.json {
+			r := &diag.Renderer{Set: s.obj.Files}
+			s.opts.Report = func(d *diag.Diagnostic) {
+				if d.Severity != diag.Warning || !s.opts.NoWarnings {
+					s.out.Message("", r.Render(d))
+				}
+			}
+		}
 		var err error
 		if !begun {
 			begun = true
@@ -53,7 +62,7 @@ func (s *Session) RunTests(ctx context.Context) ([]TestResult, error) {
 			s.reader.Drain(s.handleRest)
 		}
 		closeErr := s.out.Close()
-		s.out = kept
+		s.out, s.opts.Report = kept, report
 		if err != nil {
 			return out, err
 		}

@@ -99,7 +99,7 @@ func processVars() []Builtin {
 				Text:    "0 when there is none.",
 				Example: "tracepoint:raw_syscalls:sys_enter /has_cpid && pid == cpid/ { @ = count(); }", SeeAlso: []string{"has_cpid"},
 			},
-			Var: &check.Var{Type: fixed(types.TUint32), Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.ChildPID), true }},
+			Var: &check.Var{Type: childPID, Const: func(u *check.VarUse) (int64, bool) { return int64(u.Env.ChildPID), true }},
 		},
 		{
 			Name: "has_cpid", Doc: Doc{
@@ -115,6 +115,20 @@ func processVars() []Builtin {
 			}},
 		},
 	}
+}
+
+// childPID is the type of `cpid`, which is of no use without a process, unless the script asks whether there is one.
+func childPID(u *check.VarUse) *types.Type {
+	if u.Env.Command == "" {
+		asked := false
+		for _, id := range u.Body.Idents {
+			asked = asked || id.Builtin != nil && id.Builtin.Name == "has_cpid"
+		}
+		if !asked {
+			u.Diags.Warnf(check.CodeNoChild, u.Node.Sp, "No child command (`-c`); cpid is zero").Hint("start the program that is to be traced with `-c`, or ask `has_cpid`")
+		}
+	}
+	return types.TUint32
 }
 
 // curtaskType is a trusted pointer to the kernel's struct, or a plain number where there are no kernel types.

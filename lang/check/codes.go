@@ -89,6 +89,7 @@ const (
 	CodeConversion     diag.Code = "W0309"
 	CodeNoParam        diag.Code = "W0310"
 	CodeUnreachable    diag.Code = "W0311"
+	CodeNoChild        diag.Code = "W0312"
 	CodeDeprecated     diag.Code = "W0401"
 	CodeTooLong        diag.Code = "W0402"
 	CodeNoPoints       diag.Code = "W0601"

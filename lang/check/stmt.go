@@ -307,7 +307,11 @@ func (b *body) forRange(s *ast.ForRange) {
 	if st.poisoned {
 		return
 	}
-	b.setVar(st, b.c.pool.closed(b.c.pool.promoteInt(plainInt(lo), plainInt(hi))))
+	if lo.Kind == types.Enum && hi.Kind == types.Enum && types.Equal(lo, hi) {
+		b.setVar(st, lo)
+	} else {
+		b.setVar(st, b.c.pool.closed(b.c.pool.promoteInt(plainInt(lo), plainInt(hi))))
+	}
 	b.Types[s.Var] = st.v.Type
 }
 

@@ -348,6 +348,11 @@ func checkCodes() []Entry {
 			"BEGIN { return; print(1); }",
 		},
 		{
+			"W0312", "no process was started",
+			"`cpid` is the id of the process that `-c` starts, and 0 without that option: nothing equals it. A script that asks `has_cpid` is not warned.",
+			"tracepoint:raw_syscalls:sys_enter /pid == cpid/ { @ = count(); }",
+		},
+		{
 			"W0601", "probe without attach points",
 			"Nothing that the attach points of a probe name exists, and `missing_probes` says to go on: the probe is left out.",
 			"",

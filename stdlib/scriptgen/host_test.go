@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func (h *host) sites(t testing.TB) []string {
 	} {
 		out = append(out, "tracepoint:"+n)
 	}
-	f := h.kernel.Features()
+	f := cmp.Or(h.machine.Features, h.kernel.Features())
 	for _, k := range []string{"vfs_read", "vfs_open", "tcp_sendmsg", "tcp_connect", "schedule", "wake_up_new_task", "security_file_open", "do_nanosleep", "ip_output", "dput"} {
 		if f.Has(kernel.FeatureKprobes) {
 			out = append(out, "kprobe:"+k, "kretprobe:"+k)
@@ -188,18 +189,49 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 	return s, o, true
 }
 
+// runObject loads an object as it is, and runs it to its end where it is asked to.
+func (h *host) runObject(obj *object.Object, run bool) (string, outcome) {
+	var buf bytes.Buffer
+	opts := printing(&buf)
+	opts.Kernel, opts.Targets, opts.Object = h.kernel, h.machine, obj
+	s, err := runtime.New(opts)
+	switch {
+	case err != nil:
+		o := outcome{err: err}
+		var le *runtime.LoadError
+		if errors.As(err, &le) {
+			o.log = le.Log
+		}
+		return "", o
+	case !run:
+		return "", outcome{err: s.Close()}
+	}
+	return finish(s, opts.Output, &buf)
+}
+
 // run runs a text to its end and gives what it printed.
 func (h *host) run(g *scriptgen.Generator, text string) (string, outcome) {
 	var buf bytes.Buffer
-	out := runtime.NewOutput(&buf, false, 0)
-	s, o, _ := h.load(g, text, runtime.Options{Output: out, Report: func(d *diag.Diagnostic) {
-		if d.Severity == diag.Error || strings.Contains(d.Message, "stopped by a limit") {
-			out.Message("", d.Message)
-		}
-	}})
+	opts := printing(&buf)
+	s, o, _ := h.load(g, text, opts)
 	if s == nil {
 		return "", o
 	}
+	return finish(s, opts.Output, &buf)
+}
+
+// printing are options for a run whose output is compared.
+func printing(w io.Writer) runtime.Options {
+	out := runtime.NewOutput(w, false, 0)
+	return runtime.Options{Output: out, Report: func(d *diag.Diagnostic) {
+		if d.Severity == diag.Error || strings.Contains(d.Message, "stopped by a limit") {
+			out.Message("", d.Message)
+		}
+	}}
+}
+
+// finish runs a session to its end.
+func finish(s *runtime.Session, out *runtime.Output, buf *bytes.Buffer) (string, outcome) {
 	defer s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // only a hang reaches it
 	defer cancel()

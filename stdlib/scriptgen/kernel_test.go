@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -27,7 +28,13 @@ var (
 	verbose  = flag.Bool("show", false, "print each script before it is loaded")
 )
 
-func TestMain(m *testing.M) { lab.RunTests(m) }
+func TestMain(m *testing.M) {
+	lab.Init()
+	flag.Parse()
+	if !guestMain() {
+		os.Exit(m.Run())
+	}
+}
 
 // TestKernelRandomScripts loads random scripts with probes of all kinds: the verifier must not refuse one.
 func TestKernelRandomScripts(t *testing.T) {

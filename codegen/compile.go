@@ -27,6 +27,9 @@ type Options struct {
 	// LoopBudget is what the verifier may spend on loops of unknown length on kernels without bpf_loop; 0 is the default. A loader that is
 	// told that a program is too complex (E2BIG, or EFAULT from older verifiers) may try again with an eighth.
 	LoopBudget int
+	// OutlineFrom tells from which time on the same operation on a map, or a record of the same form, becomes a call of a function in a program; 0
+	// is the default, less than 0 never.
+	OutlineFrom int
 	// DryActions counts what signal(), override(), deny() and write_user() would do, and does nothing.
 	DryActions bool
 	// Filter, when set, emits what each program tests before anything else.
@@ -63,7 +66,7 @@ func Compile(info *check.Info, t *target.Target, opts Options) (*object.Object, 
 	if diags == nil {
 		diags = &diag.List{}
 	}
-	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, DryActions: opts.DryActions, Filter: opts.Filter, Shared: opts.Shared}, diags)
+	u := lower.NewUnit(info, t, lower.Options{HelperErrors: opts.HelperErrors, Ring: opts.RingBytes, LoopBudget: opts.LoopBudget, OutlineFrom: opts.OutlineFrom, DryActions: opts.DryActions, Filter: opts.Filter, Shared: opts.Shared}, diags)
 	p, err := makePlan(info, u, t)
 	if err != nil {
 		return nil, err

@@ -159,14 +159,15 @@ func TestSemanticsInTheInterpreter(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			info := fixtureInfo(t, c.script())
-			for _, noOpt := range []bool{true, false} {
+			for _, opts := range []codegen.Options{{NoOpt: true}, {}, {NoOpt: true, OutlineFrom: 1}, {OutlineFrom: 1}} {
 				var m *ir.Module
-				obj := compile(t, info, fixtureTarget(target.TaskBTF), codegen.Options{NoOpt: noOpt, Dump: func(_ string, d *ir.Module) { m = d }})
+				opts.Dump = func(_ string, d *ir.Module) { m = d }
+				obj := compile(t, info, fixtureTarget(target.TaskBTF), opts)
 				if m == nil {
 					t.Fatal("no IR")
 				}
 				if got := interpret(t, obj, m); got != c.want {
-					t.Errorf("optimised %v: got %q, want %q\n%s", !noOpt, got, c.want, m)
+					t.Errorf("optimised %v, shared code %v: got %q, want %q\n%s", !opts.NoOpt, opts.OutlineFrom == 1, got, c.want, m)
 				}
 			}
 		})
@@ -328,21 +329,26 @@ func TestKernelSemanticsAgain(t *testing.T) {
 		name     string
 		features target.Features
 		budget   int
+		outline  int
 	}{
-		{"old", target.AllBut(old...), 0},
-		{"old, loops as global functions", target.AllBut(old...), 40_000},
-		{"old, few rounds of global functions", target.AllBut(old...), 625},
-		{"loops as callbacks", here, 40_000},
+		{"old", target.AllBut(old...), 0, 0},
+		{"old, loops as global functions", target.AllBut(old...), 40_000, 0},
+		{"old, few rounds of global functions", target.AllBut(old...), 625, 0},
+		{"old, shared code", target.AllBut(old...), 0, 1},
+		{"loops as callbacks", here, 40_000, 0},
+		{"shared code", here, 0, 1},
 	} {
 		for _, c := range semanticsTable {
-			if c.newOnly && !here.Has(target.BpfLoop) || c.newOnly && variant.name != "loops as callbacks" {
+			if c.newOnly && (!here.Has(target.BpfLoop) || strings.HasPrefix(variant.name, "old")) {
 				continue
 			}
 			t.Run(variant.name+"/"+c.name, func(t *testing.T) {
 				tg := *h.machine.Target()
 				tg.Features = variant.features
 				info := h.info(t, c.script())
-				again := func(budget int) *object.Object { return compile(t, info, &tg, codegen.Options{LoopBudget: budget}) }
+				again := func(budget int) *object.Object {
+					return compile(t, info, &tg, codegen.Options{LoopBudget: budget, OutlineFrom: variant.outline})
+				}
 				obj := again(variant.budget)
 				if variant.budget > 0 {
 					again = nil

@@ -248,6 +248,10 @@ func (s *Session) failures() {
 			if missingDelete(f.Helper, rc) {
 				continue // scripts delete without having looked: with -k only
 			}
+			if slices.ContainsFunc(s.failed, func(g object.Failure) bool { return g.Helper == f.Helper && g.Span == f.Span }) {
+				continue // the same place, compiled for another attach point
+			}
+			s.failed = append(s.failed, f)
 			s.helperFailure(f.Helper, rc, f.Span)
 		}
 	}

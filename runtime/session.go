@@ -97,9 +97,10 @@ type Session struct {
 	unwind   *unwinder // nil when there is no dw_ustack
 	started  time.Time
 	lost     lostRecords
-	left     int    // events that were not handled in time after the end
-	commands uint64 // run by system(), or not run with DryActions
-	reported []bool // by index of object.Failures
+	left     int              // events that were not handled in time after the end
+	commands uint64           // run by system(), or not run with DryActions
+	reported []bool           // by index of object.Failures
+	failed   []object.Failure // what was reported
 	closed   bool
 }
 

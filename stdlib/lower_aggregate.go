@@ -10,7 +10,7 @@ import (
 // Aggregations: the value is evaluated first, then this CPU's copy is changed in place.
 
 func lowerCount(g *lower.Gen, _ *check.Call) lower.Operand {
-	g.Aggregate(func(s lower.Slot) { s.Add(0, g.B.Const(1)) })
+	g.Aggregate(nil, nil, func(s lower.Slot, _ []*ir.Value) { s.Add(0, g.B.Const(1)) })
 	return lower.Operand{}
 }
 
@@ -19,15 +19,15 @@ func aggValue(g *lower.Gen, c *check.Call) *ir.Value { return g.Scalar(c.Args[0]
 
 func lowerSum(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
-	g.Aggregate(func(s lower.Slot) { s.Add(0, v) })
+	g.Aggregate([]*ir.Value{v}, nil, func(s lower.Slot, args []*ir.Value) { s.Add(0, args[0]) })
 	return lower.Operand{}
 }
 
 // lowerAvg serves avg and stats: total, count.
 func lowerAvg(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
-	g.Aggregate(func(s lower.Slot) {
-		s.Add(0, v)
+	g.Aggregate([]*ir.Value{v}, nil, func(s lower.Slot, args []*ir.Value) {
+		s.Add(0, args[0])
 		s.Add(1, g.B.Const(1))
 	})
 	return lower.Operand{}
@@ -36,7 +36,7 @@ func lowerAvg(g *lower.Gen, c *check.Call) lower.Operand {
 func lowerMinMax(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
 	t := aggType(g, c)
-	g.Aggregate(func(s lower.Slot) { s.MinMax(t, v) })
+	g.Aggregate([]*ir.Value{v}, nil, func(s lower.Slot, args []*ir.Value) { s.MinMax(t, args[0]) })
 	return lower.Operand{}
 }
 
@@ -50,15 +50,24 @@ func aggType(g *lower.Gen, c *check.Call) *types.Type {
 
 func lowerHist(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
-	i := g.HistIndex(v, aggType(g, c).Bits)
-	g.Aggregate(func(s lower.Slot) { s.AddAt(i, g.B.Const(1)) })
+	t := aggType(g, c)
+	g.Aggregate([]*ir.Value{v}, func(args []*ir.Value) []*ir.Value {
+		return []*ir.Value{g.HistIndex(args[0], t.Bits)}
+	}, addToBucket(g))
 	return lower.Operand{}
+}
+
+// addToBucket counts in the word that is the argument.
+func addToBucket(g *lower.Gen) func(s lower.Slot, args []*ir.Value) {
+	return func(s lower.Slot, args []*ir.Value) { s.AddAt(args[0], g.B.Const(1)) }
 }
 
 func lowerLHist(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
-	i := g.LHistIndex(v, aggType(g, c))
-	g.Aggregate(func(s lower.Slot) { s.AddAt(i, g.B.Const(1)) })
+	t := aggType(g, c)
+	g.Aggregate([]*ir.Value{v}, func(args []*ir.Value) []*ir.Value {
+		return []*ir.Value{g.LHistIndex(args[0], t)}
+	}, addToBucket(g))
 	return lower.Operand{}
 }
 
@@ -66,11 +75,12 @@ func lowerLHist(g *lower.Gen, c *check.Call) lower.Operand {
 func lowerTSeries(g *lower.Gen, c *check.Call) lower.Operand {
 	v := aggValue(g, c)
 	t := aggType(g, c)
-	now := g.B.Add(nanoseconds(g), g.TAIOffset()) // so that intervals start at whole seconds of the day
-	number := g.B.OpImm(ir.OpUDiv, now, max(t.IntervalNS, 1))
-	bucket := g.B.OpImm(ir.OpUMod, number, int64(max(t.Buckets, 1)))
-	epoch := g.B.AddImm(number, 1)
-	g.Aggregate(func(s lower.Slot) {
+	g.Aggregate([]*ir.Value{v}, func(args []*ir.Value) []*ir.Value {
+		now := g.B.Add(nanoseconds(g), g.TAIOffset()) // so that intervals start at whole seconds of the day
+		number := g.B.OpImm(ir.OpUDiv, now, max(t.IntervalNS, 1))
+		return []*ir.Value{args[0], now, g.B.OpImm(ir.OpUMod, number, int64(max(t.Buckets, 1))), g.B.AddImm(number, 1)}
+	}, func(s lower.Slot, args []*ir.Value) {
+		v, now, bucket, epoch := args[0], args[1], args[2], args[3]
 		e := s.Element(bucket, 24)
 		g.B.If(g.B.Cmp(ir.OpNe, e.Word(0), epoch), func() {
 			e.Set(0, epoch)

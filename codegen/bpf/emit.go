@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
@@ -171,32 +172,17 @@ func (e *encoder) describe(f *ir.Func) {
 		linkage = btf.GlobalFunc
 		proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
 	}
-	if f.Kind == ir.Global || pure(f) {
+	if f.Kind == ir.Global || alone(f) {
 		linkage = btf.GlobalFunc
 	}
 	first := e.starts[len(e.starts)-1]
 	e.insns[first] = btf.WithFuncMetadata(e.insns[first], &btf.Func{Name: e.name(f), Type: proto, Linkage: linkage})
 }
 
-// pure tells whether a subprogram works on integers alone. The verifier checks such a function once when it is global, and again at each call
+// alone tells whether a subprogram is given integers only. The verifier checks such a function once when it is global, and again at each call
 // when it is static.
-func pure(f *ir.Func) bool {
-	if f.Kind != ir.Subprog || len(f.Slots) > 0 || len(callees(f)) > 0 {
-		return false
-	}
-	for _, b := range f.Blocks {
-		for _, p := range b.Params {
-			if p.Type != ir.I64 {
-				return false
-			}
-		}
-		for _, v := range b.Values {
-			if v.Type != ir.I64 || ir.Ops[v.Op].Effect != ir.Pure {
-				return false
-			}
-		}
-	}
-	return true
+func alone(f *ir.Func) bool {
+	return f.Kind == ir.Subprog && !slices.ContainsFunc(f.Blocks[0].Params, func(p *ir.Value) bool { return p.Type != ir.I64 })
 }
 
 // symbol is the function's name as BTF and the assembler accept it.

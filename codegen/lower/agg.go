@@ -15,27 +15,46 @@ type Slot struct {
 	g      *Gen
 }
 
-// Aggregate updates the aggregation that the current call is assigned to. update gets its memory, which starts as zeros; it is
-// called once. Evaluate arguments before.
-func (g *Gen) Aggregate(update func(s Slot)) {
+// Aggregate updates the aggregation that the current call is assigned to. args are its evaluated arguments, of which prepare, when it is not nil,
+// makes what update needs beside the memory, which starts as zeros. What both do must depend on the map's type and on the args alone: the code
+// may be shared with other updates of the map.
+func (g *Gen) Aggregate(args []*ir.Value, prepare func(args []*ir.Value) []*ir.Value, update func(s Slot, args []*ir.Value)) {
 	m, keys := g.aggMap, g.aggKeys
 	if m == nil {
 		panic("lower: an aggregation that is not assigned to a map")
 	}
 	g.aggMap, g.aggKeys = nil, nil
+	if prepare == nil {
+		prepare = func(args []*ir.Value) []*ir.Value { return args }
+	}
 	slot := func(p *ir.Value) Slot {
 		return Slot{Place: Place{Ptr: p, Size: m.plan.size, Space: types.SpaceBPF}, Shared: m.plan.store == storeShared, g: g}
 	}
 	if m.plan.store == storeLines {
-		p := g.cpuLine(m.Spec.Global)
-		s := slot(p)
-		update(s)
-		if gs := m.Spec.Global; m.Value.Kind == types.Sum { // zero may be a sum
-			g.B.Store(p, gs.SetOff-gs.Off, 8, g.B.Const(1))
+		line := func(_ func() Place, args []*ir.Value) {
+			args = prepare(args)
+			p := g.cpuLine(m.Spec.Global)
+			update(slot(p), args)
+			if gs := m.Spec.Global; m.Value.Kind == types.Sum { // zero may be a sum
+				g.B.Store(p, gs.SetOff-gs.Off, 8, g.B.Const(1))
+			}
+		}
+		switch m.Value.Kind {
+		case types.Count, types.Sum, types.Avg, types.Stats: // as short as a call
+			line(nil, args)
+		default:
+			g.withKey("aggregate ", m, nil, args, line)
 		}
 		return
 	}
-	key := g.Key(m, keys)
+	g.withKey("aggregate ", m, func() Place { return g.Key(m, keys) }, args, func(key func() Place, args []*ir.Value) {
+		args = prepare(args)
+		g.aggregate(m, key(), func(p *ir.Value) { update(slot(p), args) })
+	})
+}
+
+// aggregate changes the value of a key, which begins as zeros.
+func (g *Gen) aggregate(m *Map, key Place, update func(p *ir.Value)) {
 	found, miss, end := g.B.NewBlock("found"), g.B.NewBlock("insert"), g.B.NewBlock("aggregated")
 	v := g.B.NewVar("slot", ir.MapVal)
 	first := g.B.NewBlock("first")
@@ -51,7 +70,7 @@ func (g *Gen) Aggregate(update func(s Slot)) {
 	g.B.Cold(func() { g.scoped(func() { g.insertZero(m, key, v, found, end) }) })
 	g.B.Seal(found)
 	g.B.SetBlock(found)
-	update(slot(g.B.Get(v)))
+	update(g.B.Get(v))
 	g.B.Jump(end)
 	g.B.Seal(end)
 	g.B.SetBlock(end)

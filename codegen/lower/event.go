@@ -29,6 +29,7 @@ const (
 	ringFew    = 128 << 10 // what a program that runs once sends outside of loops, and orders to ourselves (exit, print of a map)
 	ringSeldom = 1 << 20   // from programs that run seldom, outside of loops
 	ringEvents = 4 << 20
+	ringHeader = 8 // the kernel's, of each record
 )
 
 // Item is a value to send: an expression, or an operand that exists already. Type nil means the type of the value.
@@ -91,10 +92,13 @@ func (g *Gen) ringBytes(ev *object.Event, tails int) int {
 		once = once || tails == 0
 	default:
 	}
-	if once {
+	if g.u.sentOnce += ev.Size + tails + ringHeader; once && g.u.sentOnce <= ringFew/2 {
 		return ringFew
 	}
-	return ringSeldom
+	if g.u.sentOnce <= ringSeldom/2 {
+		return ringSeldom
+	}
+	return ringEvents
 }
 
 // layout places the fields and returns the room that the tails may take.
@@ -165,9 +169,12 @@ func leavesEarly(e ast.Expr) bool {
 	return found
 }
 
-// header writes the record's head and zeros between the fields.
-func (g *Gen) header(ev *object.Event, p Place) {
-	g.B.Store(p.Ptr, int(p.Off), 8, g.B.Const(int64(ev.ID)))
+// header writes the record's head, with the id of ev, or another one, and zeros between the fields.
+func (g *Gen) header(ev *object.Event, id *ir.Value, p Place) {
+	if id == nil {
+		id = g.B.Const(int64(ev.ID))
+	}
+	g.B.Store(p.Ptr, int(p.Off), 8, id)
 	end := object.EventHeader
 	gap := func(to int) {
 		if to > end {
@@ -195,6 +202,18 @@ func (g *Gen) storeItem(p Place, f object.EventField, it Item) {
 
 func (g *Gen) sendFixed(ev *object.Event, items []Item) {
 	g.values(items)
+	if !g.sendOutlined(ev, items) {
+		g.sendReserved(ev, nil, func(rec Place) {
+			for i, f := range ev.Fields {
+				g.storeItem(rec, f, items[i])
+			}
+		})
+	}
+}
+
+// sendReserved writes a record into the ring buffer; id is the number of another event of the same form, nil that
+// of ev, and fill writes the fields.
+func (g *Gen) sendReserved(ev *object.Event, id *ir.Value, fill func(rec Place)) {
 	rec := g.B.Helper(asm.FnRingbufReserve, g.B.MapRef(ringMap), g.B.Const(int64(ev.Size)), g.B.Const(0))
 	got, lost, end := g.B.NewBlock("reserved"), g.B.NewBlock("lost"), g.B.NewBlock("sent")
 	lost.Cold = true
@@ -205,10 +224,8 @@ func (g *Gen) sendFixed(ev *object.Event, items []Item) {
 	rec = g.B.NonNil(rec)
 	p := Place{Ptr: rec, Size: ev.Size, Space: types.SpaceBPF}
 	g.scoped(func() {
-		g.header(ev, p)
-		for i, f := range ev.Fields {
-			g.storeItem(p, f, items[i])
-		}
+		g.header(ev, id, p)
+		fill(p)
 		flags := g.wakeFlags(ev)
 		v := g.B.Helper(asm.FnRingbufSubmit, rec, flags)
 		v.Type = ir.Void
@@ -226,7 +243,7 @@ func (g *Gen) sendTails(ev *object.Event, items []Item, room int) {
 	slot := g.takeRecord(ev.Size + room)
 	base := g.B.SlotAddr(slot, 0)
 	p := Place{Ptr: base, Size: ev.Size, Space: types.SpaceBPF}
-	g.header(ev, p)
+	g.header(ev, nil, p)
 	pos := g.B.Const(int64(ev.Size))
 	for i, f := range ev.Fields {
 		if !f.Tail {

@@ -26,6 +26,9 @@ type Options struct {
 	DryActions bool
 	// Filter, when set, emits what each program tests first; it leaves the program with LeaveUnless.
 	Filter func(g *Gen)
+	// OutlineFrom tells from which time on the same operation on a map, or a record of the same form, becomes a call of a function in a program; 0
+	// means the default, less than 0 never.
+	OutlineFrom int
 	// Shared is what the session of the prompt has already; nil for a script that stands alone.
 	Shared *object.Shared
 }
@@ -44,6 +47,7 @@ type Unit struct {
 	points   map[string]int
 	events   map[string]*object.Event
 	wake     *object.GlobalSlot
+	sentOnce int                    // bytes of records that programs send at most, each once in a run, outside of loops
 	own      map[string]bool        // see ownThread
 	failures map[object.Failure]int // offsets of the words for those in Object.Failures, by place
 }
@@ -189,6 +193,7 @@ type Gen struct {
 	aggKeys  []ast.Expr
 	want     want // of the expression that is being evaluated
 
+	outlined   map[string]*outline
 	frameWalks int // stacks of user space that are walked here; see walkFrames
 }
 
@@ -212,6 +217,8 @@ type frame struct {
 	used   []*ir.Slot         // temporaries of the current statement
 	cb     *callback
 	stack  *ir.Slot // where stacks are taken
+	// outline is set where several places of the program share the code.
+	outline *outline
 	// records are places to build events in that are not in use.
 	records []*ir.Slot
 }
@@ -254,6 +261,9 @@ func (g *Gen) Errorf(code diag.Code, n ast.Node, format string, args ...any) *di
 // Ctx gives the program's context.
 func (g *Gen) Ctx() *ir.Value {
 	f := g.fr
+	if f.outline != nil {
+		panic("lower: an outlined function has no context")
+	}
 	if f.cb == nil {
 		return f.b.Param(0)
 	}

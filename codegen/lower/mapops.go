@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"fmt"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/sonde-sh/sonde/codegen/ir"
@@ -147,7 +149,9 @@ func (g *Gen) assignMap(node ast.Node, name string, keys []ast.Expr, e ast.Expr)
 		g.storePair(m, keys, g.ScalarAs(e, m.Value))
 	case m.Value.IsScalar():
 		v := g.ScalarAs(e, m.Value)
-		g.storeKeyed(m, g.Key(m, keys), v)
+		g.withKey("store ", m, func() Place { return g.Key(m, keys) }, []*ir.Value{v}, func(key func() Place, args []*ir.Value) {
+			g.storeKeyed(m, key(), args[0])
+		})
 	default:
 		key := g.Key(m, keys)
 		tmp := g.TempOf(m.Value)
@@ -207,7 +211,20 @@ func (g *Gen) modifyMap(node ast.Node, name string, keys []ast.Expr, op string, 
 		return res
 	}
 	y := rhs()
-	key := g.Key(m, keys)
+	if !need && y.Type.Kind == types.Int && y.V != nil {
+		yt := y.Type
+		what := fmt.Sprintf("modify %s %d %t ", op, yt.Size, yt.Signed)
+		g.withKey(what, m, func() Place { return g.Key(m, keys) }, []*ir.Value{g.asInt(y.V)}, func(key func() Place, args []*ir.Value) {
+			g.modifyKeyed(m, key(), op, Scalar(yt, args[0]), false, false)
+		})
+		return Operand{}
+	}
+	return g.modifyKeyed(m, g.Key(m, keys), op, y, need, old)
+}
+
+// modifyKeyed is modifyMap for the value of a key.
+func (g *Gen) modifyKeyed(m *Map, key Place, op string, y Operand, need, old bool) Operand {
+	t := m.Value
 	v := g.B.NewVar("result", ir.I64)
 	found := func(p *ir.Value) {
 		o := g.modifyAt(Place{Ptr: p, Size: t.Size, Space: types.SpaceBPF}, t, op, y, need, old)

@@ -287,6 +287,10 @@ func (g *Gen) helperEvent(rc *ir.Value, name string) {
 // noteFailure keeps the last error of this place in the script where user space finds it: one store, which is all that a script pays for a
 // failure that nobody asked to see each time.
 func (g *Gen) noteFailure(rc *ir.Value, name string) {
+	if g.fr.outline != nil {
+		g.fr.outline.note(g, rc, name)
+		return
+	}
 	place := object.Failure{Helper: name, Span: g.B.Span}
 	off, ok := g.u.failures[place]
 	if !ok { // else the same place, compiled for another attach point

@@ -14,7 +14,7 @@ import (
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
-// An event without tails is written straight into its ring-buffer record (reserve, submit). One with tails, whose size is known only at run time,
+// An event without tails is written straight into its ring-buffer record (reserve, submit), as long as the verifier bears it. One with tails, whose size is known only at run time,
 // is built in scratch memory and copied (output): a packed record costs less than reserving room for the longest string.
 const (
 	maxInlineString = 32 // strings up to this size are sent as they are, longer ones as a tail
@@ -65,12 +65,28 @@ func (g *Gen) EventItems(ev *object.Event, items ...Item) {
 	tails := g.layout(ev, items)
 	ev = g.u.event(ev, g.B.Span)
 	g.u.ring(g.ringBytes(ev, tails))
-	if tails == 0 {
+	if tails == 0 && g.mayReserve() {
 		g.sendFixed(ev, items)
 		return
 	}
 	g.sendTails(ev, items, tails)
 }
+
+// maxReserved is how many records of a program older verifiers see reserved.
+const maxReserved = 3
+
+// mayReserve tells whether a record may be reserved. Before Linux 6.3 the verifier takes no two ways through a program for the same while a
+// record is reserved, and where the next one is reserved soon it looks nowhere else: sixteen in a row are too much for it.
+func (g *Gen) mayReserve() bool {
+	if g.comparesReferences() {
+		return true
+	}
+	g.reserved++
+	return g.reserved <= maxReserved && len(g.rounds) == 0
+}
+
+// comparesReferences tells a verifier of Linux 6.3 or newer, by what came with 6.4.
+func (g *Gen) comparesReferences() bool { return g.Target.Features.Has(target.IterNum) }
 
 // ringBytes is how large the ring must be for an event at this place.
 func (g *Gen) ringBytes(ev *object.Event, tails int) int {

@@ -194,6 +194,7 @@ type Gen struct {
 	want     want // of the expression that is being evaluated
 
 	outlined   map[string]*outline
+	reserved   int // records that were reserved, see mayReserve
 	frameWalks int // stacks of user space that are walked here; see walkFrames
 }
 

@@ -176,7 +176,7 @@ func (g *Gen) stores(p Place, words []Place, values []*ir.Value) {
 
 // sendOutlined sends a record of a few words by a call, and reports whether it did.
 func (g *Gen) sendOutlined(ev *object.Event, items []Item) bool {
-	if ev.Kind == object.EvExit {
+	if ev.Kind == object.EvExit || !g.comparesReferences() {
 		return false
 	}
 	shape := fmt.Sprint("send ", ev.Size)

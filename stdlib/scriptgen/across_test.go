@@ -182,7 +182,7 @@ func (c *crossing) results(t *testing.T, out []byte) (n int) {
 	dec := gob.NewDecoder(bytes.NewReader(out))
 	for {
 		var r wireResult
-		if err := dec.Decode(&r); err == io.EOF {
+		if err := dec.Decode(&r); errors.Is(err, io.EOF) {
 			return n
 		} else if err != nil {
 			t.Errorf("the guest's answer: %v", err)

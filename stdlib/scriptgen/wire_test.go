@@ -253,7 +253,7 @@ func loadScripts(h *host, path string) error {
 	in, out := gob.NewDecoder(bytes.NewReader(data)), gob.NewEncoder(os.Stdout)
 	for {
 		var w wireScript
-		if err := in.Decode(&w); err == io.EOF {
+		if err := in.Decode(&w); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

@@ -34,6 +34,13 @@ func (e *LoadError) Error() string { return fmt.Sprintf("load %s: %v", e.Program
 
 func (e *LoadError) Unwrap() error { return e.Err }
 
+// TooLong tells whether the verifier gave up on the program for its length.
+func (e *LoadError) TooLong() bool { return tooLong(e.Err) }
+
+func tooLong(err error) bool {
+	return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) // EFAULT: too many jumps, on older kernels
+}
+
 // MapError says that a map could not be made.
 type MapError struct {
 	Map *object.Map
@@ -207,7 +214,7 @@ func (l *loader) load(insns asm.Instructions) (fd int, log string, err error) {
 	fd, err = progLoad(&attr)
 	if err != nil && !errors.Is(err, unix.EPERM) {
 		attr.logLevel = 1
-		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) { // EFAULT: too many jumps, on older kernels
+		if tooLong(err) {
 			// The steps of a program that has too many are no help, and writing a million of them takes minutes.
 			attr.logLevel = 4 // messages and statistics
 		}

@@ -115,17 +115,18 @@ type lostRecords struct {
 	err error
 }
 
-// loopBudget is the room for loops that is tried first when a program was too long for the verifier; then an eighth of it, down to minLoopBudget.
-const (
-	loopBudget    = 40_000
-	minLoopBudget = 100
-)
+// LoopBudgets are the rooms for loops, in instructions, that are tried one after the other when a program was too long for the verifier.
+var LoopBudgets = []int{40_000, 5_000, 625}
 
 // New makes the maps and loads the programs. On an error nothing stays open. A refused program gives a *LoadError, a refused map a *MapError.
 // Where programs are too long for the verifier, New compiles again with less room for loops, if that makes a difference; rounds that are cut off are counted.
 func New(opts Options) (*Session, error) {
 	s, err := load(opts)
-	for budget := loopBudget; opts.Recompile != nil && opts.Object.Budgeted && budget > minLoopBudget && tooLong(err); budget /= 8 {
+	for _, budget := range LoopBudgets {
+		var le *LoadError
+		if opts.Recompile == nil || !opts.Object.Budgeted || !errors.As(err, &le) || !le.TooLong() {
+			break
+		}
 		obj, cerr := opts.Recompile(budget)
 		if cerr != nil {
 			break
@@ -146,11 +147,6 @@ func sameCode(a, b *object.Object) bool {
 			return x.OpCode == y.OpCode && x.Dst == y.Dst && x.Src == y.Src && x.Offset == y.Offset && x.Constant == y.Constant
 		})
 	})
-}
-
-// tooLong tells whether the verifier gave up on a program for its length.
-func tooLong(err error) bool {
-	return errors.As(err, new(*LoadError)) && (errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT))
 }
 
 func load(opts Options) (s *Session, err error) {

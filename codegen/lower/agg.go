@@ -30,27 +30,27 @@ func (g *Gen) Aggregate(args []*ir.Value, prepare func(args []*ir.Value) []*ir.V
 	slot := func(p *ir.Value) Slot {
 		return Slot{Place: Place{Ptr: p, Size: m.plan.size, Space: types.SpaceBPF}, Shared: m.plan.store == storeShared, g: g}
 	}
-	if m.plan.store == storeLines {
-		line := func(_ func() Place, args []*ir.Value) {
-			args = prepare(args)
-			p := g.cpuLine(m.Spec.Global)
-			update(slot(p), args)
-			if gs := m.Spec.Global; m.Value.Kind == types.Sum { // zero may be a sum
-				g.B.Store(p, gs.SetOff-gs.Off, 8, g.B.Const(1))
-			}
+	do := func(key func() Place, args []*ir.Value) {
+		args = prepare(args)
+		if m.plan.store != storeLines {
+			g.aggregate(m, key(), func(p *ir.Value) { update(slot(p), args) })
+			return
 		}
+		p := g.cpuLine(m.Spec.Global)
+		update(slot(p), args)
+		if gs := m.Spec.Global; m.Value.Kind == types.Sum { // zero may be a sum
+			g.B.Store(p, gs.SetOff-gs.Off, 8, g.B.Const(1))
+		}
+	}
+	key := func() Place { return g.Key(m, keys) }
+	if m.plan.store == storeLines {
 		switch m.Value.Kind {
 		case types.Count, types.Sum, types.Avg, types.Stats: // as short as a call
-			line(nil, args)
-		default:
-			g.withKey("aggregate ", m, nil, args, line)
+			do(key, args)
+			return
 		}
-		return
 	}
-	g.withKey("aggregate ", m, func() Place { return g.Key(m, keys) }, args, func(key func() Place, args []*ir.Value) {
-		args = prepare(args)
-		g.aggregate(m, key(), func(p *ir.Value) { update(slot(p), args) })
-	})
+	g.withKey("aggregate ", m, key, args, do)
 }
 
 // aggregate changes the value of a key, which begins as zeros.

@@ -14,8 +14,9 @@ import (
 	"github.com/sonde-sh/sonde/lang/types"
 )
 
-// An event without tails is written straight into its ring-buffer record (reserve, submit), as long as the verifier bears it. One with tails, whose size is known only at run time,
-// is built in scratch memory and copied (output): a packed record costs less than reserving room for the longest string.
+// An event without tails is written straight into its ring-buffer record (reserve, submit), as long as the verifier bears it (mayReserve). One with
+// tails, whose size is known only at run time, is built in scratch memory and copied (output): a packed record costs less than reserving room for the
+// longest string.
 const (
 	maxInlineString = 32 // strings up to this size are sent as they are, longer ones as a tail
 	ringNoWakeup    = 1  // BPF_RB_NO_WAKEUP

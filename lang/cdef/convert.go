@@ -339,8 +339,8 @@ func (c *converter) member(t structLike, f *cc.Field) member {
 		c.fault("E0202", tag, "unknown type `struct %s` of member `%s`", tag, m.name)
 	}
 	if s, ok := elemOf(f.Type()).(structLike); ok && c.beingDefined(s) {
-		c.fault("E0202", m.name, "member `%s` is of the type `%s`, which is not complete before its closing brace", m.name, typ)
-		c.faults[len(c.faults)-1].hint = fmt.Sprintf("a pointer can be a member: `%s *%s`", c.convert(elemOf(f.Type())), m.name)
+		f := c.fault("E0202", m.name, "member `%s` is of the type `%s`, which is not complete before its closing brace", m.name, typ)
+		f.hint = fmt.Sprintf("a pointer can be a member: `%s *%s`", c.convert(s), m.name)
 	}
 	if _, scalar := elemOf(f.Type()).(*cc.PredefinedType); scalar && f.Type().Typedef() == nil {
 		m.align = f.Type().Align() // for floating point, which we keep as bytes
@@ -380,8 +380,9 @@ func incompleteTag(t cc.Type) (string, bool) {
 	return "", false
 }
 
-func (c *converter) fault(code diag.Code, word, format string, args ...any) {
+func (c *converter) fault(code diag.Code, word, format string, args ...any) *conversionFault {
 	c.faults = append(c.faults, conversionFault{code, word, fmt.Sprintf(format, args...), "check the definition"})
+	return &c.faults[len(c.faults)-1]
 }
 
 // alignOf returns the alignment of a converted type.

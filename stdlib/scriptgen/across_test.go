@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/sonde-sh/sonde/codegen"
 	"github.com/sonde-sh/sonde/codegen/target"
 	"github.com/sonde-sh/sonde/lang/diag"
+	"github.com/sonde-sh/sonde/runtime"
 	"github.com/sonde-sh/sonde/runtime/lab"
 	"github.com/sonde-sh/sonde/stdlib/scriptgen"
 )
@@ -204,14 +206,11 @@ func (c *crossing) results(t *testing.T, out []byte) (n int) {
 
 // shorter puts a script that was too long into the next batch, with the room for loops that the command would try next.
 func (c *crossing) shorter(t *testing.T, seed int64, text string) bool {
-	budget := 40_000
-	if b := c.budget[seed]; b != 0 {
-		budget = b / 8
-	}
-	if budget <= 100 {
+	next := slices.Index(runtime.LoopBudgets, c.budget[seed]) + 1 // the first one behind none
+	if next == len(runtime.LoopBudgets) {
 		return false
 	}
-	w := c.compile(t, seed, text, budget)
+	w := c.compile(t, seed, text, runtime.LoopBudgets[next])
 	if w == nil || !w.Budgeted {
 		return false
 	}

@@ -60,7 +60,20 @@ func openHost(t testing.TB) *host {
 			t.Error(err)
 		}
 	})
+	return hostOf(k, m)
+}
+
+func hostOf(k *kernel.Kernel, m *stdlib.Machine) *host {
 	return &host{k, m, stdlib.New(stdlib.ProbeKinds(m))}
+}
+
+// logOf is what the verifier said of a program that it refused.
+func logOf(err error) string {
+	var le *runtime.LoadError
+	if errors.As(err, &le) {
+		return le.Log
+	}
+	return ""
 }
 
 func (h *host) env() *check.Env {
@@ -184,11 +197,7 @@ func (h *host) load(g *scriptgen.Generator, text string, out runtime.Options) (*
 	}
 	o.obj.Config.PrintMapsOnExit = false
 	s, err := runtime.New(out)
-	var le *runtime.LoadError
-	if errors.As(err, &le) {
-		o.log = le.Log
-	}
-	o.err = err
+	o.err, o.log = err, logOf(err)
 	return s, o, true
 }
 
@@ -200,12 +209,7 @@ func (h *host) runObject(obj *object.Object, run bool) (string, outcome) {
 	s, err := runtime.New(opts)
 	switch {
 	case err != nil:
-		o := outcome{err: err}
-		var le *runtime.LoadError
-		if errors.As(err, &le) {
-			o.log = le.Log
-		}
-		return "", o
+		return "", outcome{err: err, log: logOf(err)}
 	case !run:
 		return "", outcome{err: s.Close()}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 
 	"github.com/sonde-sh/sonde/codegen/object"
 	"github.com/sonde-sh/sonde/runtime"
@@ -85,7 +84,7 @@ func (f *machineFacts) open(root string) (*host, error) {
 	}
 	m := stdlib.NewMachine(k)
 	m.Features = kernel.FixedFeatures(f.Features...)
-	return &host{k, m, stdlib.New(stdlib.ProbeKinds(m))}, nil
+	return hostOf(k, m), nil
 }
 
 // wireScript is a compiled script.
@@ -235,8 +234,7 @@ func guestDo(f func(h *host) error) {
 		err = kernel.RaiseMemlock()
 	}
 	if err == nil {
-		m := stdlib.NewMachine(k)
-		err = f(&host{k, m, nil})
+		err = f(hostOf(k, stdlib.NewMachine(k)))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -261,7 +259,8 @@ func loadScripts(h *host, path string) error {
 		text, o := h.runObject(w.unpack(), w.Run)
 		r := wireResult{Seed: w.Seed, Log: tail(o.log, 25), Text: text}
 		if o.err != nil {
-			r.Error, r.TooLong = o.err.Error(), errors.As(o.err, new(*runtime.LoadError)) && (errors.Is(o.err, unix.E2BIG) || errors.Is(o.err, unix.EFAULT))
+			var le *runtime.LoadError
+			r.Error, r.TooLong = o.err.Error(), errors.As(o.err, &le) && le.TooLong()
 		}
 		if err := out.Encode(r); err != nil {
 			return err
